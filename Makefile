@@ -1,0 +1,46 @@
+# Five words: train, test, check, test-slow, bench. Everything runs in .venv, which is made on first use.
+# Every install passes the constraints: without them another package may replace torch by a build of several GB.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: train test test-slow check bench clean
+.DELETE_ON_ERROR:
+
+train: $(VENV)/.installed ## prepare the built-in corpus and train the quickstart
+	$(BIN)/gpt-lightning fit --config configs/quickstart.yaml
+
+test: $(VENV)/.developing ## the default suite: offline, a few minutes
+	$(BIN)/python -m pytest
+
+test-slow: $(VENV)/.developing ## the suite's minutes-long half
+	$(BIN)/python -m pytest -m slow --timeout 1800
+
+check: $(VENV)/.developing ## format, lint, types, import contracts, spelling
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/codespell
+
+bench: $(VENV)/.developing ## print measurements (asserts nothing about time)
+	$(BIN)/python -m pytest -m bench -s --timeout 3600
+
+$(VENV)/bin/python:
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 10) and 'gpt_lightning needs Python 3.10 or newer; try make PYTHON=python3.11')"
+	$(PYTHON) -m venv $(VENV)
+
+# torch first and alone, so that no other package's wish can choose its build.
+$(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(INSTALL) torch
+	$(INSTALL) --editable .
+	@touch $@
+
+$(VENV)/.developing: $(VENV)/.installed
+	$(INSTALL) --editable '.[dev]'
+	@touch $@
+
+clean: ## remove the environment and everything generated (runs stay)
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

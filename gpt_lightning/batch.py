@@ -1,0 +1,81 @@
+"""The nouns that travel from the data to the loss, and the words used everywhere.
+
+Words:
+    window      one sequence of ``time`` training positions, stored as ``time + 1`` token ids
+    micro-step  one forward and backward pass over one micro-batch
+    step        one optimizer step; it consumes one *global batch* of
+                ``batch_size x devices x nodes x accumulate_grad_batches`` windows
+    sample      one window, counted globally from the start of training: sample k is the same window whatever the
+                number of processes or the size of the micro-batch
+    Length      a duration written as steps (``500``), tokens (``"20M tokens"``) or a share of the run (``"5%"``)
+
+Axes (types / short comments):
+    batch B   time T   embed C   heads H   head D   vocab V
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import torch
+from jaxtyping import Float, Int, Integer
+from torch import Tensor
+
+IGNORE_INDEX = -100
+"""Label of a position that must not count (torch's own default for cross-entropy)."""
+
+
+@dataclass
+class Batch:
+    """One micro-batch as it leaves the data room.
+
+    Attributes:
+        tokens: Ids, one more per row than there are training positions, because objectives shift, mask or corrupt on
+            the device. May be a narrow integer type (uint16) until it has reached the device.
+        weights: Weight of every *predicted* position (time = tokens.shape[1] - 1), 0 = must not count; None = all 1.
+        documents: Document number of every token, where attention must not cross documents; None = ignore borders.
+        labels: Targets for task heads; None for language modelling.
+        position: Global number of the first sample in this micro-batch. Randomness (dropout, masking) is seeded from
+            it, so that a resumed or re-partitioned run draws the same numbers.
+    """
+
+    tokens: Integer[Tensor, "batch _time_plus_1"]
+    weights: Float[Tensor, "batch _time"] | None = None
+    documents: Int[Tensor, "batch _time_plus_1"] | None = None
+    labels: Tensor | None = None
+    position: int = 0
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
+        """The same batch on ``device``; Lightning calls this to move a batch."""
+
+        def move(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else tensor.to(device, non_blocking=non_blocking)
+
+        return replace(
+            self,
+            tokens=self.tokens.to(device, non_blocking=non_blocking),
+            weights=move(self.weights),
+            documents=move(self.documents),
+            labels=move(self.labels),
+        )
+
+
+@dataclass
+class LossOutput:
+    """What an objective returns.
+
+    Attributes:
+        loss: Mean over the counted positions (or rows), the number to differentiate; nats for language objectives.
+        weight: How much the mean counts when batches are put together: the sum of the weights.
+        parts: Further means to log under ``<stage>/<name>``, detached.
+        losses: Loss of every position in nats, detached; for validation metrics. None for objectives without tokens.
+        weights: Weight of every position in ``losses``.
+        targets: Token id that every position had to predict; for bits per byte.
+    """
+
+    loss: Float[Tensor, ""]
+    weight: Float[Tensor, ""]
+    parts: dict[str, Tensor] = field(default_factory=dict)
+    losses: Float[Tensor, "batch time"] | None = None
+    weights: Float[Tensor, "batch time"] | None = None
+    targets: Int[Tensor, "batch time"] | None = None

@@ -1,0 +1,77 @@
+"""One family of errors for everything a user can mend.
+
+    UserError                    exit code
+    ├── ConfigError                  2   a setting is unknown, of the wrong type or out of range
+    ├── DataError                    3   text, tokens, tokenizer or store do not fit
+    ├── CheckpointError              3   a checkpoint is missing, damaged or of another run
+    ├── RunFolderError               3   a run folder is in use, or holds something else
+    └── TrainingError                4   training had to stop (non-finite loss, disk full)
+    StopRequested                  143   not a mistake: a signal asked us to stop, and the work is saved
+
+Every message answers four questions in one line: what happened, what was found, what is allowed, what to do next.
+The constructor asks for them one by one so that none is forgotten. Anything that is not a ``UserError`` is a bug of
+ours and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+_NOTHING = object()
+
+
+class UserError(Exception):
+    """A mistake the user can mend, told in one line.
+
+    Args:
+        problem: What happened, naming the setting or file as the user typed it; no full stop.
+        got: The offending value, shown with ``repr`` (strings) or ``str`` (anything else).
+        allowed: What would have been accepted.
+        fix: The next step, a whole sentence; a command where there is one.
+    """
+
+    exit_code = 2
+
+    def __init__(self, problem: str, *, got: object = _NOTHING, allowed: str = "", fix: str = "") -> None:
+        found = "" if got is _NOTHING else f": got {got!r}"
+        limits = f" (allowed: {allowed})" if allowed else ""
+        advice = f" {fix}" if fix else ""
+        super().__init__(f"{problem}{found}{limits}.{advice}")
+
+
+class ConfigError(UserError):
+    """A setting is unknown, of the wrong type or out of range."""
+
+    exit_code = 2
+
+
+class DataError(UserError):
+    """Text, tokens, tokenizer or store do not fit together."""
+
+    exit_code = 3
+
+
+class CheckpointError(UserError):
+    """A checkpoint is missing, damaged, unsafe or of another run."""
+
+    exit_code = 3
+
+
+class RunFolderError(UserError):
+    """A run folder is in use by another process, or holds something that must not be overwritten."""
+
+    exit_code = 3
+
+
+class TrainingError(UserError):
+    """Training had to stop; what was saved before is intact."""
+
+    exit_code = 4
+
+
+class StopRequested(Exception):
+    """A signal asked the program to stop and the state was saved at ``step`` (optimizer steps)."""
+
+    exit_code = 143
+
+    def __init__(self, signal_name: str, step: int) -> None:
+        self.signal_name, self.step = signal_name, step
+        super().__init__(f"stopped by {signal_name} after saving step {step}")
