@@ -1,0 +1,78 @@
+"""The record of sizes: published counts, plain data and messages."""
+
+from __future__ import annotations
+
+import pytest
+
+from gpt_lightning.errors import ConfigError
+from gpt_lightning.model.config import GPTConfig
+from gpt_lightning.model.gpt import GPT
+
+
+@pytest.mark.parametrize(
+    ("name", "published"),
+    [("gpt2", 124_439_808), ("gpt2-medium", 354_823_168), ("gpt2-large", 774_030_080), ("gpt2-xl", 1_557_611_200)],
+)
+def test_presets_have_the_published_number_of_parameters(name: str, published: int) -> None:
+    assert GPTConfig.preset(name).num_parameters == published
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("n_layer", [1, 3])
+def test_closed_form_counts_what_the_model_has(bias: bool, n_layer: int) -> None:
+    config = GPTConfig(n_layer=n_layer, n_head=2, n_embd=6, block_size=5, vocab_size=7, bias=bias)
+    assert config.num_parameters == sum(parameter.numel() for parameter in GPT(config).parameters())
+
+
+def test_preset_takes_changes() -> None:
+    config = GPTConfig.preset("gpt2", dropout=0.1, vocab_size=50304)
+    assert (config.n_embd, config.block_size, config.vocab_size, config.dropout) == (768, 1024, 50304, 0.1)
+
+
+def test_plain_data_round_trip() -> None:
+    config = GPTConfig(n_layer=3, n_head=5, n_embd=35, block_size=9, dropout=0.25, bias=False)
+    values = config.to_dict()
+    assert all(value is None or type(value) in (int, float, bool) for value in values.values())
+    assert GPTConfig.from_dict(values) == config
+
+
+def test_complete_keeps_what_is_set() -> None:
+    assert GPTConfig().complete(vocab_size=7, block_size=5).data_sizes() == (7, 5)
+    assert GPTConfig(vocab_size=50304).complete(vocab_size=7, block_size=5).data_sizes() == (50304, 5)
+    assert GPTConfig(block_size=64).complete(vocab_size=7, block_size=5).data_sizes() == (7, 64)
+
+
+@pytest.mark.parametrize(
+    ("values", "parts"),
+    [
+        ({"n_embd": 100, "n_head": 12}, ["n_embd", "100", "n_head=12", "96 or 108"]),
+        ({"n_embd": 4, "n_head": 6}, ["n_embd", "widths that work are 6."]),
+        ({"n_layer": 0}, ["n_layer", "got 0"]),
+        ({"n_head": -1}, ["n_head", "-1"]),
+        ({"vocab_size": -5}, ["vocab_size", "-5"]),
+        ({"n_layer": True}, ["n_layer", "True"]),
+        ({"dropout": 1.0}, ["dropout", "1.0", "< 1"]),
+        ({"dropout": -0.1}, ["dropout", "-0.1"]),
+        ({"dropout": float("nan")}, ["dropout", "nan"]),
+        ({"n_layers": 3}, ["n_layers", "Did you mean 'n_layer'?"]),
+    ],
+)
+def test_wrong_sizes_are_told_in_one_line(values: dict[str, object], parts: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        GPTConfig.from_dict(values)
+    message = str(caught.value)
+    assert "\n" not in message
+    for part in parts:
+        assert part in message
+
+
+def test_unknown_preset_names_the_nearest() -> None:
+    with pytest.raises(ConfigError, match=r"gpt2-medium.*Did you mean 'gpt2-medium'"):
+        GPTConfig.preset("gpt2-medum")
+
+
+def test_incomplete_record_builds_no_model() -> None:
+    with pytest.raises(ConfigError, match="vocab_size is not known yet"):
+        GPT(GPTConfig(block_size=8))
+    with pytest.raises(ConfigError, match="block_size is not known yet"):
+        GPT(GPTConfig(vocab_size=8))
