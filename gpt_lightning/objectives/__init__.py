@@ -1,0 +1,14 @@
+"""What is learned: an objective turns a model and a batch into a loss, on the device.
+
+One prepared token store serves every objective, because shifting, masking and corrupting happen here.
+
+>>> import torch
+>>> from gpt_lightning.batch import Batch
+>>> from gpt_lightning.model.config import GPTConfig
+>>> from gpt_lightning.model.gpt import GPT
+>>> from gpt_lightning.objectives.causal import CausalLM
+>>> model = GPT(GPTConfig(n_layer=1, n_head=1, n_embd=8, block_size=4, vocab_size=5))
+>>> output = CausalLM()(model, Batch(tokens=torch.tensor([[0, 1, 2, 3, 4]])), torch.Generator())
+>>> float(output.weight), output.losses.shape
+(4.0, torch.Size([1, 4]))
+"""

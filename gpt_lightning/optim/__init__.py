@@ -1,0 +1,12 @@
+"""How the weights move: learning-rate schedules, parameter groups, optimizers and gradient clipping.
+
+A schedule is a pure function of the step, so nothing of it has to be saved: before every step the trainer asks
+``schedule.factor(step, horizon)`` and writes ``initial_lr x factor`` into every group.
+
+>>> from gpt_lightning.optim.lengths import Horizon
+>>> from gpt_lightning.optim.schedules import WSD
+>>> schedule = WSD(warmup=4, decay="50%", final_factor=0.0)
+>>> horizon = Horizon(total_steps=16, tokens_per_step=1024)
+>>> [round(schedule.factor(step, horizon), 3) for step in (0, 3, 8, 12, 15)]
+[0.25, 1.0, 1.0, 0.5, 0.125]
+"""

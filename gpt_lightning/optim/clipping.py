@@ -1,0 +1,53 @@
+"""Clipping by the global norm of the gradient (Pascanu et al. 2013), without waiting for the device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from gpt_lightning.errors import ConfigError
+
+
+def clip_gradients(parameters: Iterable[Tensor], max_norm: float | None) -> Float[Tensor, ""]:
+    """Scale all gradients down, in place, so that their joint L2 norm is at most ``max_norm``.
+
+    Works on the gradients alone, so any optimizer can follow, fused ones too. The result stays on the device: reading
+    it every step would make the device wait.
+
+    Args:
+        parameters: Those without a gradient are passed over.
+        max_norm: Positive; None = measure only.
+
+    Returns:
+        The norm before clipping, in at least float32; 0 where there is no gradient. Not finite when a gradient is not.
+
+    Raises:
+        ConfigError: ``max_norm`` is not positive.
+    """
+    if max_norm is not None and not max_norm > 0:
+        raise ConfigError("the gradient's largest norm is not positive", got=max_norm, allowed="above 0, or none")
+    owners = [parameter for parameter in parameters if parameter.grad is not None]
+    norm = measure_norm([parameter.grad for parameter in owners if parameter.grad is not None])
+    # Elsewhere the gradients are multiplied even by 1, because looking at the norm would make the device wait; here
+    # looking is free, and multiplying is not.
+    fits = max_norm is not None and norm.device.type == "cpu" and bool(norm <= max_norm)
+    if max_norm is not None and owners and not fits:
+        torch.nn.utils.clip_grads_with_norm_(owners, max_norm, norm)
+    return norm
+
+
+@torch.no_grad()
+def measure_norm(gradients: list[Tensor]) -> Float[Tensor, ""]:
+    """L2 norm of all numbers in all tensors together, in at least float32."""
+    if not gradients:
+        return torch.zeros(())
+    if all(gradient.dtype in (torch.float32, torch.float64) for gradient in gradients):
+        total: Tensor = torch.nn.utils.get_total_norm(gradients)
+        return total
+    # torch would round each tensor's norm to the gradient's own type: bfloat16 keeps under three digits.
+    norms = [torch.linalg.vector_norm(gradient, dtype=torch.float32).to(gradients[0].device) for gradient in gradients]
+    joint: Tensor = torch.linalg.vector_norm(torch.stack(norms))
+    return joint

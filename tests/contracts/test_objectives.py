@@ -1,0 +1,149 @@
+"""What every objective promises. A new objective adds one row to ``OBJECTIVES``."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from gpt_lightning.batch import Batch, LossOutput
+from gpt_lightning.model.config import GPTConfig
+from gpt_lightning.model.gpt import GPT
+from gpt_lightning.objectives.base import Objective
+from gpt_lightning.objectives.causal import CausalLM
+
+OBJECTIVES: list[Objective] = [CausalLM()]
+_CONFIG = GPTConfig(n_layer=1, n_head=2, n_embd=8, block_size=6, vocab_size=7)
+
+each_objective = pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda objective: type(objective).__name__)
+
+
+def _build() -> GPT:
+    return GPT(_CONFIG, torch.Generator().manual_seed(0)).double()
+
+
+def _batch(rows: int = 4) -> Batch:
+    generator = torch.Generator().manual_seed(1)
+    tokens = torch.randint(7, (rows, 7), generator=generator)
+    weights = torch.rand(rows, 6, generator=generator, dtype=torch.float64).round(decimals=1)
+    weights[0, 2:] = 0.0
+    return Batch(tokens, weights)
+
+
+def _run(objective: Objective, model: GPT, batch: Batch) -> LossOutput:
+    return objective(model, batch, torch.Generator().manual_seed(2))
+
+
+def _gradients(objective: Objective, batch: Batch) -> dict[str, Tensor]:
+    model = _build()
+    torch.autograd.backward(_run(objective, model, batch).loss)
+    return {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
+
+
+def test_every_objective_is_in_the_list() -> None:
+    assert {type(objective) for objective in OBJECTIVES} == set(Objective.__subclasses__())
+    assert not any(inspect.isabstract(type(objective)) for objective in OBJECTIVES)
+
+
+@each_objective
+def test_ignored_positions_contribute_nothing(objective: Objective) -> None:
+    batch = _batch()
+    changed = batch.tokens.clone()
+    # Row 0 counts up to the prediction of token 2, so what follows may be anything.
+    changed[0, 3:] = (changed[0, 3:] + 1) % 7
+    other = replace(batch, tokens=changed)
+    assert torch.equal(_run(objective, _build(), batch).loss, _run(objective, _build(), other).loss)
+    ours, theirs = _gradients(objective, batch), _gradients(objective, other)
+    assert all(torch.allclose(gradient, theirs[name], rtol=0, atol=1e-15) for name, gradient in ours.items())
+
+
+@each_objective
+def test_batch_of_ignored_positions_is_harmless(objective: Objective) -> None:
+    batch = _batch()
+    output = _run(objective, _build(), replace(batch, weights=torch.zeros(4, 6, dtype=torch.float64)))
+    assert (output.loss.item(), output.weight.item()) == (0.0, 0.0)
+    empty = replace(batch, weights=torch.zeros(4, 6, dtype=torch.float64))
+    assert all(gradient.count_nonzero() == 0 for gradient in _gradients(objective, empty).values())
+
+
+@each_objective
+def test_no_weights_means_all_one(objective: Objective) -> None:
+    batch = _batch()
+    ones = _run(objective, _build(), replace(batch, weights=torch.ones(4, 6, dtype=torch.float64)))
+    none = _run(objective, _build(), replace(batch, weights=None))
+    torch.testing.assert_close(none.loss, ones.loss, rtol=1e-14, atol=0)
+    assert none.weight == ones.weight
+
+
+@each_objective
+def test_same_generator_same_loss(objective: Objective) -> None:
+    torch.manual_seed(1)
+    first = _run(objective, _build(), _batch()).loss
+    torch.manual_seed(2)
+    assert torch.equal(_run(objective, _build(), _batch()).loss, first)
+
+
+@each_objective
+def test_narrow_token_types_are_taken(objective: Objective) -> None:
+    batch = _batch()
+    narrow = replace(batch, tokens=batch.tokens.to(torch.int16))
+    assert torch.equal(_run(objective, _build(), narrow).loss, _run(objective, _build(), batch).loss)
+
+
+@each_objective
+@pytest.mark.parametrize("rows_first", [1, 2, 3])
+def test_split_batch_gives_the_loss_of_the_whole(objective: Objective, rows_first: int) -> None:
+    batch, model = _batch(), _build()
+    assert batch.weights is not None
+    parts = [
+        _run(objective, model, Batch(batch.tokens[rows], batch.weights[rows]))
+        for rows in (slice(rows_first), slice(rows_first, None))
+    ]
+    weight = torch.stack([part.weight for part in parts])
+    joint = (torch.stack([part.loss for part in parts]) * weight).sum() / weight.sum()
+    whole = _run(objective, model, batch)
+    torch.testing.assert_close(joint, whole.loss, rtol=1e-12, atol=0)
+    torch.testing.assert_close(weight.sum(), whole.weight, rtol=1e-12, atol=0)
+
+
+@each_objective
+def test_gradient_equals_the_difference_quotient(objective: Objective) -> None:
+    model, batch = _build(), _batch(2)
+    torch.autograd.backward(_run(objective, model, batch).loss)
+    step = 1e-6
+    for parameter in (model.token_embedding.weight, model.position_embedding.weight, model.final_norm.bias):
+        assert parameter.grad is not None
+        flat = parameter.data.view(-1)
+        for index in range(0, flat.numel(), 7):
+            value = flat[index].item()
+            losses = []
+            for shifted in (value + step, value - step):
+                flat[index] = shifted
+                losses.append(_run(objective, model, batch).loss.item())
+            flat[index] = value
+            quotient = (losses[0] - losses[1]) / (2 * step)
+            assert parameter.grad.view(-1)[index].item() == pytest.approx(quotient, abs=1e-8, rel=1e-5)
+
+
+@each_objective
+def test_one_batch_can_be_learned_by_heart(objective: Objective) -> None:
+    # float32 and without weights, as in training; every row begins differently, so that it can be told apart.
+    model, batch = _build().float(), Batch((torch.arange(4)[:, None] + torch.tensor([0, 3, 1, 4, 1, 5, 2])) % 7)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.03)
+    before = _run(objective, model, batch).loss.item()
+    for _ in range(80):
+        optimizer.zero_grad()
+        torch.autograd.backward(_run(objective, model, batch).loss)
+        optimizer.step()
+    assert _run(objective, model, batch).loss.item() < 0.1 * before
+
+
+@each_objective
+def test_what_is_reported_is_detached(objective: Objective) -> None:
+    output = _run(objective, _build(), _batch())
+    assert output.loss.requires_grad
+    reported = [output.weight, output.losses, output.weights, output.targets, *output.parts.values()]
+    assert not any(tensor.requires_grad for tensor in reported if tensor is not None)
