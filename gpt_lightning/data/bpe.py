@@ -1,0 +1,72 @@
+"""Byte-level BPE vocabularies of our own: train one on a corpus, as plain data.
+
+``rustbpe`` finds the merges; it knows no special tokens and cannot save, so both are ours. Encoding is left to
+``tiktoken.Encoding``, which gives the same ids from the same pattern and ranks.
+
+Byte-pair encoding on bytes: Sennrich et al. 2016 (arXiv:1508.07909); Radford et al. 2019 (GPT-2), section 2.2.
+"""
+
+from __future__ import annotations
+
+import base64
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import rustbpe
+
+from gpt_lightning.data.runs import cut_unbroken_runs
+
+END_OF_TEXT = "<|endoftext|>"
+"""How the end-of-text token is written; text that contains these characters is still ordinary text."""
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Everything that determines the ids of a trained byte-level BPE.
+
+    Attributes:
+        name: Shown in messages and folder names, e.g. ``bpe-4096``.
+        pattern: Regular expression that splits text before merging (syntax of the Rust crate ``fancy-regex``).
+        tokens: Bytes of every ordinary token; the position is both the id and the merge rank.
+        specials: Ids of the special tokens, all >= ``len(tokens)``.
+    """
+
+    name: str
+    pattern: str
+    tokens: tuple[bytes, ...]
+    specials: dict[str, int]
+
+    def describe(self) -> dict[str, Any]:
+        """The same as JSON values; tokens as base64, since they are not always UTF-8."""
+        tokens = [base64.b64encode(token).decode("ascii") for token in self.tokens]
+        return {"name": self.name, "pattern": self.pattern, "tokens": tokens, "specials": dict(self.specials)}
+
+    @classmethod
+    def from_description(cls, description: dict[str, Any]) -> Vocabulary:
+        """Inverse of ``describe``."""
+        tokens = tuple(base64.b64decode(token) for token in description["tokens"])
+        return cls(description["name"], description["pattern"], tokens, dict(description["specials"]))
+
+
+def train_vocabulary(texts: Iterable[str], vocab_size: int) -> Vocabulary:
+    """Train a byte-level BPE.
+
+    Args:
+        texts: The corpus; read once, never held as a whole.
+        vocab_size: Tokens altogether, the 256 bytes and end-of-text included; at least 257. A corpus too small for
+            that many merges gives fewer.
+
+    Returns:
+        The same vocabulary for the same texts, whatever the number of threads.
+    """
+    assert vocab_size > 256
+    logging.getLogger("rustbpe").setLevel(logging.WARNING)  # it reports every percent at INFO
+    trainer = rustbpe.Tokenizer()
+    # Frequencies of pre-tokens are what is learned, so cutting texts at the giant runs changes nothing else.
+    pieces = (piece for text in texts for piece in cut_unbroken_runs(text))
+    trainer.train_from_iterator(pieces, vocab_size - 1)
+    ranks = {int(rank): bytes(token) for token, rank in trainer.get_mergeable_ranks()}
+    tokens = tuple(ranks[rank] for rank in range(len(ranks)))
+    return Vocabulary(f"bpe-{len(tokens) + 1}", trainer.get_pattern(), tokens, {END_OF_TEXT: len(tokens)})

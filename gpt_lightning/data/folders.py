@@ -1,0 +1,143 @@
+"""Where stores live, and how one appears: whole or not at all, one writer at a time.
+
+A store is written into a temporary folder beside its place, which is renamed when everything is on disk. Only folders
+that carry our marker file are ever deleted. The lock is ``flock`` on a file beside the store: it vanishes with its
+process, however that ends; the host, pid and start time written in it are for the message only.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+from gpt_lightning.errors import DataError
+
+_log = logging.getLogger(__name__)
+_MARKER = ".gpt-lightning-store"
+
+
+def cache_folder() -> Path:
+    """Everything that can be made again: ``$GPT_LIGHTNING_CACHE``, or ``~/.cache/gpt_lightning``."""
+    chosen = os.environ.get("GPT_LIGHTNING_CACHE")
+    return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "gpt_lightning"
+
+
+@contextmanager
+def hold_lock(store: Path) -> Iterator[None]:
+    """Be the only writer of a store; others wait here, and the log says for whom.
+
+    Raises:
+        DataError: The folder around the store cannot be written.
+    """
+    path = store.with_name(store.name + ".lock")
+    try:
+        store.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a+", encoding="utf-8")
+    except OSError as error:
+        raise DataError(
+            f"Cannot write in {store.parent} ({error.strerror})",
+            fix="Choose another folder with --data.store or GPT_LIGHTNING_CACHE.",
+        ) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            _log.warning("Waiting for %s, which prepares %s", file.read().strip() or "another process", store)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        file.truncate()
+        now = datetime.now().astimezone().isoformat(timespec="seconds")
+        file.write(f"{socket.gethostname()}, pid {os.getpid()}, since {now}")
+        file.flush()
+        # The file stays: deleting it would let a second process lock a new file while a third holds the old one.
+        yield
+
+
+@contextmanager
+def build_folder(store: Path) -> Iterator[Path]:
+    """A temporary folder to write a store into; it becomes ``store`` when the block ends, and vanishes if it raises.
+
+    To be entered while holding the lock: then whoever wrote the left-overs found here cannot be alive.
+
+    Raises:
+        DataError: Something that is not a store is in the way, or the disk refuses the write.
+    """
+    temporary: Path | None = None
+    try:
+        temporary = _begin(store)
+        yield temporary
+        _publish(temporary, store)
+    except OSError as error:
+        free = shutil.disk_usage(store.parent).free
+        raise DataError(
+            f"Could not write the store {store}: {error.strerror or error}; {free / 1e6:.1f} MB are free",
+            fix="Make room, or choose another folder with --data.store or GPT_LIGHTNING_CACHE.",
+        ) from error
+    finally:
+        if temporary is not None:
+            _remove_marked(temporary)
+
+
+def _begin(store: Path) -> Path:
+    host = socket.gethostname()
+    prefix = f".preparing-{store.name}-{host}-"
+    for leftover in store.parent.iterdir():
+        if leftover.name.startswith((prefix, f".trash-{store.name}-{host}-")):
+            _remove_marked(leftover)
+    folder = store.parent / f"{prefix}{os.getpid()}"
+    folder.mkdir()
+    (folder / _MARKER).touch()
+    return folder
+
+
+def _publish(temporary: Path, store: Path) -> None:
+    check_place(store)
+    _sync_folder(temporary)
+    trash = store.parent / f".trash-{store.name}-{socket.gethostname()}-{os.getpid()}"
+    if store.exists():
+        os.rename(store, trash)
+    os.rename(temporary, store)
+    _sync_folder(store.parent)
+    _remove_marked(trash)
+
+
+def check_place(store: Path) -> None:
+    """Raise DataError when ``store`` holds something that we did not write."""
+    if not store.exists() or (store / _MARKER).is_file():
+        return
+    if store.is_dir() and not any(store.iterdir()):
+        store.rmdir()
+        return
+    raise DataError(
+        f"{store} exists and is not a store of gpt-lightning (it has no {_MARKER}), so it will not be replaced",
+        fix="Choose another --data.store.",
+    )
+
+
+def _remove_marked(folder: Path) -> None:
+    """Delete a folder that carries our marker, or that is empty (killed between two steps); leave any other alone."""
+    if not folder.is_dir():
+        return
+    names = {child.name for child in folder.iterdir()}
+    if names and _MARKER not in names:
+        return
+    # The marker goes last, or an interrupted removal would leave a folder that nobody may delete.
+    for name in sorted(names, key=lambda name: name == _MARKER):
+        (folder / name).unlink()
+    folder.rmdir()
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,381 @@
+"""Text <-> token ids: bytes, characters, byte-level BPE.
+
+One interface, three kinds. A tokenizer is chosen by a short spec:
+
+    bytes           256 byte values and end-of-text; knows every text
+    chars           the characters of the corpus and end-of-text; refuses a character it has not seen
+    bpe:4096        byte-level BPE trained on the corpus, 4096 tokens with end-of-text
+    gpt2, ...       any encoding tiktoken knows
+    vocab.json      a tokenizer saved with ``write_tokenizer``
+
+Text that happens to contain ``<|endoftext|>`` is ordinary text everywhere: special ids never come out of ``encode``.
+Lone surrogates, which UTF-8 cannot hold, become U+FFFD.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import tiktoken
+
+from gpt_lightning.data.bpe import END_OF_TEXT, Vocabulary, train_vocabulary
+from gpt_lightning.data.runs import cut_unbroken_runs, replace_surrogates
+from gpt_lightning.data.vocabularies import find_encoding
+from gpt_lightning.errors import DataError
+
+Ids = npt.NDArray[np.unsignedinteger[Any]]
+"""Token ids: uint16 up to 65,536 tokens, else uint32."""
+
+
+class Tokenizer(ABC):
+    """Text <-> ids.
+
+    Attributes:
+        kind: Key of the class in descriptions.
+        name: Shown in messages and folder names.
+        eot_id: Id of end-of-text, which stands in front of every document.
+        special_ids: Ids that ``encode`` never produces and that stand for no text; end-of-text among them.
+    """
+
+    kind: ClassVar[str]
+
+    def __init__(self, name: str, eot_id: int, special_ids: Iterable[int]) -> None:
+        self.name, self.eot_id, self.special_ids = name, eot_id, frozenset(special_ids)
+
+    @abstractmethod
+    def _encode(self, text: str) -> npt.NDArray[np.integer[Any]]:
+        """Ids of text without surrogates."""
+
+    @abstractmethod
+    def _list_pieces(self) -> list[bytes]:
+        """Bytes of every id in order; specials as they are written, empty where an id is not in use."""
+
+    @abstractmethod
+    def _list_parts(self) -> dict[str, bytes]:
+        """What determines the ids, by name."""
+
+    @abstractmethod
+    def _describe_content(self) -> dict[str, Any]:
+        """What ``_from_content`` needs, as JSON values."""
+
+    @classmethod
+    @abstractmethod
+    def _from_content(cls, content: Mapping[str, Any]) -> Tokenizer:
+        """Inverse of ``_describe_content``."""
+
+    @cached_property
+    def _pieces(self) -> list[bytes]:
+        return self._list_pieces()
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids: 1 + the largest."""
+        return len(self._pieces)
+
+    @property
+    def dtype(self) -> np.dtype[np.unsignedinteger[Any]]:
+        """Narrowest of uint16 and uint32 that holds every id."""
+        return np.dtype(np.uint16 if self.vocab_size <= 1 << 16 else np.uint32)
+
+    def encode(self, text: str) -> Ids:
+        """Ids of a text, without end-of-text.
+
+        Returns:
+            Array of ``dtype``, one axis.
+
+        Raises:
+            DataError: ``chars`` only: a character that is not in the vocabulary.
+        """
+        clean, _ = replace_surrogates(text)
+        return self._encode(clean).astype(self.dtype)
+
+    def decode_bytes(self, ids: Iterable[int] | npt.NDArray[Any]) -> bytes:
+        """Bytes behind ids; may end inside a character.
+
+        Raises:
+            DataError: An id outside the vocabulary.
+        """
+        pieces = self._pieces
+        numbers = np.asarray(ids if isinstance(ids, np.ndarray | Sequence) else list(ids), dtype=np.int64).reshape(-1)
+        outside = (numbers < 0) | (numbers >= len(pieces))
+        if outside.any():
+            position = int(outside.argmax())
+            raise DataError(
+                f"Cannot decode the id at position {position} with tokenizer {self.name}",
+                got=int(numbers[position]),
+                allowed=f"0 to {len(pieces) - 1}",
+                fix="Decode with the tokenizer that made the ids.",
+            )
+        return b"".join([pieces[number] for number in numbers.tolist()])
+
+    def decode(self, ids: Iterable[int] | npt.NDArray[Any]) -> str:
+        """Text behind ids; bytes that are not UTF-8 become U+FFFD, end-of-text is written ``<|endoftext|>``.
+
+        Raises:
+            DataError: An id outside the vocabulary.
+        """
+        return self.decode_bytes(ids).decode("utf-8", errors="replace")
+
+    def token_bytes(self) -> npt.NDArray[np.int64]:
+        """UTF-8 bytes of text that each id stands for, ``(vocab,)``; 0 for specials. Makes bits per byte exact."""
+        lengths = np.array([len(piece) for piece in self._pieces], dtype=np.int64)
+        lengths[sorted(self.special_ids)] = 0
+        return lengths
+
+    @cached_property
+    def parts(self) -> dict[str, str]:
+        """SHA-256 of each part that determines the ids, so that a mismatch can say which part differs."""
+        return {name: hashlib.sha256(content).hexdigest() for name, content in self._list_parts().items()}
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) over everything that determines the ids; equal fingerprints, equal ids."""
+        return hashlib.sha256(json.dumps([self.kind, self.parts], sort_keys=True).encode()).hexdigest()
+
+    def describe(self) -> dict[str, Any]:
+        """Plain JSON data from which ``from_description`` makes the same tokenizer.
+
+        Self-contained, except that tiktoken's own encodings are named, not copied.
+        """
+        known = {"kind": self.kind, "name": self.name, "fingerprint": self.fingerprint, "parts": dict(self.parts)}
+        return {**known, **self._describe_content()}
+
+
+class ByteTokenizer(Tokenizer):
+    """The 256 byte values of UTF-8, and end-of-text (id 256)."""
+
+    kind = "bytes"
+
+    def __init__(self) -> None:
+        super().__init__("bytes", 256, [256])
+
+    def _encode(self, text: str) -> npt.NDArray[np.integer[Any]]:
+        return np.frombuffer(text.encode("utf-8"), dtype=np.uint8)
+
+    def _list_pieces(self) -> list[bytes]:
+        return [bytes([value]) for value in range(256)] + [END_OF_TEXT.encode()]
+
+    def _list_parts(self) -> dict[str, bytes]:
+        return {"specials": json.dumps({END_OF_TEXT: self.eot_id}).encode()}
+
+    def _describe_content(self) -> dict[str, Any]:
+        return {}
+
+    @classmethod
+    def _from_content(cls, content: Mapping[str, Any]) -> ByteTokenizer:
+        return cls()
+
+
+class CharTokenizer(Tokenizer):
+    """The characters of a corpus in code point order, and end-of-text as the last id.
+
+    There is no "unknown" id: mapping unseen characters to one would lose text silently, so they are refused.
+
+    Args:
+        characters: The vocabulary, in any order, repetitions allowed.
+    """
+
+    kind = "chars"
+
+    def __init__(self, characters: Iterable[str]) -> None:
+        self.characters = "".join(sorted(set(characters)))
+        super().__init__("chars", len(self.characters), [len(self.characters)])
+        self._code_points = np.array([ord(character) for character in self.characters], dtype=np.uint32)
+
+    @classmethod
+    def from_texts(cls, texts: Iterable[str]) -> CharTokenizer:
+        """The vocabulary of these texts."""
+        characters: set[str] = set()
+        for text in texts:
+            characters.update(replace_surrogates(text)[0])
+        return cls(characters)
+
+    def _encode(self, text: str) -> npt.NDArray[np.integer[Any]]:
+        wanted = np.frombuffer(text.encode("utf-32-le"), dtype="<u4")
+        ids = np.searchsorted(self._code_points, wanted)
+        if len(self._code_points):
+            unknown = self._code_points[np.minimum(ids, len(self._code_points) - 1)] != wanted
+        else:
+            unknown = np.ones(len(wanted), dtype=bool)
+        if unknown.any():
+            offset = int(unknown.argmax())
+            raise DataError(
+                f"Character {text[offset]!r} (U+{ord(text[offset]):04X}) at offset {offset} is not among the "
+                f"{len(self.characters)} characters that this vocabulary was made of",
+                fix="Leave it out, prepare again with text that contains it, or use --data.tokenizer bytes.",
+            )
+        return ids
+
+    def _list_pieces(self) -> list[bytes]:
+        return [character.encode("utf-8") for character in self.characters] + [END_OF_TEXT.encode()]
+
+    def _list_parts(self) -> dict[str, bytes]:
+        return {"characters": self.characters.encode(), "specials": json.dumps({END_OF_TEXT: self.eot_id}).encode()}
+
+    def _describe_content(self) -> dict[str, Any]:
+        return {"characters": self.characters}
+
+    @classmethod
+    def _from_content(cls, content: Mapping[str, Any]) -> CharTokenizer:
+        return cls(content["characters"])
+
+
+class EncodingTokenizer(Tokenizer):
+    """A byte-level BPE run by tiktoken: one of its own encodings, or a vocabulary trained here.
+
+    Args:
+        vocabulary: A trained vocabulary, or the name of one of tiktoken's encodings.
+
+    Raises:
+        DataError: The encoding is unknown, its files cannot be found, or it has no end-of-text token.
+    """
+
+    kind = "encoding"
+
+    def __init__(self, vocabulary: Vocabulary | str) -> None:
+        self._vocabulary = vocabulary
+        if isinstance(vocabulary, Vocabulary):
+            ranks = {token: rank for rank, token in enumerate(vocabulary.tokens)}
+            self._encoding = tiktoken.Encoding(
+                vocabulary.name, pat_str=vocabulary.pattern, mergeable_ranks=ranks, special_tokens=vocabulary.specials
+            )
+        else:
+            self._encoding = find_encoding(vocabulary)
+        specials = {text: self._encoding.encode_single_token(text) for text in self._encoding.special_tokens_set}
+        if END_OF_TEXT not in specials:
+            raise DataError(
+                f"Encoding {self._encoding.name} has no {END_OF_TEXT} token to stand between documents",
+                fix="Use another tokenizer, for example gpt2.",
+            )
+        self._specials = dict(sorted(specials.items()))
+        super().__init__(self._encoding.name, specials[END_OF_TEXT], specials.values())
+
+    def _encode(self, text: str) -> npt.NDArray[np.integer[Any]]:
+        # An empty set of allowed special tokens makes this `encode_ordinary` without the Python list of ints.
+        arrays = [self._encoding.encode_to_numpy(piece, disallowed_special=()) for piece in cut_unbroken_runs(text)]
+        return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+
+    def _list_pieces(self) -> list[bytes]:
+        pieces = []
+        for number in range(self._encoding.n_vocab):
+            try:
+                pieces.append(self._encoding.decode_single_token_bytes(number))
+            except KeyError:  # cl100k_base and others leave a few ids unused
+                pieces.append(b"")
+        return pieces
+
+    def _list_parts(self) -> dict[str, bytes]:
+        # tiktoken rewrites its own patterns for speed between releases without changing ids: their name stands for
+        # them, or a store would look foreign after an update.
+        vocabulary = self._vocabulary
+        pattern = vocabulary.pattern if isinstance(vocabulary, Vocabulary) else f"tiktoken:{vocabulary}"
+        ranks = b"".join(len(piece).to_bytes(4, "little") + piece for piece in self._pieces)
+        specials = json.dumps(self._specials, sort_keys=True)
+        return {"pattern": pattern.encode(), "ranks": ranks, "specials": specials.encode()}
+
+    def _describe_content(self) -> dict[str, Any]:
+        return self._vocabulary.describe() if isinstance(self._vocabulary, Vocabulary) else {}
+
+    @classmethod
+    def _from_content(cls, content: Mapping[str, Any]) -> EncodingTokenizer:
+        return cls(Vocabulary.from_description(dict(content)) if "tokens" in content else content["name"])
+
+
+_KINDS: dict[str, type[Tokenizer]] = {
+    tokenizer.kind: tokenizer for tokenizer in (ByteTokenizer, CharTokenizer, EncodingTokenizer)
+}
+
+
+def from_description(description: Mapping[str, Any]) -> Tokenizer:
+    """The tokenizer that ``describe`` described.
+
+    Raises:
+        DataError: Not a description, or what it describes has another fingerprint than it states.
+    """
+    try:
+        tokenizer = _KINDS[description["kind"]]._from_content(description)
+        stated = str(description["fingerprint"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            f"This is not the description of a tokenizer ({type(error).__name__}: {error})",
+            allowed=f"kind one of {', '.join(_KINDS)}",
+            fix="Prepare the data again, or restore the file.",
+        ) from error
+    if tokenizer.fingerprint != stated:
+        raise DataError(
+            f"Tokenizer {tokenizer.name} has fingerprint {tokenizer.fingerprint[:12]}, but its description says "
+            f"{stated[:12]}",
+            fix="The description was changed or comes from another version of the vocabulary; prepare the data again.",
+        )
+    return tokenizer
+
+
+def write_tokenizer(tokenizer: Tokenizer, path: Path) -> None:
+    """Save a tokenizer as a JSON file whose path can be given wherever a tokenizer is asked for."""
+    path.write_text(json.dumps(tokenizer.describe(), indent=0) + "\n", encoding="utf-8")
+
+
+def read_tokenizer(path: Path) -> Tokenizer:
+    """Load a tokenizer saved by ``write_tokenizer``.
+
+    Raises:
+        DataError: Unreadable, not JSON, or not a tokenizer.
+    """
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"Cannot read the tokenizer file {path} ({error})", fix="Check the path.") from error
+    if not isinstance(description, dict):
+        raise DataError(f"{path} is not a saved tokenizer", got=type(description).__name__, fix="Check the path.")
+    return from_description(description)
+
+
+def resolve(spec: str, texts: Iterable[str] = ()) -> Tokenizer:
+    """The tokenizer that a spec asks for, see the module's table.
+
+    Args:
+        spec: ``bytes``, ``chars``, ``bpe:SIZE``, the name of a tiktoken encoding or the path of a saved tokenizer.
+        texts: The corpus; read only by ``chars`` and ``bpe:SIZE``, which learn from it.
+
+    Raises:
+        DataError: The spec means nothing, or the vocabulary cannot be found.
+    """
+    if spec == "bytes":
+        return ByteTokenizer()
+    if spec == "chars":
+        return CharTokenizer.from_texts(texts)
+    if spec.startswith("bpe:"):
+        return EncodingTokenizer(train_vocabulary(_clean(texts), _parse_size(spec)))
+    if is_tokenizer_file(spec):
+        return read_tokenizer(Path(spec).expanduser())
+    return EncodingTokenizer(spec)
+
+
+def is_tokenizer_file(spec: str) -> bool:
+    """Whether a spec means a file: tiktoken's names hold neither a slash nor a suffix."""
+    return "/" in spec or spec.endswith(".json")
+
+
+def _clean(texts: Iterable[str]) -> Iterable[str]:
+    return (replace_surrogates(text)[0] for text in texts)
+
+
+def _parse_size(spec: str) -> int:
+    digits = spec.removeprefix("bpe:")
+    # rustbpe panics below 256, and a panic is no Exception.
+    if not (digits.isascii() and digits.isdigit() and 257 <= int(digits) <= 1 << 24):
+        raise DataError(
+            "The size of a trained vocabulary must be a whole number",
+            got=spec,
+            allowed=f"bpe:257 to bpe:{1 << 24}",
+            fix="Write bpe:4096.",
+        )
+    return int(digits)

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gpt_lightning.data.folders import build_folder, check_place, hold_lock
+from gpt_lightning.errors import DataError
+
+HOLD = """
+import sys
+from pathlib import Path
+from gpt_lightning.data.folders import hold_lock
+with hold_lock(Path(sys.argv[1])):
+    sys.stdout.write("held\\n"); sys.stdout.flush()
+    sys.stdin.readline()
+"""
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    store = tmp_path / "s"
+
+    def fail() -> None:
+        with build_folder(store) as folder:
+            (folder / "x").touch()
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert list(tmp_path.iterdir()) == []
+    with build_folder(store) as folder:
+        (folder / "x").touch()
+        assert not store.exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["s"]
+    assert (store / "x").exists()
+    with build_folder(store) as folder:
+        (folder / "y").touch()
+    assert sorted(path.name for path in store.iterdir()) == [".gpt-lightning-store", "y"]
+
+
+def test_what_we_did_not_write_is_never_replaced(tmp_path: Path) -> None:
+    store = tmp_path / "s"
+    store.mkdir()
+    check_place(store)  # an empty folder may go
+    assert not store.exists()
+    store.mkdir()
+    (store / "thesis.tex").touch()
+    with pytest.raises(DataError, match="is not a store of gpt-lightning"), build_folder(store):
+        pass
+    assert (store / "thesis.tex").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["s"]
+
+
+def test_only_our_marked_leftovers_of_this_store_are_swept(tmp_path: Path) -> None:
+    host = socket.gethostname()
+    names = {
+        "ours": f".preparing-s-{host}-999999",
+        "trash": f".trash-s-{host}-999999",
+        "unmarked": f".preparing-s-{host}-999998",
+        "other host": ".preparing-s-elsewhere-1",
+        "other store": f".preparing-t-{host}-999999",
+    }
+    for kind, name in names.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "tokens").touch()
+        if kind != "unmarked":
+            (tmp_path / name / ".gpt-lightning-store").touch()
+    with build_folder(tmp_path / "s"):
+        pass
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"s", names["unmarked"], names["other host"], names["other store"]}
+
+
+def test_a_full_disk_is_told_in_one_line(tmp_path: Path) -> None:
+    message = r"Could not write the store .*No space left.*MB are free"
+    with pytest.raises(DataError, match=message), build_folder(tmp_path / "s"):
+        raise OSError(28, "No space left on device")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_second_writer_waits_and_names_the_first(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    store = tmp_path / "s"
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(store)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdin is not None
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+
+        class Release(logging.Handler):
+            """Lets the holder go as soon as the waiting is announced."""
+
+            def emit(self, record: logging.LogRecord) -> None:
+                holder.stdin.write("\n")  # type: ignore[union-attr]
+                holder.stdin.flush()  # type: ignore[union-attr]
+
+        log = logging.getLogger("gpt_lightning.data.folders")
+        handler = Release()
+        log.addHandler(handler)
+        try:
+            with hold_lock(store):
+                written = store.with_name("s.lock").read_text()
+        finally:
+            log.removeHandler(handler)
+        assert holder.wait(30) == 0
+    assert f"Waiting for {socket.gethostname()}, pid {holder.pid}, since 20" in caplog.text
+    assert f"pid {os.getpid()}" in written
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match=r"Cannot write in .*file"), hold_lock(tmp_path / "file" / "s"):
+        pass
