@@ -1,0 +1,193 @@
+"""The ``gpt-lightning`` program: a table of commands, each of which imports its room only when it is called.
+
+Only the standard library is imported here, so that ``--help`` and a misspelt command answer at once. A ``UserError``
+becomes one line and its exit code; anything else is a bug of ours and keeps its traceback.
+
+    0 done . 1 a bug . 2 arguments or settings . 3 data, checkpoint or run folder . 4 training had to stop
+    130 interrupted . 141 the reader of our output went away . 143 stopped by a signal, after saving
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from dataclasses import dataclass
+
+_PROGRAM = "gpt-lightning"
+_CONFIG_OPTIONS = ("-c", "--config")
+
+
+@dataclass(frozen=True)
+class Command:
+    """A row of the table.
+
+    Attributes:
+        module: Where the command lives.
+        attribute: A typed function whose parameters are the options; for the Trainer's commands a function that
+            takes (command, arguments).
+        help: One line.
+        group: Heading under which ``--help`` lists it.
+        typed: Whether ``attribute`` is a typed function.
+    """
+
+    module: str
+    attribute: str
+    help: str
+    group: str
+    typed: bool = True
+
+
+_TRAINER = ("gpt_lightning.training.commands", "trainer_command")
+
+COMMANDS = {
+    "prepare": Command("gpt_lightning.data.command", "prepare_command", "Turn text into a store of tokens.", "Data"),
+    "fit": Command(*_TRAINER, "Train a model, or go on with a run (--resume auto).", "Training", typed=False),
+    "validate": Command(*_TRAINER, "Measure the loss on the validation split.", "Training", typed=False),
+    "test": Command(*_TRAINER, "Measure the loss on the test split.", "Training", typed=False),
+    "predict": Command(*_TRAINER, "Write the model's predictions for each window.", "Training", typed=False),
+    "generate": Command("gpt_lightning.generation.command", "generate_command", "Continue a prompt.", "Using a model"),
+    "version": Command("gpt_lightning.cli", "show_versions", "Show what is installed.", "About"),
+}
+
+_EXAMPLES = (
+    "gpt-lightning fit --config configs/quickstart.yaml",
+    "gpt-lightning fit --config configs/quickstart.yaml --data.source my.txt --trainer.max_steps 500",
+    'gpt-lightning generate runs/quickstart-1 --prompt "Once upon a time"',
+)
+
+
+def console() -> None:
+    """Entry point of the console script."""
+    sys.exit(main())
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: Arguments without the program's name; None = those of the process.
+
+    Returns:
+        The exit code.
+    """
+    args = list(sys.argv[1:] if argv is None else argv)
+    show_traceback = "--traceback" in args
+    args = [arg for arg in args if arg != "--traceback"]
+    from gpt_lightning.errors import StopRequested, UserError
+
+    try:
+        code = _dispatch(args)
+        sys.stdout.flush()
+        return code
+    except UserError as problem:
+        if show_traceback:
+            _print_traceback()
+        return _complain(f"error: {problem}", problem.exit_code)
+    except StopRequested as stop:
+        return _complain(str(stop), stop.exit_code)
+    except KeyboardInterrupt:
+        return _complain("interrupted", 130)
+    except BrokenPipeError:
+        # `generate ... | head`. Python would complain once more while it flushes stdout at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except SystemExit as end:
+        # argparse ends the process after --help and --print_config.
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+
+
+def show_versions() -> None:
+    """Show the versions of gpt_lightning, Python, torch and Lightning, and the platform.
+
+    Example: gpt-lightning version
+    """
+    import platform
+    from importlib.metadata import PackageNotFoundError, version
+
+    sys.stdout.write(f"gpt_lightning {_own_version()}\npython {platform.python_version()}\n")
+    for package in ("torch", "lightning"):
+        # Read from the metadata: importing them to ask would take seconds.
+        try:
+            sys.stdout.write(f"{package} {version(package)}\n")
+        except PackageNotFoundError:
+            sys.stdout.write(f"{package} not installed\n")
+    sys.stdout.write(f"platform {platform.platform()}\n")
+
+
+def _dispatch(args: list[str]) -> int:
+    config, rest = _split_config(args)
+    if config and not rest:
+        return _complain(f"error: {config[0]} needs a command. Write {_PROGRAM} fit {' '.join(config)}", 2)
+    if not rest or rest[0] in ("-h", "--help", "help"):
+        sys.stdout.write(_help_text())
+        return 0
+    name = rest[0]
+    if name in ("-V", "--version"):
+        sys.stdout.write(f"{_PROGRAM} {_own_version()}\n")
+        return 0
+    if name not in COMMANDS:
+        return _refuse(name)
+    command = COMMANDS[name]
+    function = getattr(importlib.import_module(command.module), command.attribute)
+    if not command.typed:
+        result = function(name, [*config, *rest[1:]])
+    else:
+        from gpt_lightning.parsing.command import run_command
+
+        # A leading argument belongs to the command; what was moved comes behind it.
+        result = run_command(function, [*rest[1:], *config], f"{_PROGRAM} {name}")
+    return result if isinstance(result, int) else 0
+
+
+def _split_config(args: list[str]) -> tuple[list[str], list[str]]:
+    """Config options before the command, and the rest."""
+    config: list[str] = []
+    rest = list(args)
+    while rest and rest[0].partition("=")[0] in _CONFIG_OPTIONS:
+        taken = 1 if "=" in rest[0] else 2
+        config, rest = config + rest[:taken], rest[taken:]
+    return config, rest
+
+
+def _refuse(name: str) -> int:
+    from gpt_lightning.parsing.suggest import did_you_mean
+
+    if name.startswith("-"):
+        return _complain(f"error: {name} comes before the command. Write {_PROGRAM} COMMAND {name} ...", 2)
+    advice = did_you_mean(name, COMMANDS, f"{_PROGRAM} ") or f"See {_PROGRAM} --help."
+    return _complain(f"error: There is no command {name!r} (allowed: {', '.join(COMMANDS)}). {advice}", 2)
+
+
+def _help_text() -> str:
+    lines = [f"usage: {_PROGRAM} COMMAND [--config FILE] [--setting VALUE ...]", ""]
+    for group in dict.fromkeys(command.group for command in COMMANDS.values()):
+        lines.append(f"{group}:")
+        lines += [f"  {name:<10} {command.help}" for name, command in COMMANDS.items() if command.group == group]
+        lines.append("")
+    lines += ["Examples:", *(f"  {example}" for example in _EXAMPLES), ""]
+    lines += [
+        "Every command has --help, --config FILE (several merge, later wins) and --print_config.",
+        "Environment variables set defaults: GPT_LIGHTNING_TRAINER__MAX_STEPS=500.",
+        "--traceback shows where an error arose.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _own_version() -> str:
+    from gpt_lightning._version import __version__
+
+    return __version__
+
+
+def _complain(text: str, code: int) -> int:
+    sys.stdout.flush()
+    sys.stderr.write(" ".join(text.split()) + "\n")
+    return code
+
+
+def _print_traceback() -> None:
+    import traceback
+
+    traceback.print_exc()

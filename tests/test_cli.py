@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from gpt_lightning import cli
+from gpt_lightning.errors import CheckpointError, DataError, StopRequested, UserError
+
+calls: list[tuple[str, list[str]]] = []
+
+
+def record(command: str, args: list[str]) -> None:
+    calls.append((command, args))
+
+
+def fail(text: str, kind: str = "DataError") -> None:
+    """Fail in a given way.
+
+    Args:
+        text: What to say.
+        kind: How to fail.
+    """
+    failures: dict[str, BaseException] = {
+        "DataError": DataError(text, fix="Mend it.\nReally."),
+        "CheckpointError": CheckpointError(text),
+        "StopRequested": StopRequested("SIGTERM", 7),
+        "KeyboardInterrupt": KeyboardInterrupt(),
+        "RuntimeError": RuntimeError(text),
+    }
+    raise failures[kind]
+
+
+@pytest.fixture(autouse=True)
+def commands(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls.clear()
+    monkeypatch.setitem(cli.COMMANDS, "fit", cli.Command("tests.test_cli", "record", "h", "g", typed=False))
+    monkeypatch.setitem(cli.COMMANDS, "fail", cli.Command("tests.test_cli", "fail", "h", "g"))
+
+
+def run_python(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("args", [["--help"], [], ["--version"], ["preparr"]])
+def test_front_end_imports_nothing_heavy(args: list[str]) -> None:
+    heavy = {"torch", "lightning", "jsonargparse", "numpy", "yaml"}
+    code = f"import sys; from gpt_lightning.cli import main; main({args}); print(*({heavy} & set(sys.modules)))"
+    done = run_python(code)
+    assert done.stdout.splitlines()[-1] == ""
+    assert done.returncode == 0
+
+
+def test_module_runs_as_a_program() -> None:
+    done = subprocess.run([sys.executable, "-m", "gpt_lightning", "fti"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: There is no command 'fti'")
+    assert "Did you mean gpt-lightning fit?" in done.stderr
+
+
+@pytest.mark.parametrize("args", [[], ["--help"], ["-h"], ["help"]])
+def test_help_lists_every_command(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(args) == 0
+    text = capsys.readouterr().out
+    assert all(f"  {name} " in text for name in cli.COMMANDS)
+    assert "gpt-lightning fit --config configs/quickstart.yaml" in text
+    assert max(map(len, text.splitlines())) <= 100
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["-c", "a.yaml", "fit", "--lr", "1"],
+        ["fit", "-c", "a.yaml", "--lr", "1"],
+        ["--traceback", "fit", "-c", "a.yaml", "--lr", "1"],
+        ["fit", "-c", "a.yaml", "--lr", "1", "--traceback"],
+    ],
+)
+def test_config_before_the_command_is_moved_behind_it(args: list[str]) -> None:
+    assert cli.main(args) == 0
+    assert calls == [("fit", ["-c", "a.yaml", "--lr", "1"])]
+
+
+def test_several_configs_keep_their_order() -> None:
+    assert cli.main(["--config=a.yaml", "-c", "b.yaml", "fit", "--config", "c.yaml"]) == 0
+    assert calls == [("fit", ["--config=a.yaml", "-c", "b.yaml", "--config", "c.yaml"])]
+
+
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        (["-c", "a.yaml"], "-c needs a command. Write gpt-lightning fit -c a.yaml"),
+        (["--lr", "1", "fit"], "--lr comes before the command. Write gpt-lightning COMMAND --lr ..."),
+        (["generatte"], "Did you mean gpt-lightning generate?"),
+        (["xyzzy"], "See gpt-lightning --help."),
+        (["version", "--al"], "There is no setting --al (command line)"),
+    ],
+)
+def test_usage_errors(args: list[str], expected: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(args) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert expected in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "told"),
+    [
+        ("DataError", 3, "error: no text. Mend it. Really.\n"),
+        ("CheckpointError", 3, "error: no text.\n"),
+        ("StopRequested", 143, "stopped by SIGTERM after saving step 7\n"),
+        ("KeyboardInterrupt", 130, "interrupted\n"),
+    ],
+)
+def test_exit_codes(kind: str, code: int, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["fail", "no text", "--kind", kind]) == code
+    assert capsys.readouterr().err == told
+
+
+def test_traceback_is_shown_on_request(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["fail", "no text", "--traceback"]) == DataError.exit_code
+    error = capsys.readouterr().err
+    assert "Traceback (most recent call last)" in error
+    assert error.endswith("error: no text. Mend it. Really.\n")
+
+
+def test_a_bug_keeps_its_traceback() -> None:
+    with pytest.raises(RuntimeError, match="no text"):
+        cli.main(["fail", "no text", "--kind", "RuntimeError"])
+
+
+def test_reader_that_went_away_is_no_error() -> None:
+    code = (
+        "import sys, gpt_lightning.cli as c, types\n"
+        "m = types.ModuleType('talk'); sys.modules['talk'] = m\n"
+        "m.talk = lambda command, args: [print('x' * 1000) for _ in range(30_000)]\n"
+        "c.COMMANDS['talk'] = c.Command('talk', 'talk', 'h', 'g', typed=False)\n"
+        "sys.exit(c.main(['talk']))"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.read(10)
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait() == 141
+
+
+def test_versions(capsys: pytest.CaptureFixture[str]) -> None:
+    before = set(sys.modules)
+    assert cli.main(["version"]) == 0
+    assert not {"torch", "lightning"} & (set(sys.modules) - before)
+    names = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert names == ["gpt_lightning", "python", "torch", "lightning", "platform"]
+
+
+def test_every_user_error_has_an_exit_code_of_its_own_kind() -> None:
+    assert {kind.exit_code for kind in UserError.__subclasses__()} == {2, 3, 4}
