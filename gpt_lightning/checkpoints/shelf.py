@@ -1,0 +1,144 @@
+"""The folder of a run's checkpoints: newest valid one, best pointer, rotation, sweeping."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gpt_lightning.checkpoints.folder import (
+    checkpoint_name,
+    discard,
+    local_path,
+    step_of,
+    verify_checkpoint,
+    write_text_durably,
+)
+from gpt_lightning.errors import CheckpointError
+
+SHELF = "checkpoints"
+_BEST = "best.json"
+
+
+@dataclass(frozen=True)
+class Found:
+    """Result of looking for a checkpoint: its path (None: there is none) and what was passed over, with the reason."""
+
+    path: Path | None
+    skipped: list[str] = field(default_factory=list)
+
+
+def list_checkpoints(shelf: Path) -> list[Path]:
+    """Committed checkpoints, oldest first."""
+    if not shelf.is_dir():
+        return []
+    return sorted((path for path in shelf.iterdir() if step_of(path) is not None and path.is_dir()), key=_step)
+
+
+def _step(path: Path) -> int:
+    step = step_of(path)
+    assert step is not None
+    return step
+
+
+def find_newest_valid(shelf: Path) -> Found:
+    """The newest checkpoint whose checksums hold; damaged ones are passed over and named."""
+    skipped = []
+    for path in reversed(list_checkpoints(shelf)):
+        try:
+            verify_checkpoint(path)
+        except CheckpointError as error:
+            skipped.append(str(error))
+        else:
+            return Found(path, skipped)
+    return Found(None, skipped)
+
+
+def write_best(shelf: Path, *, step: int, metric: str, value: float) -> None:
+    """Point ``best`` at the checkpoint of ``step``."""
+    entry = {"checkpoint": checkpoint_name(step), "metric": metric, "value": value}
+    write_text_durably(shelf / _BEST, json.dumps(entry) + "\n")
+
+
+def read_best(shelf: Path) -> dict[str, Any] | None:
+    """The pointer ``{"checkpoint", "metric", "value"}``, or None when there is none or its checkpoint is gone."""
+    try:
+        entry = json.loads((shelf / _BEST).read_text(encoding="utf-8"))
+        exists = (shelf / entry["checkpoint"]).is_dir()
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return dict(entry) if exists else None
+
+
+def rotate(shelf: Path, *, keep_last: int) -> None:
+    """Delete all but the ``keep_last`` (>= 1) newest checkpoints and the best one."""
+    best = read_best(shelf)
+    keep = {best["checkpoint"]} if best else set()
+    for path in list_checkpoints(shelf)[:-keep_last]:
+        if path.name not in keep:
+            discard(path)
+
+
+def discard_after(shelf: Path, step: int) -> None:
+    """Delete checkpoints beyond ``step``: a run that goes on from there will write them anew."""
+    for path in list_checkpoints(shelf):
+        if _step(path) > step:
+            discard(path)
+
+
+def sweep(shelf: Path) -> None:
+    """Remove leftovers of writers that no longer run on this machine; those of other machines stay."""
+    if not shelf.is_dir():
+        return
+    for path in shelf.iterdir():
+        if path.name.startswith((".writing-", ".trash-", f".{_BEST}-")) and _owner_is_gone(path.name):
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def _owner_is_gone(name: str) -> bool:
+    start, _, pid = name.rpartition("-")
+    if not start.endswith(f"-{socket.gethostname()}") or not pid.isdigit():
+        return False
+    if int(pid) == os.getpid():
+        return True
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
+
+
+def locate(path: Path | str, *, prefer: str = "best") -> Path:
+    """Turn what a user typed into one checkpoint folder.
+
+    Args:
+        path: A checkpoint folder, the folder of a run, or its ``checkpoints`` folder.
+        prefer: ``"best"`` or ``"last"``: which one of a run; without a best pointer it is the newest valid one.
+
+    Raises:
+        CheckpointError: Nothing there, with what was found instead.
+    """
+    folder = local_path(path)
+    if step_of(folder) is not None:
+        return folder
+    shelf = folder if folder.name == SHELF else folder / SHELF
+    best = read_best(shelf) if prefer == "best" else None
+    if best:
+        return shelf / str(best["checkpoint"])
+    found = find_newest_valid(shelf)
+    if found.path is None:
+        reason = f"; {found.skipped[0]}" if found.skipped else ""
+        known = sorted(str(run.parent) for run in Path("runs").glob(f"*/{SHELF}"))[-5:]
+        fix = (
+            f"Runs here: {', '.join(known)}."
+            if known
+            else "Train one: gpt-lightning fit --config configs/quickstart.yaml."
+        )
+        raise CheckpointError(f"No usable checkpoint in {folder}{reason}", fix=fix)
+    return found.path
