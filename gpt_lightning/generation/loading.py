@@ -1,0 +1,92 @@
+"""A model with its tokenizer, from a checkpoint alone: no store, no run, no Lightning."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from gpt_lightning.checkpoints.folder import load_plain, local_path, read_checkpoint
+from gpt_lightning.checkpoints.shelf import locate
+from gpt_lightning.data.tokenizers import Tokenizer, from_description
+from gpt_lightning.errors import CheckpointError
+from gpt_lightning.model.config import GPTConfig
+from gpt_lightning.model.gpt import GPT
+
+_PREFIX = "model."
+"""Where the Lightning module keeps the decoder."""
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A decoder in evaluation mode, its tokenizer, and the checkpoint's card (plain data)."""
+
+    model: GPT
+    tokenizer: Tokenizer
+    card: dict[str, Any]
+    path: Path
+
+
+def load_model(path: Path | str, *, prefer: str = "best", device: str = "cpu") -> LoadedModel:
+    """Load the decoder of a run folder or checkpoint.
+
+    Args:
+        path: Run folder or checkpoint folder.
+        prefer: Which checkpoint of a run folder: "best" or "last".
+        device: Where the weights go.
+
+    Raises:
+        CheckpointError: Nothing usable there, damaged, or not written by this platform.
+    """
+    checkpoint = locate(path, prefer=prefer)
+    state = read_checkpoint(checkpoint)
+    card = state.get("gpt_lightning")
+    if not isinstance(card, dict):
+        raise CheckpointError(
+            f"{checkpoint} does not describe its model", fix="Pass a checkpoint of gpt-lightning fit."
+        )
+    model = GPT(GPTConfig.from_dict(card["model"]))
+    weights = decoder_weights(state["state_dict"])
+    check_fit(weights, model, checkpoint)
+    model.load_state_dict(weights)
+    return LoadedModel(model.to(device).eval(), from_description(card["tokenizer"]), card, checkpoint)
+
+
+def read_weights(path: Path | str) -> tuple[dict[str, Tensor], Path]:
+    """Weights of a decoder to start from: a run folder, a checkpoint folder, or a file of a ``state_dict``."""
+    place = local_path(path)
+    if place.is_file():
+        state = load_plain(place)
+        return decoder_weights(state.get("state_dict", state)), place
+    checkpoint = locate(place)
+    return decoder_weights(read_checkpoint(checkpoint)["state_dict"]), checkpoint
+
+
+def decoder_weights(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The decoder's own names: without the prefix under which the Lightning module keeps it."""
+    return {name.removeprefix(_PREFIX): value for name, value in state_dict.items()}
+
+
+def check_fit(weights: Mapping[str, Tensor], model: GPT, source: Path) -> None:
+    """Name every missing, extra or mis-shaped weight.
+
+    Raises:
+        CheckpointError: The weights are of another architecture.
+    """
+    wanted = model.state_dict()
+    problems = [f"{name} is missing" for name in wanted if name not in weights]
+    problems += [f"{name} is unknown" for name in weights if name not in wanted]
+    problems += [
+        f"{name} is {tuple(weights[name].shape)}, needed {tuple(tensor.shape)}"
+        for name, tensor in wanted.items()
+        if name in weights and weights[name].shape != tensor.shape
+    ]
+    if problems:
+        shown = "; ".join(problems[:4]) + (f"; and {len(problems) - 4} more" if len(problems) > 4 else "")
+        raise CheckpointError(
+            f"{source} holds another architecture: {shown}",
+            fix="Give model.config the sizes of the checkpoint (they are in its run's config.yaml).",
+        )

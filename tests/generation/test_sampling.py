@@ -1,0 +1,137 @@
+"""Sampling against direct computation of the distributions."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from gpt_lightning.errors import ConfigError
+from gpt_lightning.generation.sampling import Sampling, choose_tokens, keep_top_k, keep_top_p
+
+_PROBABILITIES = [0.1, 0.4, 0.2, 0.3]
+_LOGITS = torch.tensor([_PROBABILITIES]).log()
+
+
+def _kept(logits: Tensor) -> list[int]:
+    return [index for index, value in enumerate(logits[0].tolist()) if value > -math.inf]
+
+
+def _draw(logits: Tensor, sampling: Sampling, times: int = 20_000) -> list[float]:
+    rows = logits.expand(times, -1)
+    drawn = choose_tokens(rows, sampling, torch.Generator().manual_seed(0))
+    return [count / times for count in torch.bincount(drawn, minlength=logits.shape[1]).tolist()]
+
+
+@pytest.mark.parametrize(
+    ("sampling", "weights"),
+    [
+        (Sampling(), _PROBABILITIES),
+        (Sampling(top_p=1.0), _PROBABILITIES),
+        (Sampling(temperature=2.0), [p**0.5 for p in _PROBABILITIES]),
+        (Sampling(temperature=0.5), [p**2 for p in _PROBABILITIES]),
+        (Sampling(top_k=2), [0, 0.4, 0, 0.3]),
+        (Sampling(top_p=0.75), [0, 0.4, 0.2, 0.3]),
+        (Sampling(top_k=3, top_p=0.7), [0, 0.4, 0, 0.3]),  # of the three left, 0.4 / 0.9 + 0.3 / 0.9 > 0.7
+        (Sampling(temperature=0.5, top_p=0.8), [0, 0.16, 0, 0.09]),  # 0.25 / 0.3 > 0.8: top-p after temperature
+    ],
+)
+def test_frequencies_follow_the_distribution(sampling: Sampling, weights: list[float]) -> None:
+    expected = [weight / sum(weights) for weight in weights]
+    frequencies = _draw(_LOGITS, sampling)
+    assert frequencies == pytest.approx(expected, abs=0.015)
+    assert [index for index, value in enumerate(frequencies) if value] == [
+        i for i, value in enumerate(weights) if value
+    ]
+
+
+def test_temperature_zero_is_the_likeliest_token() -> None:
+    logits = torch.tensor([[0.0, 3.0, 1.0], [5.0, 3.0, 1.0]])
+    assert choose_tokens(logits, Sampling(temperature=0.0, top_k=1, top_p=0.1)).tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("top_p", "kept"),
+    [
+        (1e-9, [1]),
+        (0.39, [1]),
+        (0.41, [1, 3]),
+        (0.69, [1, 3]),
+        (0.71, [1, 2, 3]),
+        (0.89, [1, 2, 3]),
+        (0.91, [0, 1, 2, 3]),
+        (1.0, [0, 1, 2, 3]),
+    ],
+)
+def test_top_p_keeps_the_smallest_set_that_reaches_it(top_p: float, kept: list[int]) -> None:
+    assert _kept(keep_top_p(_LOGITS, top_p)) == kept
+
+
+def test_top_p_on_the_border_and_between_equals() -> None:
+    quarters = torch.zeros(1, 4)
+    assert _kept(keep_top_p(quarters, 0.5)) == [0, 1]
+    assert _kept(keep_top_p(quarters, 0.51)) == [0, 1, 2]
+    certain = torch.tensor([[-math.inf, 0.0, -math.inf]])
+    assert _kept(keep_top_p(certain, 0.999)) == [1]
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    logits=st.lists(st.floats(-8, 8, width=32), min_size=1, max_size=12),
+    top_p=st.floats(1e-6, 0.999),
+    top_k=st.integers(1, 15),
+)
+def test_filters_against_a_plain_loop(logits: list[float], top_p: float, top_k: int) -> None:
+    tensor = torch.tensor([logits], dtype=torch.float64)
+    order = sorted(range(len(logits)), key=lambda index: -logits[index])
+    assert sorted(logits[i] for i in _kept(keep_top_k(tensor, top_k))) == sorted(logits[i] for i in order[:top_k])
+    masses = [math.exp(value) for value in logits]
+    kept: list[int] = []
+    reached = 0.0
+    for index in order:
+        if kept and reached >= top_p:
+            break
+        kept.append(index)
+        reached += masses[index] / sum(masses)
+    close = any(abs(sum(masses[i] for i in order[:n]) / sum(masses) - top_p) < 1e-9 for n in range(len(order)))
+    if not close:
+        assert _kept(keep_top_p(tensor, top_p)) == sorted(kept)
+
+
+def test_filters_leave_the_kept_logits_alone() -> None:
+    for filtered in (keep_top_k(_LOGITS, 2), keep_top_p(_LOGITS, 0.5)):
+        assert torch.equal(filtered[filtered > -math.inf], _LOGITS[filtered > -math.inf])
+
+
+def test_same_seed_same_tokens() -> None:
+    rows = _LOGITS.expand(50, -1)
+    draws = [choose_tokens(rows, Sampling(), torch.Generator().manual_seed(seed)).tolist() for seed in (1, 1, 2)]
+    assert draws[0] == draws[1] != draws[2]
+
+
+def test_narrow_logits_are_taken() -> None:
+    assert _draw(_LOGITS.bfloat16(), Sampling(top_p=0.95)) == pytest.approx(_PROBABILITIES, abs=0.015)
+
+
+@pytest.mark.parametrize(
+    ("settings", "part"),
+    [
+        ({"temperature": -0.5}, "temperature is not usable: got -0.5"),
+        ({"temperature": math.nan}, "got nan"),
+        ({"temperature": math.inf}, "got inf"),
+        ({"top_k": 0}, "top_k is not positive: got 0"),
+        ({"top_k": -3}, "got -3"),
+        ({"top_p": 0.0}, "top_p is not a probability: got 0.0"),
+        ({"top_p": 9.0}, "got 9.0 (allowed: above 0, at most 1, or none)"),
+        ({"top_p": math.nan}, "got nan"),
+    ],
+)
+def test_nonsense_is_refused(settings: dict[str, Any], part: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Sampling(**settings)
+    assert part in str(caught.value)
