@@ -1,0 +1,22 @@
+"""Training under Lightning: the only room that knows it.
+
+``build`` turns a configuration into a ``Run``; ``Run.fit`` trains it in a run folder. The same way serves the command
+line, sweeps, tests and notebooks::
+
+    from gpt_lightning.training.build import build
+
+    run = build("configs/quickstart.yaml", {"trainer": {"max_steps": 20}})
+    result = run.fit()                 # or run.fit(resume="auto")
+    result.metrics["val/loss"], result.folder
+
+    command_line   LightningCLI: arguments in, one checked configuration out
+    build          configuration -> trainer + module + datamodule
+    run            what can be done with them; run_folder, start, resume: where, and from which checkpoint
+    module         decoder + objective + optimizer + schedule, without logic of its own
+    datamodule     the prepared store as loaders
+    callbacks/     what happens around a step
+
+Resuming is exact because nothing depends on where a process happened to be: the order of samples and all randomness
+are functions of the sample number, learning rates are functions of the step, and checkpoints exist only at optimizer
+steps. Lightning's own loop states are not restored; its counters are set from the step (``callbacks.progress``).
+"""

@@ -1,0 +1,221 @@
+"""``build``: configuration in, ``Run`` out. The only place where trainer, module and datamodule are created.
+
+1. parse        files, overrides, environment -> one checked configuration
+2. data         open the store, or prepare it first
+3. trainer      its devices give the number of processes, which gives the global batch
+4. lengths      steps, tokens, epochs and shares -> optimizer steps
+5. model        sizes left open are taken from the data; checks that need both sides
+6. card         the resolved configuration and what a checkpoint has to say about itself
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.fabric.utilities.seed import seed_everything
+from lightning.pytorch import Trainer
+
+from gpt_lightning.data.checks import check_global_batch, check_vocabulary
+from gpt_lightning.errors import ConfigError
+from gpt_lightning.generation.loading import read_weights
+from gpt_lightning.parsing.strict_yaml import load_yaml
+from gpt_lightning.training.checkpoint_io import DurableCheckpointIO
+from gpt_lightning.training.command_line import TrainerCommandLine
+from gpt_lightning.training.datamodule import Share, TokenDataModule
+from gpt_lightning.training.lengths import Plan, plan_run
+from gpt_lightning.training.module import GPTModule
+from gpt_lightning.training.run import Run
+from gpt_lightning.training.settings import RunSettings
+
+_COMMAND_KEYS = ("config", "resume", "init_from", "checkpoint")
+"""Arguments of one start, not of the run: never part of the resolved configuration."""
+
+
+def build(*sources: str | Path | Mapping[str, Any], args: Sequence[str] = (), command: str = "fit") -> Run:
+    """Make a run from configuration files and settings.
+
+    Args:
+        sources: YAML files (paths) and nested or dotted settings (mappings), merged in order, later ones win.
+        args: Further arguments as on the command line, e.g. ``["--trainer.max_steps=20"]``; they win.
+        command: fit, validate, test or predict.
+
+    Raises:
+        ConfigError: A setting is unknown, of the wrong type or out of range.
+        DataError: The data do not fit the settings.
+    """
+    line: list[str] = []
+    for source in sources:
+        line += _as_arguments(source) if isinstance(source, Mapping) else [f"--config={source}"]
+    return build_parsed(TrainerCommandLine(command, [*line, *args]))
+
+
+def _as_arguments(settings: Mapping[str, Any], prefix: str = "") -> list[str]:
+    arguments = []
+    for key, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            arguments += _as_arguments(value, f"{prefix}{key}.")
+        else:
+            text = value if isinstance(value, str) else json.dumps(value)
+            arguments.append(f"--{prefix}{key}={text}")
+    return arguments
+
+
+def build_parsed(line: TrainerCommandLine) -> Run:
+    """Steps 2 to 6 of ``build``, for a command line that is already parsed."""
+    quieten_lightning()
+    config = line.config
+    settings = RunSettings(**config.run.as_dict())
+    seed = int(config.seed_everything)
+    seed_everything(seed, verbose=False)
+    init_from = config.get("init_from")
+    weights = None if init_from is None else read_weights(init_from)
+
+    # Settings and devices are refused before minutes are spent on preparing text.
+    parts = line.parser.instantiate(config)
+    module: GPTModule = parts.model
+    datamodule: TokenDataModule = parts.data
+    trainer = _build_trainer(parts.trainer.as_dict())
+    datamodule.seed = seed
+    store = datamodule.open_store()
+    module.config = module.config.complete(vocab_size=store.vocab_size, block_size=datamodule.block_size)
+    config["model.config.vocab_size"], config["model.config.block_size"] = module.config.data_sizes()
+
+    share = Share(datamodule.batch_size, trainer.accumulate_grad_batches, world=trainer.world_size)
+    _check_data(datamodule, module, share)
+    plan = plan_run(
+        settings,
+        max_steps=config.trainer.max_steps,
+        max_epochs=config.trainer.max_epochs,
+        global_batch_size=share.global_batch_size,
+        block_size=datamodule.block_size,
+        epoch=datamodule.windows_per_epoch(),
+    )
+    _apply(plan, trainer, module)
+    module.seed, module.initial_weights = seed, weights
+    module.token_bytes = torch.from_numpy(store.tokenizer.token_bytes())
+    resolved = resolve_config(line, plan)
+    module.card = {
+        "format": 1,
+        "model": module.config.to_dict(),
+        "tokenizer": store.tokenizer.describe(),
+        "data_fingerprint": store.fingerprint,
+        "global_batch_size": share.global_batch_size,
+        "config": resolved,
+    }
+    return Run(
+        trainer=trainer,
+        module=module,
+        datamodule=datamodule,
+        plan=plan,
+        settings=settings,
+        config=resolved,
+        seed=seed,
+        name=settings.name or _name_of(config.get("config")),
+        stock_logger=config.trainer.logger in (None, True),
+    )
+
+
+def _build_trainer(options: dict[str, Any]) -> Trainer:
+    """A Trainer without loggers, bars and savers of its own; ``Run`` adds ours."""
+    loggers = options.pop("logger")
+    plugins = options.pop("plugins") or []
+    options |= {
+        "logger": False if loggers in (None, True, False) else loggers,
+        "plugins": [*(plugins if isinstance(plugins, list) else [plugins]), DurableCheckpointIO()],
+        "max_steps": -1,
+        "max_epochs": -1,
+        "check_val_every_n_epoch": None,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "num_sanity_val_steps": 0,
+        "use_distributed_sampler": False,
+    }
+    options["callbacks"] = list(options["callbacks"] or [])
+    try:
+        return Trainer(**options)
+    except (MisconfigurationException, ValueError, TypeError, ImportError) as error:
+        raise ConfigError(
+            f"The Trainer refused its settings: {' '.join(str(error).split())}",
+            fix=f"This machine has: {_found_devices()}. Compare trainer.accelerator, devices, strategy, precision.",
+        ) from error
+
+
+def _found_devices() -> str:
+    found = torch.accelerator.current_accelerator()
+    count = torch.accelerator.device_count() if found is not None and torch.accelerator.is_available() else 0
+    return f"cpu and {count} x {found.type}" if found is not None and count else "cpu only"
+
+
+def _check_data(datamodule: TokenDataModule, module: GPTModule, share: Share) -> None:
+    store, block_size = datamodule.open_store(), datamodule.block_size
+    vocab_size, positions = module.config.data_sizes()
+    if block_size > positions:
+        raise ConfigError(
+            "data.block_size is longer than the model has positions",
+            got=block_size,
+            allowed=f"1 to {positions}",
+            fix=f"Set --data.block_size {positions}, or leave model.config.block_size null.",
+        )
+    check_vocabulary(store.manifest, vocab_size)
+    check_global_batch(
+        datamodule.windows_per_epoch(),
+        batch_size=share.batch_size,
+        accumulate=share.accumulate,
+        world=share.world,
+    )
+
+
+def _apply(plan: Plan, trainer: Trainer, module: GPTModule) -> None:
+    """Hand the lengths to those who use them; the schedule says now if its parts do not fit."""
+    module.schedule.check(plan.horizon)
+    module.horizon = plan.horizon
+    module.agree = lambda flag: (
+        flag if trainer.world_size == 1 else trainer.strategy.reduce_boolean_decision(flag, all=False)
+    )
+    trainer.fit_loop.epoch_loop.max_steps = plan.horizon.total_steps
+    trainer.val_check_interval = plan.validate_every * trainer.accumulate_grad_batches
+
+
+def resolve_config(line: TrainerCommandLine, plan: Plan) -> dict[str, Any]:
+    """The configuration as plain data with nothing left open, readable by ``--config`` again."""
+    config = line.config.clone()
+    for key in _COMMAND_KEYS:
+        config.pop(key, None)
+    config["trainer.max_steps"] = plan.horizon.total_steps
+    config["trainer.max_epochs"] = config["run.max_tokens"] = None
+    config["run.dir"] = None  # where this run lives is not what it is; a second one gets a folder of its own
+    text = line.parser.dump(config, skip_unset=False, skip_validation=True)
+    return dict(load_yaml(text))
+
+
+def _name_of(config_files: Any) -> str:
+    if not config_files:
+        return "run"
+    path = Path(str(config_files[0]))
+    # A run folder's own config.yaml names the run, not "config".
+    return path.parent.name.rpartition("-")[0] or path.parent.name if path.name == "config.yaml" else path.stem
+
+
+def quieten_lightning() -> None:
+    """Drop Lightning's advertisements and notices about things that are arranged differently here, on purpose."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in _HARMLESS:
+        warnings.filterwarnings("ignore", message=message)
+
+
+_HARMLESS = (
+    ".*does not have many workers.*",
+    ".*GPU available but not used.*",
+    ".*isinstance\\(treespec, LeafSpec\\).*",
+    ".*smaller than the logging interval.*",
+    ".*callbacks used to create the checkpoint need to be provided.*",
+)

@@ -1,0 +1,38 @@
+"""Lightning's checkpoint plug-in point, filled with our durable folders.
+
+With it ``trainer.save_checkpoint`` and ``trainer.fit(ckpt_path=...)`` write and read ``checkpoints.folder``; a path on
+the network, a damaged file or a pickle that wants to run code is refused before any state is touched. (Lightning 2.6.6
+itself loads pickles from http paths with code execution on.)
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.plugins.io import CheckpointIO
+
+from gpt_lightning.checkpoints.folder import discard, read_checkpoint, step_of, write_checkpoint
+
+
+class DurableCheckpointIO(CheckpointIO):
+    """Reads and writes checkpoint folders named ``step-NNN``."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
+        """Write ``checkpoint`` so that it is complete or invisible."""
+        target = Path(path)
+        step = step_of(target)
+        assert step is not None, f"checkpoint folders are named step-NNN, got {target.name}"
+        card = checkpoint.get("gpt_lightning", {})
+        facts = {name: value for name, value in card.items() if name != "tokenizer"}  # a vocabulary is large
+        write_checkpoint(target.parent, step=step, state=checkpoint, facts=facts)
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any | None = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Verify, then load plain data; ``weights_only`` is always true, whatever is asked."""
+        return read_checkpoint(path)
+
+    def remove_checkpoint(self, path: str | Path) -> None:
+        """Delete a checkpoint folder."""
+        discard(Path(path))

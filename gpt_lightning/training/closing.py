@@ -1,0 +1,54 @@
+"""What a run says when it ends: the loss reached beside the one expected, a sample, and what to type next."""
+
+from __future__ import annotations
+
+import torch
+
+from gpt_lightning.generation.sampling import Sampling
+from gpt_lightning.generation.text import generate_text
+from gpt_lightning.training.run import FitResult, Run
+
+
+def describe_result(run: Run, result: FitResult, config_files: list[str]) -> str:
+    """The closing report, several lines."""
+    lines = ["", *_metric_lines(run, result)]
+    if run.settings.sample_tokens and result.metrics:
+        lines += ["", "Sample (temperature 0.8, top-k 50):", sample_text(run)]
+    lines += ["", f"Run folder: {result.folder}", "Next:", *_next_commands(result, config_files)]
+    return "\n".join(lines) + "\n"
+
+
+def _metric_lines(run: Run, result: FitResult) -> list[str]:
+    if not result.metrics:
+        return [f"Nothing to do: {result.folder} had already reached step {result.step}."]
+    loss, expected = result.metrics.get("val/loss", float("nan")), run.settings.expected_val_loss
+    beside = "" if expected is None else f"   (expected {expected:.3f}, difference {loss - expected:+.3f})"
+    lines = [f"Done: {result.step} steps, {result.step * run.plan.horizon.tokens_per_step:,} tokens."]
+    lines.append(f"Validation loss  {loss:.4f} nats per token{beside}")
+    if "val/bits_per_byte" in result.metrics:
+        lines.append(f"Bits per byte    {result.metrics['val/bits_per_byte']:.4f}")
+    lines.append(f"Perplexity       {result.metrics['val/perplexity']:.2f}")
+    return lines
+
+
+def sample_text(run: Run) -> str:
+    """``run.prompt`` continued by the model as it is now."""
+    tokenizer = run.datamodule.open_store().tokenizer
+    pieces = generate_text(
+        run.module.model,
+        tokenizer,
+        run.settings.prompt,
+        max_tokens=run.settings.sample_tokens,
+        sampling=Sampling(temperature=0.8, top_k=50),
+        generator=torch.Generator(device=run.module.device).manual_seed(run.seed),
+    )
+    return run.settings.prompt + "".join(pieces)
+
+
+def _next_commands(result: FitResult, config_files: list[str]) -> list[str]:
+    config = " ".join(f"--config {file}" for file in config_files) or f"--config {result.folder}/config.yaml"
+    return [
+        f"  monitor    tensorboard --logdir {result.folder.parent}",
+        f'  generate   gpt-lightning generate {result.folder} --prompt "The module"',
+        f"  sweep      for lr in 1e-3 3e-3; do gpt-lightning fit {config} --model.optimizer.lr $lr; done",
+    ]

@@ -1,0 +1,125 @@
+"""The LightningCLI of fit, validate, test and predict: arguments in, one checked configuration out.
+
+It only parses. Building and running is ``training.run``, the same for the command line, sweeps, tests and notebooks;
+LightningCLI's own subcommands are not used, because a configuration without a subcommand level is one file that all
+four commands read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+from gpt_lightning.errors import ConfigError
+from gpt_lightning.parsing.parser import StrictParserMixin
+from gpt_lightning.training.datamodule import TokenDataModule
+from gpt_lightning.training.module import GPTModule
+from gpt_lightning.training.settings import RunSettings
+
+_REPLACED = {
+    "val_check_interval": "--run.validate_every 100 (steps, tokens or a share of the run)",
+    "check_val_every_n_epoch": "--run.validate_every 100 (steps, tokens or a share of the run)",
+    "limit_train_batches": "--trainer.max_steps",
+    "overfit_batches": "a small --data.source",
+    "fast_dev_run": "--trainer.max_steps 2 --trainer.limit_val_batches 2 --run.dir SCRATCH_FOLDER",
+    "reload_dataloaders_every_n_epochs": "nothing: the order of samples is a function of the seed",
+    "barebones": "--trainer.logger false --run.sample_tokens 0",
+    "gradient_clip_algorithm": "nothing: gradients are clipped by their norm",
+    "num_sanity_val_steps": "nothing: the data are checked before training starts",
+    "min_epochs": "--trainer.min_steps",
+    "enable_checkpointing": "--run.save_every '100%' (a run always saves its last step)",
+}
+"""Trainer options that this platform answers in its own way, and what to write instead."""
+
+
+class TrainerParser(StrictParserMixin, LightningArgumentParser):
+    """LightningCLI's parser with our errors."""
+
+
+class TrainerCommandLine(LightningCLI):
+    """Parses one of the four Trainer commands; ``config`` holds the result.
+
+    Args:
+        command: fit, validate, test or predict.
+        args: What follows the command.
+    """
+
+    def __init__(self, command: str, args: Sequence[str]) -> None:
+        self.command = command
+        super().__init__(
+            GPTModule,
+            TokenDataModule,
+            save_config_callback=None,
+            parser_class=TrainerParser,
+            parser_kwargs=_parser_options(command),
+            args=list(args),
+            run=False,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+        )
+        self._refuse_replaced()
+
+    def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """One seed for weights, order of samples, dropout and masking."""
+        parser.add_argument(
+            "--seed_everything", type=int, default=1337, help="Seed of weights, order of samples and dropout."
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """``run.*`` and the ways to start from what exists."""
+        parser.add_class_arguments(RunSettings, "run")
+        if self.command == "fit":
+            parser.add_argument(
+                "--resume",
+                type=str,
+                default="never",
+                help="never: a new run. auto: go on where this run stopped, or start it. PATH: go on from a run folder "
+                "or checkpoint.",
+            )
+            parser.add_argument(
+                "--init_from",
+                type=str | None,
+                default=None,
+                help="Run folder, checkpoint or file of weights to start from: weights only, the config wins.",
+            )
+        else:
+            parser.add_argument(
+                "--checkpoint",
+                type=str | None,
+                default=None,
+                help="Run folder (its best checkpoint) or checkpoint; without --config the run's own is used.",
+            )
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse ``args`` alone; the stock method warns whenever a program has arguments of its own."""
+        self.config = parser.parse_args(args)
+
+    def _set_seed(self) -> None:
+        """Seeding is part of building a run."""
+
+    def instantiate_classes(self) -> None:
+        """Nothing yet: sizes that come from the data are filled in first, see ``training.run.build``."""
+
+    def _refuse_replaced(self) -> None:
+        defaults = self.parser.get_defaults()
+        for name, instead in _REPLACED.items():
+            key = f"trainer.{name}"
+            if self.config[key] != defaults[key]:
+                raise ConfigError(f"{key} is not used here", got=self.config[key], fix=f"Use {instead}.")
+
+
+def _parser_options(command: str) -> dict[str, Any]:
+    examples = {
+        "fit": "gpt-lightning fit --config configs/quickstart.yaml --model.optimizer.lr 1e-3",
+        "validate": "gpt-lightning validate --checkpoint runs/quickstart-1",
+        "test": "gpt-lightning test --checkpoint runs/quickstart-1 --data.source my.txt --data.test_fraction 0.1",
+        "predict": "gpt-lightning predict --checkpoint runs/quickstart-1",
+    }
+    return {
+        "prog": f"gpt-lightning {command}",
+        "description": f"Example: {examples[command]}",
+        "default_env": True,
+        "env_prefix": "GPT_LIGHTNING",
+    }

@@ -1,0 +1,84 @@
+"""fit, validate, test and predict as typed on the command line."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from gpt_lightning.checkpoints.shelf import locate
+from gpt_lightning.errors import ConfigError
+from gpt_lightning.training.build import build_parsed
+from gpt_lightning.training.closing import describe_result
+from gpt_lightning.training.command_line import TrainerCommandLine
+from gpt_lightning.training.run import Run
+from gpt_lightning.training.run_folder import CONFIG_FILE
+from gpt_lightning.training.start import process_rank
+
+
+def trainer_command(command: str, args: Sequence[str]) -> None:
+    """Parse, build and run one of the four Trainer commands; results go to standard output.
+
+    Args:
+        command: fit, validate, test or predict.
+        args: What follows it.
+    """
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    logging.getLogger("gpt_lightning").setLevel(logging.INFO)
+    line = TrainerCommandLine(command, _with_own_config(list(args)))
+    config = line.config
+    if command == "fit":
+        _fit(build_parsed(line), config.resume, [str(file) for file in config.get("config") or []])
+        return
+    if config.checkpoint is None:
+        raise ConfigError(
+            f"{command} needs a trained model", fix=f"gpt-lightning {command} --checkpoint runs/quickstart-1"
+        )
+    _evaluate(build_parsed(line), command, config.checkpoint)
+
+
+def _with_own_config(args: list[str]) -> list[str]:
+    """Without ``--config``, a run that is resumed or evaluated brings its own."""
+    if any(arg.split("=")[0] in ("-c", "--config") for arg in args):
+        return args
+    for index, arg in enumerate(args):
+        name, equals, value = arg.partition("=")
+        if name in ("--checkpoint", "--resume"):
+            value = value if equals else next(iter(args[index + 1 :]), "")
+            if value and value not in ("auto", "never"):
+                own = locate(value, prefer="last").parent.parent / CONFIG_FILE
+                return [f"--config={own}", *args] if own.exists() else args
+    return args
+
+
+def _fit(run: Run, resume: str, config_files: list[str]) -> None:
+    _say(_headline(run))
+    result = run.fit(resume)
+    if process_rank() == 0:
+        sys.stdout.write(describe_result(run, result, config_files))
+
+
+def _headline(run: Run) -> str:
+    horizon, store = run.plan.horizon, run.datamodule.open_store()
+    train, val = store.split("train"), store.split("val")
+    return (
+        f"model {run.module.config.num_parameters:,} parameters | data {train.num_tokens:,} train and "
+        f"{val.num_tokens:,} validation tokens | {horizon.total_steps:,} steps of {horizon.tokens_per_step:,} tokens\n"
+    )
+
+
+def _evaluate(run: Run, command: str, checkpoint: str) -> None:
+    if command == "predict":
+        path = locate(checkpoint)
+        output = run.predict(path, path.parent.parent / "predictions.jsonl")
+        _say(f"{output}\n")
+        return
+    results: dict[str, Any] = run.validate(checkpoint) if command == "validate" else run.test(checkpoint)
+    _say("".join(f"{name:<20} {value:.6f}\n" for name, value in results.items()))
+
+
+def _say(text: str) -> None:
+    if process_rank() == 0:
+        sys.stdout.write(text)
+        sys.stdout.flush()

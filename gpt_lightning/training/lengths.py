@@ -1,0 +1,85 @@
+"""How long a run is and how often it validates and saves, in optimizer steps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gpt_lightning.errors import ConfigError
+from gpt_lightning.optim.lengths import Horizon, Length, to_steps
+from gpt_lightning.training.settings import RunSettings
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run in optimizer steps.
+
+    Attributes:
+        horizon: Total steps and tokens per step.
+        validate_every: Steps between validations.
+        save_every: Steps between periodic checkpoints.
+    """
+
+    horizon: Horizon
+    validate_every: int
+    save_every: int
+
+
+def plan_run(
+    settings: RunSettings,
+    *,
+    max_steps: int,
+    max_epochs: int | None,
+    global_batch_size: int,
+    block_size: int,
+    epoch: int,
+) -> Plan:
+    """Turn what the user wrote into steps.
+
+    Args:
+        settings: ``run.*``.
+        max_steps: ``trainer.max_steps``; -1 = not given.
+        max_epochs: ``trainer.max_epochs``; None = not given.
+        global_batch_size: Windows per optimizer step.
+        block_size: Positions per window.
+        epoch: Windows in one pass over the training split.
+
+    Raises:
+        ConfigError: Two lengths, or one that is not positive.
+    """
+    tokens_per_step = global_batch_size * block_size
+    given = {
+        "trainer.max_steps": None if max_steps == -1 else max_steps,
+        "trainer.max_epochs": max_epochs,
+        "run.max_tokens": settings.max_tokens,
+    }
+    chosen = {name: value for name, value in given.items() if value is not None}
+    if len(chosen) > 1:
+        raise ConfigError(
+            "The length of the run is given more than once",
+            got=chosen,
+            allowed="one of trainer.max_steps, trainer.max_epochs, run.max_tokens",
+            fix="Set the others to null (trainer.max_steps: -1).",
+        )
+    name, value = next(iter(chosen.items()), ("trainer.max_epochs", 1))
+    if value < 1:
+        raise ConfigError(f"{name} is a count", got=value, allowed=">= 1", fix=f"Say --{name} 100.")
+    total = {
+        "trainer.max_steps": value,
+        "trainer.max_epochs": value * epoch // global_batch_size,
+        "run.max_tokens": value // tokens_per_step,
+    }[name]
+    horizon = Horizon(total_steps=max(1, total), tokens_per_step=tokens_per_step)
+    return Plan(
+        horizon=horizon,
+        validate_every=_cadence(settings.validate_every, horizon, "run.validate_every"),
+        save_every=_cadence(settings.save_every, horizon, "run.save_every"),
+    )
+
+
+def _cadence(length: Length, horizon: Horizon, name: str) -> int:
+    steps = to_steps(length, horizon, name)
+    if steps == 0 and length in (0, "0"):
+        raise ConfigError(
+            f"{name} is a cadence", got=length, allowed="more than 0", fix="Say '100%' for once, at the end."
+        )
+    return max(1, steps)

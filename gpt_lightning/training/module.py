@@ -1,0 +1,171 @@
+"""``GPTModule``: decoder + objective + optimizer + schedule under Lightning's Trainer, without logic of its own.
+
+Everything it calls is a plain object that works without Lightning; this class only says when. It stores no
+hyper-parameters in Lightning's sense: a checkpoint carries the architecture and the tokenizer as plain data
+(``on_save_checkpoint``), so that it loads with ``weights_only=True`` and rebuilds without this class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.plugins import MixedPrecision
+from torch import Tensor
+from torch.optim import Optimizer
+from torchmetrics import Metric, MetricCollection
+
+from gpt_lightning.batch import Batch
+from gpt_lightning.errors import TrainingError
+from gpt_lightning.generation.loading import check_fit
+from gpt_lightning.metrics.language import BitsPerByte, Perplexity, TokenLoss
+from gpt_lightning.model.config import GPTConfig
+from gpt_lightning.model.gpt import GPT
+from gpt_lightning.objectives.base import Objective
+from gpt_lightning.objectives.causal import CausalLM
+from gpt_lightning.optim.clipping import clip_gradients
+from gpt_lightning.optim.groups import set_learning_rates
+from gpt_lightning.optim.lengths import Horizon
+from gpt_lightning.optim.optimizers import AdamW, OptimizerRecipe
+from gpt_lightning.optim.schedules import Cosine, Schedule
+
+
+class GPTModule(LightningModule):
+    """A GPT under training.
+
+    Args:
+        config: Architecture of the decoder; sizes left null are taken from the data.
+        objective: What the decoder learns; turns (model, batch) into a loss.
+        optimizer: Which optimizer and its base learning rate.
+        schedule: Factor on the learning rate as a pure function of the step.
+        compile: Compile the decoder in place (keeps the names of the weights).
+    """
+
+    def __init__(
+        self,
+        config: GPTConfig = GPTConfig(),
+        objective: Objective = CausalLM(),
+        optimizer: OptimizerRecipe = AdamW(),
+        schedule: Schedule = Cosine(),
+        compile: bool = False,
+    ) -> None:
+        super().__init__()
+        self.config, self.objective, self.optimizer_recipe, self.schedule = config, objective, optimizer, schedule
+        self.compile_model = compile
+        self.seed = 0
+        self.horizon: Horizon | None = None
+        self.card: dict[str, Any] = {}
+        self.initial_weights: tuple[dict[str, Tensor], Path] | None = None
+        self.token_bytes: Tensor | None = None
+        self.grad_norm: Tensor | None = None
+        self._step_loss: Tensor | None = None
+        self.generator: torch.Generator | None = None
+        self.agree: Callable[[bool], bool] = bool
+
+    def configure_model(self) -> None:
+        """Build the decoder once, on whatever device and dtype the strategy has set."""
+        if "model" in self._modules:
+            return
+        self.model = GPT(self.config)
+        self.model.init_weights(torch.Generator().manual_seed(self.seed))
+        if self.initial_weights is not None:
+            weights, source = self.initial_weights
+            check_fit(weights, self.model, source)
+            self.model.load_state_dict(weights)
+            self.initial_weights = None
+        if self.compile_model:
+            self.model.compile()
+
+    def setup(self, stage: str) -> None:
+        """Create the validation metrics and the generator of the objective's own randomness."""
+        if "language" not in self._modules:
+            metrics: dict[str, Metric | MetricCollection] = {"loss": TokenLoss(), "perplexity": Perplexity()}
+            if self.token_bytes is not None:
+                metrics["bits_per_byte"] = BitsPerByte(self.token_bytes)
+            self.language = MetricCollection(metrics)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """One micro-step; the extra entries are what the metrics log reads."""
+        output = self.objective(self.model, batch, self.generator)
+        loss = output.loss.detach()
+        self._step_loss = loss if self._step_loss is None else self._step_loss + loss
+        return {"loss": output.loss, "mean": loss, "weight": output.weight, **output.parts}
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Add one batch to the sums over the whole split."""
+        self.language.update(self.objective(self.model, batch, self.generator))
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Like validation, on the test split."""
+        self.language.update(self.objective(self.model, batch, self.generator))
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Log-probability (nats) of every token of every window, with its id and weight."""
+        output = self.objective(self.model, batch, self.generator)
+        assert output.losses is not None
+        assert output.targets is not None
+        weights = torch.ones_like(output.losses) if output.weights is None else output.weights
+        return {"log_probabilities": -output.losses, "targets": output.targets, "weights": weights}
+
+    def on_validation_epoch_end(self) -> None:
+        """Publish ``val/loss``, ``val/perplexity``, ``val/bits_per_byte`` for callbacks; loggers get them from ours."""
+        self._publish("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Publish ``test/...``."""
+        self._publish("test")
+
+    def _publish(self, stage: str) -> None:
+        values = {f"{stage}/{name}": value for name, value in self.language.compute().items()}
+        self.language.reset()
+        # logger=False: Lightning would stamp these one step off the training curve.
+        self.log_dict(values, logger=False, sync_dist=False)
+
+    def configure_optimizers(self) -> Optimizer:
+        """The optimizer alone: the schedule is applied in ``optimizer_step``, from the step and nothing else."""
+        return self.optimizer_recipe.build(self.model)
+
+    def optimizer_step(
+        self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable[[], Any] | None = None
+    ) -> None:
+        """Set every group's learning rate for this step, then step."""
+        assert self.horizon is not None
+        set_learning_rates(optimizer, self.schedule.factor(self.trainer.global_step, self.horizon))
+        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: int | float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip by norm and refuse a non-finite step before it reaches the weights.
+
+        Our own clipping, because Lightning's refuses a fused optimizer under bf16-mixed, and because the norm is
+        wanted for the log anyway.
+        """
+        self.grad_norm = clip_gradients(self.parameters(), gradient_clip_val)
+        loss, self._step_loss = self._step_loss, None
+        plugin = self.trainer.precision_plugin
+        if isinstance(plugin, MixedPrecision) and plugin.scaler is not None:
+            return  # float16: overflow is expected, the gradient scaler skips the step itself
+        finite = bool(torch.isfinite(self.grad_norm)) and (loss is None or bool(torch.isfinite(loss)))
+        if self.agree(not finite):
+            raise _non_finite(self.trainer.global_step, loss, self.grad_norm, optimizer.param_groups[0]["lr"])
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what rebuilds the model without this run: architecture, tokenizer, data, config (plain data)."""
+        checkpoint["gpt_lightning"] = dict(self.card)
+
+
+def _non_finite(step: int, loss: Tensor | None, norm: Tensor, lr: float) -> TrainingError:
+    value = "unknown" if loss is None else f"{loss.item():g}"
+    return TrainingError(
+        f"Training stopped before step {step + 1}: loss {value}, gradient norm {norm.item():g} at learning rate "
+        f"{lr:.3g}; the weights are those of the step before",
+        fix="Lower --model.optimizer.lr (a third is a good start), lengthen the warmup, or set "
+        "--trainer.gradient_clip_val 1.0; then go on from the last checkpoint with --resume auto.",
+    )

@@ -1,0 +1,109 @@
+"""Whether a run may go on from a checkpoint: same settings, same data, or a clear list of what differs.
+
+Everything is compared; what cannot change the trajectory is listed in ``FREE`` and left out. An unknown setting is
+therefore compared, and the worst that a forgotten entry costs is a question, never a silently different run.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gpt_lightning.checkpoints.folder import read_manifest
+from gpt_lightning.errors import CheckpointError
+
+FREE = (
+    "run",
+    "trainer.accelerator",
+    "trainer.devices",
+    "trainer.num_nodes",
+    "trainer.strategy",
+    "trainer.logger",
+    "trainer.callbacks",
+    "trainer.profiler",
+    "trainer.default_root_dir",
+    "trainer.log_every_n_steps",
+    "trainer.enable_progress_bar",
+    "trainer.enable_model_summary",
+    "trainer.enable_checkpointing",
+    "trainer.max_time",
+    "trainer.max_epochs",
+    "trainer.check_val_every_n_epoch",
+    "trainer.val_check_interval",
+    "trainer.limit_val_batches",
+    "trainer.num_sanity_val_steps",
+    # Compared as their product, the global batch.
+    "trainer.accumulate_grad_batches",
+    "data.batch_size",
+    "data.eval_batch_size",
+    "data.predict_split",
+    # Compared as the fingerprint of their content.
+    "data.source",
+    "data.store",
+)
+"""Settings (with everything below them) that do not change the sequence of weights."""
+
+_ABSENT = "(not set)"
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as dotted keys; lists stay values."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping) and value:
+            flat |= flatten(value, f"{name}.")
+        else:
+            flat[name] = value
+    return flat
+
+
+def differences(saved: Mapping[str, Any], present: Mapping[str, Any], allowed: list[str]) -> list[str]:
+    """Lines ``key: saved -> present`` of every setting that differs and is neither free nor allowed."""
+    old, new = flatten(saved), flatten(present)
+    free = (*FREE, *allowed)
+    lines = []
+    for key in sorted(old.keys() | new.keys()):
+        if any(key == entry or key.startswith(f"{entry}.") for entry in free):
+            continue
+        before, after = old.get(key, _ABSENT), new.get(key, _ABSENT)
+        if not _equal(before, after):
+            lines.append(f"{key}: {before!r} -> {after!r}")
+    return lines
+
+
+def _equal(before: Any, after: Any) -> bool:
+    if isinstance(before, float) and isinstance(after, float) and math.isnan(before) and math.isnan(after):
+        return True
+    return bool(before == after)
+
+
+def check_resumable(checkpoint: Path, card: Mapping[str, Any], allowed: list[str]) -> int:
+    """Compare a checkpoint's facts with those of the run that wants to continue; return its optimizer step.
+
+    Args:
+        checkpoint: A verified checkpoint folder.
+        card: What this run would write into its own checkpoints.
+        allowed: Settings the user lets differ.
+
+    Raises:
+        CheckpointError: Settings, architecture, data or global batch differ; all differences in the message.
+    """
+    manifest = read_manifest(checkpoint)
+    facts = manifest["facts"]
+    lines = differences(facts.get("config", {}), card["config"], allowed)
+    for key in ("data_fingerprint", "global_batch_size"):
+        if facts.get(key) != card[key] and key not in allowed:
+            lines.append(f"{key}: {facts.get(key)!r} -> {card[key]!r}")
+    if lines:
+        names = [line.split(":")[0] for line in lines]
+        allow = ",".join(names)
+        raise CheckpointError(
+            f"{checkpoint} was trained with other settings, so the run would not continue as it began: "
+            + "; ".join(lines),
+            fix=f"Restore them, start a new run from these weights with --init_from {checkpoint}, "
+            f"or accept the change with --run.allow_changes '[{allow}]'.",
+        )
+    return int(manifest["step"])

@@ -1,0 +1,195 @@
+"""``Run``: a trainer, a module and a datamodule that belong together, and what can be done with them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, Trainer
+
+from gpt_lightning.checkpoints.folder import step_of, write_text_durably
+from gpt_lightning.checkpoints.shelf import SHELF, discard_after, locate, sweep
+from gpt_lightning.parsing.strict_yaml import dump_yaml
+from gpt_lightning.training.callbacks.metrics_log import MetricsLog
+from gpt_lightning.training.callbacks.prediction_file import PredictionFile
+from gpt_lightning.training.callbacks.progress import RestoreProgress
+from gpt_lightning.training.callbacks.saving import Saving
+from gpt_lightning.training.callbacks.status_line import StatusLine
+from gpt_lightning.training.callbacks.step_seed import StepSeed
+from gpt_lightning.training.datamodule import TokenDataModule
+from gpt_lightning.training.lengths import Plan
+from gpt_lightning.training.loggers import JsonLines, RunTensorBoard, cut_metrics
+from gpt_lightning.training.module import GPTModule
+from gpt_lightning.training.resume import check_resumable
+from gpt_lightning.training.run_folder import CONFIG_FILE, RunLock, command_line, write_manifest
+from gpt_lightning.training.settings import RunSettings
+from gpt_lightning.training.signals import StopFlag
+from gpt_lightning.training.start import Start, choose_start, find_checkpoint, process_rank, publish, published, retract
+
+log = logging.getLogger("gpt_lightning")
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What training ended with.
+
+    Attributes:
+        folder: The run folder.
+        step: Optimizer steps done.
+        metrics: Latest validation metrics (``val/loss`` ...); empty when the run had already ended before.
+        resumed_step: Step it went on from; None for a new run.
+    """
+
+    folder: Path
+    step: int
+    metrics: dict[str, float] = field(default_factory=dict)
+    resumed_step: int | None = None
+
+
+@dataclass
+class Run:
+    """One configured run; made by ``training.build.build``.
+
+    Attributes:
+        trainer: Lightning's Trainer, without our loggers and callbacks until a method needs them.
+        module: The model under training.
+        datamodule: The data.
+        plan: Lengths in steps.
+        settings: ``run.*``.
+        config: The resolved configuration, plain data.
+        seed: Seed of everything.
+        name: Name for numbered run folders.
+        stock_logger: Whether to log to TensorBoard in the run folder (the user chose no logger).
+    """
+
+    trainer: Trainer
+    module: GPTModule
+    datamodule: TokenDataModule
+    plan: Plan
+    settings: RunSettings
+    config: dict[str, Any]
+    seed: int
+    name: str
+    stock_logger: bool
+
+    def fit(self, resume: str = "never") -> FitResult:
+        """Train to the end of the plan.
+
+        Args:
+            resume: never, auto, or the path of a run folder or checkpoint.
+
+        Raises:
+            UserError: A setting, the data, a checkpoint or the folder does not fit, or training had to stop.
+            StopRequested: A signal asked to stop; the state is saved.
+        """
+        told = published()
+        if told is not None:
+            return self._train(*told)
+        start = choose_start(self.settings, resume, self.name)
+        lock = RunLock(start.folder)
+        lock.acquire()
+        try:
+            checkpoint = self._prepare_folder(start)
+            publish(start, checkpoint)
+            return self._train(start.folder, checkpoint)
+        finally:
+            retract()
+            lock.release()
+
+    def _prepare_folder(self, start: Start) -> Path | None:
+        """Check the checkpoint, cut the curves back to it, write config and manifest."""
+        shelf = start.folder / SHELF
+        found = find_checkpoint(start)
+        for reason in found.skipped:
+            log.warning("passed over: %s", reason)
+        step = check_resumable(found.path, self.module.card, self.settings.allow_changes) if found.path else None
+        if process_rank() != 0:
+            return found.path
+        sweep(shelf)
+        if start.continues:
+            discard_after(shelf, -1 if step is None else step)
+        if start.continues or start.source:
+            cut_metrics(start.folder, -1 if step is None else step, start.source)
+        write_text_durably(start.folder / CONFIG_FILE, dump_yaml(self.config))
+        facts = {"resumed_step": step, "resumed_from": None if found.path is None else str(found.path)}
+        facts |= {"data_fingerprint": self.module.card["data_fingerprint"]}
+        write_manifest(start.folder, command=command_line(), seed=self.seed, facts=facts)
+        if found.path is not None:
+            log.info("going on from step %d in %s", step, start.folder)
+        return found.path
+
+    def _train(self, folder: Path, checkpoint: Path | None) -> FitResult:
+        resumed = step_of(checkpoint) if checkpoint else None
+        if resumed is not None and resumed >= self.plan.horizon.total_steps:
+            return FitResult(folder, resumed, resumed_step=resumed)
+        trainer = self.trainer
+        continues = (folder / "metrics.jsonl").exists()
+        loggers = [RunTensorBoard(folder, -1 if resumed is None else resumed) if continues else RunTensorBoard(folder)]
+        trainer.loggers = [*trainer.loggers, *(loggers if self.stock_logger else []), JsonLines(folder)]
+        add_callbacks(trainer, *self._training_callbacks(folder))
+        with _process_group_closed():
+            trainer.fit(self.module, datamodule=self.datamodule, ckpt_path=checkpoint)
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
+        return FitResult(folder, trainer.global_step, metrics, resumed)
+
+    def _training_callbacks(self, folder: Path) -> list[Callback]:
+        """Saving comes last, so that a checkpoint holds what the others did at its step."""
+        horizon = self.plan.horizon
+        epoch = self.datamodule.windows_per_epoch() * self.datamodule.block_size
+        every = int(vars(self.trainer)["log_every_n_steps"])
+        return [
+            StepSeed(self.seed),
+            RestoreProgress(),
+            MetricsLog(every_steps=every, tokens_per_step=horizon.tokens_per_step, tokens_per_epoch=epoch),
+            StatusLine(horizon.tokens_per_step),
+            Saving(
+                folder / SHELF, every_steps=self.plan.save_every, keep=self.settings.keep_checkpoints, stop=StopFlag()
+            ),
+        ]
+
+    def validate(self, checkpoint: str | Path | None = None) -> dict[str, float]:
+        """Metrics over the whole validation split: of a checkpoint, or of the weights in memory when None."""
+        return self._evaluate(self.trainer.validate, checkpoint)
+
+    def test(self, checkpoint: str | Path | None = None) -> dict[str, float]:
+        """Metrics over the whole test split."""
+        return self._evaluate(self.trainer.test, checkpoint)
+
+    def _evaluate(self, method: Any, checkpoint: str | Path | None) -> dict[str, float]:
+        path = None if checkpoint is None else locate(checkpoint)
+        add_callbacks(self.trainer, StepSeed(self.seed))
+        with _process_group_closed():
+            method(self.module, datamodule=self.datamodule, ckpt_path=path, verbose=False)
+        return {name: float(value) for name, value in self.trainer.callback_metrics.items()}
+
+    def predict(self, checkpoint: str | Path, output: Path) -> Path:
+        """Write log-probabilities of every window of ``data.predict_split`` to ``output``, one JSON line each."""
+        writer = PredictionFile(output, self.datamodule.open_store().tokenizer)
+        add_callbacks(self.trainer, StepSeed(self.seed), writer)
+        with _process_group_closed():
+            self.trainer.predict(
+                self.module, datamodule=self.datamodule, ckpt_path=locate(checkpoint), return_predictions=False
+            )
+        return writer.path
+
+
+def add_callbacks(trainer: Trainer, *callbacks: Callback) -> None:
+    """Append to a Trainer that has not started; the last ones run last."""
+    vars(trainer)["callbacks"].extend(callbacks)  # an attribute that Lightning sets without declaring it
+
+
+@contextmanager
+def _process_group_closed() -> Iterator[None]:
+    """Close torch's process group at the end: left open, finished processes were seen hanging at exit."""
+    try:
+        yield
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.barrier()
+    finally:
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()

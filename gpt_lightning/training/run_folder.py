@@ -1,0 +1,157 @@
+"""A run's folder: found or made, locked, and explained.
+
+    runs/quickstart-1/
+        config.yaml       fully resolved: every default, and what was taken from the data
+        manifest.json     versions, git state, host, seed, command, data fingerprint; one entry per start
+        metrics.jsonl     every logged number
+        events.out.*      the same for TensorBoard
+        checkpoints/      see the checkpoints room
+        run.lock          held while a process trains here
+
+Only the process of global rank 0 writes; the lock is an ``flock``, which the kernel drops when its holder dies.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import platform
+import re
+import socket
+import subprocess
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import IO, Any
+
+from gpt_lightning._version import __version__
+from gpt_lightning.checkpoints.folder import write_text_durably
+from gpt_lightning.checkpoints.shelf import SHELF, list_checkpoints
+from gpt_lightning.errors import RunFolderError
+
+RUNS = Path("runs")
+CONFIG_FILE, MANIFEST_FILE, LOCK_FILE = "config.yaml", "manifest.json", "run.lock"
+_PACKAGES = ("torch", "lightning", "torchmetrics", "tensorboard", "jsonargparse", "tiktoken", "rustbpe", "numpy")
+
+
+def list_runs(name: str) -> list[Path]:
+    """Numbered folders ``runs/NAME-N`` of a name, oldest first."""
+    pattern = re.compile(re.escape(name) + r"-(\d+)")
+    numbered = []
+    for path in RUNS.glob(f"{name}-*"):
+        match = pattern.fullmatch(path.name)
+        if match and path.is_dir():
+            numbered.append((int(match.group(1)), path))
+    return [path for _, path in sorted(numbered)]
+
+
+def make_numbered(name: str) -> Path:
+    """Create the next ``runs/NAME-N``; safe when several processes start at once."""
+    RUNS.mkdir(exist_ok=True)
+    number = int(list_runs(name)[-1].name.rpartition("-")[2]) if list_runs(name) else 0
+    while True:
+        number += 1
+        path = RUNS / f"{name}-{number}"
+        try:
+            path.mkdir()
+        except FileExistsError:
+            continue
+        return path
+
+
+def holds_run(folder: Path) -> bool:
+    """Whether a run has started here before."""
+    return (folder / CONFIG_FILE).exists() or bool(list_checkpoints(folder / SHELF))
+
+
+class RunLock:
+    """One training process per run folder.
+
+    Raises:
+        RunFolderError: Another process trains here; named by host, process id and start time.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / LOCK_FILE
+        self._file: IO[str] | None = None
+
+    def acquire(self) -> None:
+        """Take the lock or say who holds it."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        file = self._path.open("a+", encoding="utf-8")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+            file.close()
+            raise RunFolderError(
+                f"{self._path.parent} is in use by {holder}",
+                fix="Wait for it, stop it, or train elsewhere with --run.dir NEW_FOLDER.",
+            ) from error
+        file.truncate(0)
+        started = time.strftime("%Y-%m-%d %H:%M:%S")
+        file.write(f"host {socket.gethostname()}, process {os.getpid()}, started {started}\n")
+        file.flush()
+        self._file = file
+
+    def release(self) -> None:
+        """Give the lock back; harmless when it is not held."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def write_manifest(folder: Path, *, command: list[str], seed: int, facts: dict[str, Any]) -> None:
+    """Add this start to ``manifest.json``.
+
+    Args:
+        folder: The run folder.
+        command: The command line.
+        seed: The run's seed.
+        facts: More plain data: data fingerprint, parameter count, resumed step.
+    """
+    path = folder / MANIFEST_FILE
+    starts = json.loads(path.read_text(encoding="utf-8"))["starts"] if path.exists() else []
+    starts.append(
+        {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "command": command,
+            "seed": seed,
+            "host": socket.gethostname(),
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "gpt_lightning": __version__,
+            "packages": {name: _version(name) for name in _PACKAGES},
+            "git": _git_state(),
+            **facts,
+        }
+    )
+    write_text_durably(path, json.dumps({"starts": starts}, indent=1) + "\n")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _git_state() -> dict[str, Any] | None:
+    """Commit of the working folder and whether files differ from it; None outside a repository."""
+
+    def ask(*arguments: str) -> str:
+        result = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=10, check=True)
+        return result.stdout.strip()
+
+    try:
+        return {"commit": ask("rev-parse", "HEAD"), "changed": bool(ask("status", "--porcelain", "-uno"))}
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def command_line() -> list[str]:
+    """This process's command as typed, without the path of the program."""
+    return [Path(sys.argv[0]).name, *sys.argv[1:]]

@@ -1,0 +1,131 @@
+"""``fit --resume auto`` after kill -9 gives the losses and weights of the uninterrupted run, bit for bit.
+
+Every case trains with dropout, validation in the middle, a cosine schedule and two epoch borders; the children really
+die by SIGKILL. Losses are compared as the exact decimal text of the log, weights and optimizer moments tensor by
+tensor with ``torch.equal``.
+"""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from gpt_lightning.checkpoints.folder import read_checkpoint
+from gpt_lightning.checkpoints.shelf import SHELF, list_checkpoints
+from gpt_lightning.training.loggers import read_metrics
+from tests.training.forked import run_child, train, write_corpus
+
+ACCUMULATE: dict[str, Any] = {"trainer": {"accumulate_grad_batches": 2, "max_steps": 12}}
+
+
+def outcome(folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Logged numbers without clocks, and the last checkpoint's tensors."""
+    clocks = ("time", "perf/tokens_per_second")
+    lines = [{key: value for key, value in line.items() if key not in clocks} for line in read_metrics(folder)]
+    state = read_checkpoint(list_checkpoints(folder / SHELF)[-1])
+    return lines, {"weights": state["state_dict"], "optimizer": state["optimizer_states"]}
+
+
+def assert_equal(one: Any, other: Any, where: str = "") -> None:
+    assert type(one) is type(other), where
+    if isinstance(one, torch.Tensor):
+        assert torch.equal(one, other), where
+    elif isinstance(one, dict):
+        assert one.keys() == other.keys(), where
+        for key in one:
+            assert_equal(one[key], other[key], f"{where}.{key}")
+    elif isinstance(one, (list, tuple)):
+        assert len(one) == len(other), where
+        for index, (a, b) in enumerate(zip(one, other, strict=True)):
+            assert_equal(a, b, f"{where}[{index}]")
+    else:
+        assert one == other, where
+
+
+def reference(place: Path, settings: dict[str, Any]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    assert run_child(place, train, place / "reference", settings, None) == 0
+    return outcome(place / "reference")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("resume")
+    write_corpus(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def plain(place: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    lines, state = reference(place, {})
+    assert [line["step"] for line in lines if "train/loss" in line] == list(range(1, 25))
+    assert [line["step"] for line in lines if "val/loss" in line] == [5, 10, 15, 20, 24]
+    assert lines[-1]["data/epoch"] > 2 if "data/epoch" in lines[-1] else True
+    return lines, state
+
+
+@pytest.fixture(scope="module")
+def accumulated(place: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    folder = place / "accumulated"
+    folder.mkdir()
+    write_corpus(folder)
+    return reference(folder, ACCUMULATE)
+
+
+CASES: list[list[tuple[str, int]]] = [
+    [("batch_start", 0)],  # before the first step: nothing saved yet
+    [("before_update", 1)],
+    [("batch_start", 3)],  # just after a save
+    [("batch_start", 8)],
+    [("validation", 5)],
+    [("validation", 15)],
+    [("validation", 24)],  # the last validation
+    [("fsync", 6)],
+    [("rename", 6)],
+    [("rename", 24)],
+    [("batch_start", 7), ("batch_start", 8)],  # twice in a row
+    [("rename", 3), ("fsync", 9), ("validation", 15), ("batch_start", 20)],
+]
+
+
+@pytest.mark.parametrize("kills", CASES, ids=lambda kills: "-".join(f"{point}{step}" for point, step in kills))
+def test_killed_run_resumes_bit_for_bit(place: Path, plain: Any, kills: list[tuple[str, int]]) -> None:
+    folder = place / "-".join(f"{point}{step}" for point, step in kills)
+    for kill in kills:
+        assert run_child(place, train, folder, {}, kill) == -signal.SIGKILL
+    assert run_child(place, train, folder, {}, None) == 0
+    assert_equal(outcome(folder), plain)
+
+
+@pytest.mark.parametrize("kill", [("before_update", 4), ("batch_start", 5), ("validation", 5), ("rename", 6)])
+def test_killed_in_accumulation_resumes_bit_for_bit(place: Path, accumulated: Any, kill: tuple[str, int]) -> None:
+    folder = place / "accumulated" / f"{kill[0]}{kill[1]}"
+    assert run_child(folder.parent, train, folder, ACCUMULATE, kill) == -signal.SIGKILL
+    assert run_child(folder.parent, train, folder, ACCUMULATE, None) == 0
+    assert_equal(outcome(folder), accumulated)
+
+
+def test_logging_interval_spans_a_resume(place: Path) -> None:
+    """A point every 4 steps, a checkpoint at step 6: the mean of steps 5 to 8 needs losses from before the kill."""
+    settings = {"trainer": {"log_every_n_steps": 4}}
+    folder = place / "interval"
+    folder.mkdir()
+    write_corpus(folder)
+    wanted = reference(folder, settings)
+    assert run_child(folder, train, folder / "killed", settings, ("batch_start", 7)) == -signal.SIGKILL
+    assert run_child(folder, train, folder / "killed", settings, None) == 0
+    assert_equal(outcome(folder / "killed"), wanted)
+
+
+def test_damaged_newest_checkpoint_is_passed_over(place: Path, plain: Any) -> None:
+    folder = place / "damaged"
+    assert run_child(place, train, folder, {}, ("batch_start", 10)) == -signal.SIGKILL
+    newest = list_checkpoints(folder / SHELF)[-1]
+    data = bytearray((newest / "state.pt").read_bytes())
+    data[len(data) // 2] ^= 1
+    (newest / "state.pt").write_bytes(data)
+    assert run_child(place, train, folder, {}, None) == 0
+    assert_equal(outcome(folder), plain)
