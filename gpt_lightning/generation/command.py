@@ -68,7 +68,7 @@ def choose_device(name: str) -> str:
     available = ["cpu"] + ([found.type] if found is not None and torch.accelerator.is_available() else [])
     if name == "auto":
         return available[-1]
-    if name.split(":")[0] not in available:
+    if not _is_device(name, available):
         raise ConfigError(
             "This machine has no such device",
             got=name,
@@ -76,3 +76,12 @@ def choose_device(name: str) -> str:
             fix=f"Use --device {available[-1]}.",
         )
     return name
+
+
+def _is_device(name: str, available: list[str]) -> bool:
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        return False
+    count = 1 if device.type == "cpu" else torch.accelerator.device_count()
+    return device.type in available and (device.index or 0) < count

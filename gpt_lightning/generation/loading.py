@@ -70,7 +70,7 @@ def decoder_weights(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(_PREFIX): value for name, value in state_dict.items()}
 
 
-def check_fit(weights: Mapping[str, Tensor], model: GPT, source: Path) -> None:
+def check_fit(weights: Mapping[str, Tensor], model: GPT, source: Path | str) -> None:
     """Name every missing, extra or mis-shaped weight.
 
     Raises:

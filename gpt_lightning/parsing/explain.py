@@ -77,6 +77,9 @@ def unknown_setting(parsing: Parsing, key: str, origin: Origin | None) -> Config
     """A key that no setting has."""
     key = origin.key if origin else plain_key(key)
     names = parsing.settings(key)
+    instead = getattr(parsing.parser, "replaced", {}).get(key)
+    if instead is not None:
+        return ConfigError(f"There is no setting {key} here", fix=f"Use {instead}.")
     dashes = "--" if origin is None or origin.on_command_line else ""
     place = origin.place if origin else COMMAND_LINE
     advice = did_you_mean(key, names, dashes)

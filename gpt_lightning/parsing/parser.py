@@ -8,11 +8,12 @@ group of settings belongs, and a misspelt environment variable, are errors inste
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from argparse import Action, HelpFormatter, RawDescriptionHelpFormatter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import yaml
-from jsonargparse import ArgumentParser, Namespace, set_dumper, set_loader
+from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace, set_dumper, set_loader
 
 from gpt_lightning.errors import ConfigError
 from gpt_lightning.parsing.explain import Parsing, explain, scalar_for_group, user_error_behind
@@ -29,6 +30,14 @@ else:
 
 ENV_PREFIX = "GPT_LIGHTNING"
 
+
+class PlainHelp(DefaultHelpFormatter, RawDescriptionHelpFormatter):
+    """jsonargparse's help without a line for each environment variable: one rule replaces a hundred names."""
+
+    def _format_action_invocation(self, action: Action) -> str:
+        return HelpFormatter._format_action_invocation(self, action)
+
+
 # For every parser of the process: a second YAML dialect beside the strict one would only be a way around it.
 set_loader("yaml", load_yaml, exceptions=(yaml.YAMLError,))
 set_dumper("yaml", dump_yaml)
@@ -38,7 +47,12 @@ class StrictParserMixin(_Parser):
     """To be named before a subclass of ``jsonargparse.ArgumentParser``; takes the same arguments.
 
     Environment variables ``GPT_LIGHTNING_SECTION__NAME`` are read below config files and options.
+
+    Attributes:
+        replaced: Settings a user may know from elsewhere that do not exist here: name -> what to use instead.
     """
+
+    replaced: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         if kwargs.get("exit_on_error", True):
@@ -49,6 +63,7 @@ class StrictParserMixin(_Parser):
         # with them, and they must not read GPT_LIGHTNING_X as the X of just any class.
         kwargs.setdefault("default_env", kwargs.get("exit_on_error", True))
         kwargs.setdefault("env_prefix", ENV_PREFIX)
+        kwargs.setdefault("formatter_class", PlainHelp)
         super().__init__(*args, **kwargs)
 
     def parse_args(  # type: ignore[override]

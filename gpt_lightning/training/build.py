@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.fabric.utilities.seed import seed_everything
 from lightning.pytorch import Trainer
@@ -31,6 +32,7 @@ from gpt_lightning.training.command_line import TrainerCommandLine
 from gpt_lightning.training.datamodule import Share, TokenDataModule
 from gpt_lightning.training.lengths import Plan, plan_run
 from gpt_lightning.training.module import GPTModule
+from gpt_lightning.training.ranges import check_ranges
 from gpt_lightning.training.run import Run
 from gpt_lightning.training.settings import RunSettings
 
@@ -73,6 +75,7 @@ def build_parsed(line: TrainerCommandLine) -> Run:
     config = line.config
     settings = RunSettings(**config.run.as_dict())
     seed = int(config.seed_everything)
+    check_ranges(config.trainer.as_dict(), seed)
     seed_everything(seed, verbose=False)
     init_from = config.get("init_from")
     weights = None if init_from is None else read_weights(init_from)
@@ -98,7 +101,7 @@ def build_parsed(line: TrainerCommandLine) -> Run:
         epoch=datamodule.windows_per_epoch(),
     )
     _apply(plan, trainer, module)
-    module.seed, module.initial_weights = seed, weights
+    module.seed, module.initial_weights, module.manifest = seed, weights, store.manifest
     module.token_bytes = torch.from_numpy(store.tokenizer.token_bytes())
     resolved = resolve_config(line, plan)
     module.card = {
@@ -119,6 +122,7 @@ def build_parsed(line: TrainerCommandLine) -> Run:
         seed=seed,
         name=settings.name or _name_of(config.get("config")),
         stock_logger=config.trainer.logger in (None, True),
+        status_line=config.trainer.enable_progress_bar is not False,
     )
 
 
@@ -132,19 +136,27 @@ def _build_trainer(options: dict[str, Any]) -> Trainer:
         "max_steps": -1,
         "max_epochs": -1,
         "check_val_every_n_epoch": None,
-        "enable_checkpointing": False,
         "enable_progress_bar": False,
+        "enable_checkpointing": False,
         "enable_model_summary": False,
         "num_sanity_val_steps": 0,
         "use_distributed_sampler": False,
     }
+    if SLURMEnvironment.detect():
+        # Lightning's own requeue would save into a file of its own, mid-accumulation; ours is SIGTERM + --resume auto.
+        options["plugins"].append(SLURMEnvironment(auto_requeue=False))
     options["callbacks"] = list(options["callbacks"] or [])
     try:
-        return Trainer(**options)
-    except (MisconfigurationException, ValueError, TypeError, ImportError) as error:
+        with warnings.catch_warnings():
+            # Lightning would train in another precision than the one asked for.
+            warnings.filterwarnings("error", message=".*AMP with fp16 is not supported on CPU.*")
+            return Trainer(**options)
+    except (MisconfigurationException, ValueError, TypeError, ImportError, UserWarning) as error:
         raise ConfigError(
-            f"The Trainer refused its settings: {' '.join(str(error).split())}",
-            fix=f"This machine has: {_found_devices()}. Compare trainer.accelerator, devices, strategy, precision.",
+            f"The Trainer refused its settings: {' '.join(str(error).split()).rstrip('.! ')}",
+            got={name: options[name] for name in ("accelerator", "devices", "strategy", "precision")},
+            fix=f"This machine has: {_found_devices()}. Compare trainer.accelerator (auto takes the best there is), "
+            "devices, strategy, precision.",
         ) from error
 
 

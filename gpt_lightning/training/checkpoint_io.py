@@ -13,6 +13,7 @@ from typing import Any
 from lightning.pytorch.plugins.io import CheckpointIO
 
 from gpt_lightning.checkpoints.folder import discard, read_checkpoint, step_of, write_checkpoint
+from gpt_lightning.errors import CheckpointError
 
 
 class DurableCheckpointIO(CheckpointIO):
@@ -22,7 +23,13 @@ class DurableCheckpointIO(CheckpointIO):
         """Write ``checkpoint`` so that it is complete or invisible."""
         target = Path(path)
         step = step_of(target)
-        assert step is not None, f"checkpoint folders are named step-NNN, got {target.name}"
+        if step is None:
+            raise CheckpointError(
+                "A checkpoint is a folder named for its step",
+                got=target.name,
+                allowed="step-000000600",
+                fix="Use checkpoints.folder.checkpoint_name(step).",
+            )
         card = checkpoint.get("gpt_lightning", {})
         facts = {name: value for name, value in card.items() if name != "tokenizer"}  # a vocabulary is large
         write_checkpoint(target.parent, step=step, state=checkpoint, facts=facts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from gpt_lightning.errors import DataError
 from gpt_lightning.generation.sampling import Sampling
 from gpt_lightning.generation.text import generate_text
 from gpt_lightning.training.run import FitResult, Run
@@ -12,23 +13,33 @@ from gpt_lightning.training.run import FitResult, Run
 def describe_result(run: Run, result: FitResult, config_files: list[str]) -> str:
     """The closing report, several lines."""
     lines = ["", *_metric_lines(run, result)]
-    if run.settings.sample_tokens and result.metrics:
-        lines += ["", "Sample (temperature 0.8, top-k 50):", sample_text(run)]
+    if run.settings.sample_tokens and result.step != result.resumed_step:
+        lines += ["", *_sample_lines(run)]
     lines += ["", f"Run folder: {result.folder}", "Next:", *_next_commands(result, config_files)]
     return "\n".join(lines) + "\n"
 
 
 def _metric_lines(run: Run, result: FitResult) -> list[str]:
-    if not result.metrics:
+    if result.step == result.resumed_step:
         return [f"Nothing to do: {result.folder} had already reached step {result.step}."]
-    loss, expected = result.metrics.get("val/loss", float("nan")), run.settings.expected_val_loss
+    done = f"Done: {result.step} steps, {result.step * run.plan.horizon.tokens_per_step:,} tokens."
+    if "val/loss" not in result.metrics:
+        return [done, "Not validated (trainer.limit_val_batches is 0)."]
+    loss, expected = result.metrics["val/loss"], run.settings.expected_val_loss
     beside = "" if expected is None else f"   (expected {expected:.3f}, difference {loss - expected:+.3f})"
-    lines = [f"Done: {result.step} steps, {result.step * run.plan.horizon.tokens_per_step:,} tokens."]
-    lines.append(f"Validation loss  {loss:.4f} nats per token{beside}")
+    lines = [done, f"Validation loss  {loss:.4f} nats per token{beside}"]
     if "val/bits_per_byte" in result.metrics:
         lines.append(f"Bits per byte    {result.metrics['val/bits_per_byte']:.4f}")
     lines.append(f"Perplexity       {result.metrics['val/perplexity']:.2f}")
     return lines
+
+
+def _sample_lines(run: Run) -> list[str]:
+    try:
+        return ["Sample (temperature 0.8, top-k 50):", sample_text(run)]
+    except DataError as problem:
+        # A vocabulary of characters may not know the prompt; no reason to fail a run that is done.
+        return [f"No sample of run.prompt: {problem}"]
 
 
 def sample_text(run: Run) -> str:

@@ -7,12 +7,12 @@ four commands read.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
+from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
-from gpt_lightning.errors import ConfigError
 from gpt_lightning.parsing.parser import StrictParserMixin
 from gpt_lightning.training.datamodule import TokenDataModule
 from gpt_lightning.training.module import GPTModule
@@ -30,12 +30,19 @@ _REPLACED = {
     "num_sanity_val_steps": "nothing: the data are checked before training starts",
     "min_epochs": "--trainer.min_steps",
     "enable_checkpointing": "--run.save_every '100%' (a run always saves its last step)",
+    "enable_model_summary": "nothing: the first line says how large the model is",
+    "default_root_dir": "--run.dir",
+    "use_distributed_sampler": "nothing: every process takes its share of the stream",
+    "enable_autolog_hparams": "nothing: config.yaml in the run folder holds every setting",
+    "model_registry": "nothing: a run folder is loaded by its path",
 }
 """Trainer options that this platform answers in its own way, and what to write instead."""
 
 
 class TrainerParser(StrictParserMixin, LightningArgumentParser):
     """LightningCLI's parser with our errors."""
+
+    replaced: ClassVar[Mapping[str, str]] = {f"trainer.{name}": instead for name, instead in _REPLACED.items()}
 
 
 class TrainerCommandLine(LightningCLI):
@@ -59,7 +66,6 @@ class TrainerCommandLine(LightningCLI):
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
         )
-        self._refuse_replaced()
 
     def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """One seed for weights, order of samples, dropout and masking."""
@@ -67,9 +73,15 @@ class TrainerCommandLine(LightningCLI):
             "--seed_everything", type=int, default=1337, help="Seed of weights, order of samples and dropout."
         )
 
-    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """``run.*`` and the ways to start from what exists."""
+    def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """What a newcomer sets first comes first; Trainer options that we replace are left out."""
+        parser.add_lightning_class_args(GPTModule, "model")
+        parser.add_lightning_class_args(TokenDataModule, "data")
         parser.add_class_arguments(RunSettings, "run")
+        parser.add_class_arguments(Trainer, "trainer", instantiate=False, sub_configs=True, skip=set(_REPLACED))
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """The ways to start from what exists."""
         if self.command == "fit":
             parser.add_argument(
                 "--resume",
@@ -102,13 +114,6 @@ class TrainerCommandLine(LightningCLI):
     def instantiate_classes(self) -> None:
         """Nothing yet: sizes that come from the data are filled in first, see ``training.run.build``."""
 
-    def _refuse_replaced(self) -> None:
-        defaults = self.parser.get_defaults()
-        for name, instead in _REPLACED.items():
-            key = f"trainer.{name}"
-            if self.config[key] != defaults[key]:
-                raise ConfigError(f"{key} is not used here", got=self.config[key], fix=f"Use {instead}.")
-
 
 def _parser_options(command: str) -> dict[str, Any]:
     examples = {
@@ -119,7 +124,8 @@ def _parser_options(command: str) -> dict[str, Any]:
     }
     return {
         "prog": f"gpt-lightning {command}",
-        "description": f"Example: {examples[command]}",
-        "default_env": True,
-        "env_prefix": "GPT_LIGHTNING",
+        "usage": f"gpt-lightning {command} [--config FILE ...] [--SETTING VALUE ...]",
+        "description": f"Example: {examples[command]}\n\n"
+        "Every setting is also an entry of a YAML file and an environment variable\n"
+        "(GPT_LIGHTNING_TRAINER__MAX_STEPS=500). Options of a chosen class: --model.schedule.help WSD",
     }

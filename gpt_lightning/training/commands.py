@@ -29,6 +29,7 @@ def trainer_command(command: str, args: Sequence[str]) -> None:
     line = TrainerCommandLine(command, _with_own_config(list(args)))
     config = line.config
     if command == "fit":
+        _check_beginning(config.resume, config.init_from)
         _fit(build_parsed(line), config.resume, [str(file) for file in config.get("config") or []])
         return
     if config.checkpoint is None:
@@ -36,6 +37,17 @@ def trainer_command(command: str, args: Sequence[str]) -> None:
             f"{command} needs a trained model", fix=f"gpt-lightning {command} --checkpoint runs/quickstart-1"
         )
     _evaluate(build_parsed(line), command, config.checkpoint)
+
+
+def _check_beginning(resume: str, init_from: str | None) -> None:
+    """A run begins with given weights or goes on with its own; ``auto`` does whichever applies."""
+    if init_from is not None and resume not in ("never", "auto"):
+        raise ConfigError(
+            "--init_from starts a new run, --resume PATH goes on with an old one",
+            got={"init_from": init_from, "resume": resume},
+            allowed="one of them",
+            fix="Leave out the one you do not mean.",
+        )
 
 
 def _with_own_config(args: list[str]) -> list[str]:

@@ -108,6 +108,10 @@ class TokenDataModule(LightningDataModule):
         ):
             if value is not None and value < 1:
                 raise ConfigError(f"data.{name} is a count", got=value, allowed=">= 1", fix=f"Set --data.{name} 8.")
+        if predict_split not in ("train", "val", "test"):
+            raise ConfigError(
+                "data.predict_split names a split", got=predict_split, allowed="train, val, test", fix="Say val."
+            )
         self.block_size, self.batch_size = block_size, batch_size
         self.eval_batch_size = eval_batch_size or batch_size
         self.predict_split = predict_split

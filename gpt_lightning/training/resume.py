@@ -23,17 +23,14 @@ FREE = (
     "trainer.logger",
     "trainer.callbacks",
     "trainer.profiler",
-    "trainer.default_root_dir",
     "trainer.log_every_n_steps",
     "trainer.enable_progress_bar",
-    "trainer.enable_model_summary",
-    "trainer.enable_checkpointing",
     "trainer.max_time",
     "trainer.max_epochs",
-    "trainer.check_val_every_n_epoch",
-    "trainer.val_check_interval",
     "trainer.limit_val_batches",
-    "trainer.num_sanity_val_steps",
+    "trainer.limit_test_batches",
+    "trainer.limit_predict_batches",
+    "trainer.detect_anomaly",
     # Compared as their product, the global batch.
     "trainer.accumulate_grad_batches",
     "data.batch_size",
@@ -99,11 +96,13 @@ def check_resumable(checkpoint: Path, card: Mapping[str, Any], allowed: list[str
             lines.append(f"{key}: {facts.get(key)!r} -> {card[key]!r}")
     if lines:
         names = [line.split(":")[0] for line in lines]
-        allow = ",".join(names)
+        accept = f"accept the change with --run.allow_changes '[{','.join(names)}]'"
+        if any(name.startswith("model.config.") for name in names):
+            accept = "drop them: weights of one architecture do not fit another"
         raise CheckpointError(
             f"{checkpoint} was trained with other settings, so the run would not continue as it began: "
             + "; ".join(lines),
             fix=f"Restore them, start a new run from these weights with --init_from {checkpoint}, "
-            f"or accept the change with --run.allow_changes '[{allow}]'.",
+            f"or {accept}.",
         )
     return int(manifest["step"])

@@ -65,6 +65,7 @@ class Run:
         seed: Seed of everything.
         name: Name for numbered run folders.
         stock_logger: Whether to log to TensorBoard in the run folder (the user chose no logger).
+        status_line: Whether to show where training stands.
     """
 
     trainer: Trainer
@@ -76,6 +77,7 @@ class Run:
     seed: int
     name: str
     stock_logger: bool
+    status_line: bool = True
 
     def fit(self, resume: str = "never") -> FitResult:
         """Train to the end of the plan.
@@ -146,7 +148,7 @@ class Run:
             StepSeed(self.seed),
             RestoreProgress(),
             MetricsLog(every_steps=every, tokens_per_step=horizon.tokens_per_step, tokens_per_epoch=epoch),
-            StatusLine(horizon.tokens_per_step),
+            *([StatusLine(horizon.tokens_per_step)] if self.status_line else []),
             Saving(
                 folder / SHELF, every_steps=self.plan.save_every, keep=self.settings.keep_checkpoints, stop=StopFlag()
             ),

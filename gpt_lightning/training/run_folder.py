@@ -47,9 +47,31 @@ def list_runs(name: str) -> list[Path]:
     return [path for _, path in sorted(numbered)]
 
 
+def make_folder(folder: Path) -> None:
+    """Create a run folder where there is none.
+
+    Raises:
+        RunFolderError: The place cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _not_writable(folder, error) from error
+
+
+def _not_writable(folder: Path, error: OSError) -> RunFolderError:
+    return RunFolderError(
+        f"The run folder {folder} cannot be written ({error.strerror})", fix="Name another: --run.dir FOLDER."
+    )
+
+
 def make_numbered(name: str) -> Path:
-    """Create the next ``runs/NAME-N``; safe when several processes start at once."""
-    RUNS.mkdir(exist_ok=True)
+    """Create the next ``runs/NAME-N``; safe when several processes start at once.
+
+    Raises:
+        RunFolderError: The place cannot be written.
+    """
+    make_folder(RUNS)
     number = int(list_runs(name)[-1].name.rpartition("-")[2]) if list_runs(name) else 0
     while True:
         number += 1
@@ -58,6 +80,8 @@ def make_numbered(name: str) -> Path:
             path.mkdir()
         except FileExistsError:
             continue
+        except OSError as error:
+            raise _not_writable(path, error) from error
         return path
 
 
@@ -70,7 +94,8 @@ class RunLock:
     """One training process per run folder.
 
     Raises:
-        RunFolderError: Another process trains here; named by host, process id and start time.
+        RunFolderError: Another process trains here (named by host, process id and start time), or the folder cannot
+            be written.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -79,8 +104,11 @@ class RunLock:
 
     def acquire(self) -> None:
         """Take the lock or say who holds it."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        file = self._path.open("a+", encoding="utf-8")
+        make_folder(self._path.parent)
+        try:
+            file = self._path.open("a+", encoding="utf-8")
+        except OSError as error:
+            raise _not_writable(self._path.parent, error) from error
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

@@ -39,6 +39,15 @@ class RunSettings:
     allow_changes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        if self.name is not None and (self.name in ("", ".", "..") or "/" in self.name):
+            raise ConfigError(
+                "run.name is not the name of a folder",
+                got=self.name,
+                allowed="text without slashes",
+                fix="Set a path with --run.dir.",
+            )
+        if self.dir is not None and not self.dir.strip():
+            raise ConfigError("run.dir is empty", got=self.dir, allowed="a path", fix="Write --run.dir runs/NAME.")
         if self.keep_checkpoints < 1:
             raise ConfigError(
                 "run.keep_checkpoints must keep at least the newest one",

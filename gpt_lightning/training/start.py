@@ -19,7 +19,7 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 from gpt_lightning.checkpoints.shelf import SHELF, Found, find_newest_valid, locate
 from gpt_lightning.errors import CheckpointError, ConfigError, RunFolderError
-from gpt_lightning.training.run_folder import holds_run, list_runs, make_numbered
+from gpt_lightning.training.run_folder import holds_run, list_runs, make_folder, make_numbered
 from gpt_lightning.training.settings import RunSettings
 
 _FOLDER_VARIABLE, _CHECKPOINT_VARIABLE = "GPT_LIGHTNING_RUN_FOLDER", "GPT_LIGHTNING_RUN_CHECKPOINT"
@@ -77,18 +77,20 @@ def choose_start(settings: RunSettings, resume: str, name: str) -> Start:
             fix="Go on with it: --resume auto. Or start another: leave out --run.dir, or name a new folder.",
         )
     continues = holds_run(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     return Start(folder, continues=continues)
 
 
 def _start_from_path(settings: RunSettings, path: Path, typed: str) -> Start:
+    if not typed.strip():
+        raise ConfigError("--resume is empty", got=typed, allowed="never, auto, or a path", fix="Say --resume auto.")
     checkpoint = locate(typed, prefer="last")
     home = checkpoint.parent.parent
     folder = Path(settings.dir) if settings.dir is not None else home
     if folder.resolve() != home.resolve():
         if holds_run(folder):
             raise RunFolderError(f"{folder} already holds a run", fix="Name a new folder for the branch.")
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         return Start(folder, source=home, checkpoint=checkpoint)
     newest = find_newest_valid(home / SHELF).path
     if newest is not None and newest.name > checkpoint.name:

@@ -1,0 +1,102 @@
+"""Every command and every Python block of the README runs, as a newcomer would type it.
+
+Commands of ``bash`` blocks run in one folder, in their order, through the real entry point; training is shortened to
+two steps and put on one thread, nothing else is changed. ``make`` targets must exist. A line starting with ``$`` in a
+``text`` block is a command whose output is shown: it must print just that.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SHORT = ["--trainer.max_steps=2", "--run.sample_tokens=5", "--trainer.limit_val_batches=2"]
+TEXT = "\n\n".join(
+    f"Paragraph {n} of a text that somebody wrote, long enough to train on for two steps." for n in range(400)
+)
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def commands() -> list[str]:
+    lines = [line.split("  #")[0].strip() for block in blocks("bash") for line in block.splitlines()]
+    return [line for line in lines if line]
+
+
+def run(arguments: list[str], place: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "GPT_LIGHTNING_CACHE": str(place / "cache"), **variables}
+    return subprocess.run(
+        [sys.executable, "-m", "gpt_lightning", *arguments],
+        cwd=place,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("readme")
+    shutil.copytree(ROOT / "configs", folder / "configs")
+    (folder / "path" / "to").mkdir(parents=True)
+    (folder / "path" / "to" / "text.txt").write_text(TEXT, encoding="utf-8")
+    return folder
+
+
+@pytest.mark.timeout(400)
+def test_commands_run_in_their_order(place: Path) -> None:
+    ran = 0
+    for line in commands():
+        words = shlex.split(line)
+        variables = dict(word.split("=", 1) for word in words if re.match(r"GPT_LIGHTNING_\w+=", word))
+        words = [word for word in words if not re.match(r"GPT_LIGHTNING_\w+=", word)]
+        if words[0] == "make":
+            assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE), (
+                line
+            )
+            continue
+        assert words[0] == "gpt-lightning", f"cannot run {line!r}"
+        trains = words[1] == "fit" and not {"--help", "--print_config"} & set(words)
+        result = run(words[1:] + (SHORT if trains else []), place, **variables)
+        assert result.returncode == 0, f"{line}\n{result.stderr}"
+        assert "Traceback" not in result.stderr
+        ran += 1
+    assert ran >= 8
+
+
+def test_shown_errors_are_the_real_ones(place: Path) -> None:
+    shown = [block.splitlines() for block in blocks("text") if block.startswith("$ ")]
+    assert shown
+    for lines in shown:
+        result = run(shlex.split(lines[0])[2:], place)
+        assert result.returncode == 2
+        assert result.stderr.splitlines() == lines[1:]
+
+
+def test_python_runs(place: Path) -> None:
+    for code in blocks("python"):
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "GPT_LIGHTNING_CACHE": str(place / "cache")}
+        code = code.replace('"trainer.max_steps": 20', '"trainer.max_steps": 2')
+        result = subprocess.run(
+            [sys.executable, "-c", code], cwd=place, env=environment, capture_output=True, text=True, timeout=120
+        )
+        assert result.returncode == 0, result.stderr
+        assert result.stdout
+
+
+def test_first_screen_holds_the_two_commands() -> None:
+    before = README[: README.index("make test")]
+    assert "make train" in before
+    assert len(before.splitlines()) <= 6

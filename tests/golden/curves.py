@@ -1,0 +1,87 @@
+"""The first steps of two runs, as exact numbers: what a refactoring must reproduce to the last bit.
+
+Bits depend on torch's build, the CPU's instruction set and the number of threads (one here), so every recording carries
+the key of the machine that made it; on another key the numbers must agree within a stated tolerance. ``quickstart``
+runs on the prose of the Python that runs it, so it is compared only where the corpus is the recorded one;
+``synthetic`` runs on text made below and is compared everywhere.
+
+Record anew after a change that is meant to change numbers (say so in the commit):
+
+    python -m tests.golden.curves
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gpt_lightning.training.build import build
+from gpt_lightning.training.loggers import read_metrics
+
+ROOT = Path(__file__).parents[2]
+RECORDS = Path(__file__).with_name("curves.json")
+STEPS = 2
+_KEPT = ("train/loss", "optim/grad_norm", "val/loss")
+
+
+def machine_key() -> str:
+    """What the last bit depends on."""
+    parts = (torch.__version__.split("+")[0], platform.machine(), torch.backends.cpu.get_cpu_capability(), _cpu_model())
+    return " ".join(parts)
+
+
+def _cpu_model() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown CPU")
+
+
+def synthetic_text() -> str:
+    """Eight hundred short sentences from a linear congruential generator; the same everywhere."""
+    state, sentences = 1, []
+    for _ in range(800):
+        words = []
+        for _ in range(7):
+            state = (state * 1103515245 + 12345) % 2**31
+            words.append(
+                ("tree", "river", "stone", "runs", "falls", "slowly", "under", "the", "old", "bridge")[state >> 16 & 7]
+            )
+        sentences.append(" ".join(words) + ".")
+    return "\n".join(sentences) + "\n"
+
+
+def run_curve(name: str, place: Path) -> dict[str, Any]:
+    """Train ``STEPS`` steps of a curve in ``place``: its points and the fingerprint of its corpus."""
+    torch.set_num_threads(1)
+    settings: dict[str, Any] = {
+        "trainer": {"max_steps": STEPS, "log_every_n_steps": 1, "enable_progress_bar": False},
+        "run": {"dir": str(place / name), "sample_tokens": 0, "validate_every": "100%"},
+    }
+    sources: list[Any] = [ROOT / "configs" / "quickstart.yaml"]
+    if name == "synthetic":
+        corpus = place / "synthetic.txt"
+        corpus.write_text(synthetic_text(), encoding="utf-8")
+        sources = [{"data.source": str(corpus), "data.tokenizer": "bytes", "data.block_size": 64}]
+        sources += [{"model.config": {"n_layer": 2, "n_head": 2, "n_embd": 32, "dropout": 0.1}}]
+        sources += [{"trainer.accelerator": "cpu", "trainer.devices": 1, "trainer.gradient_clip_val": 1.0}]
+    run = build(*sources, settings)
+    result = run.fit()
+    points = [{key: line[key] for key in ("step", *_KEPT) if key in line} for line in read_metrics(result.folder)]
+    return {"corpus": run.module.card["data_fingerprint"], "points": points}
+
+
+def record() -> None:
+    """Write ``curves.json`` for this machine, keeping other machines' recordings."""
+    records = json.loads(RECORDS.read_text(encoding="utf-8")) if RECORDS.exists() else {}
+    with tempfile.TemporaryDirectory() as place:
+        records[machine_key()] = {name: run_curve(name, Path(place)) for name in ("synthetic", "quickstart")}
+    RECORDS.write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    record()

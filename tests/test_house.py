@@ -1,0 +1,71 @@
+"""The rules of the house that a machine can check: floors, sizes, names, imports at start."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "gpt_lightning"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+_BANNED_NAMES = {"utils", "util", "common", "misc", "helpers", "helper"}
+
+
+def test_rooms_import_only_lower_floors() -> None:
+    command = Path(sys.executable).with_name("lint-imports")
+    if not command.exists():
+        pytest.skip("import-linter comes with the extra 'dev'")
+    result = subprocess.run([command, "--no-logo"], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 0, result.stdout
+
+
+def test_files_are_short_and_named_for_their_noun() -> None:
+    lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in MODULES}
+    assert {path: n for path, n in lengths.items() if n > 400} == {}
+    assert not [path for path in MODULES if path.stem in _BANNED_NAMES]
+    filled = sorted(n for n in lengths.values() if n > 1)
+    assert filled[len(filled) // 2] <= 150
+    assert filled[int(len(filled) * 0.9)] <= 300
+
+
+def _body_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    body = function.body[1:] if ast.get_docstring(function) else function.body
+    return body[-1].end_lineno - body[0].lineno + 1 if body and body[-1].end_lineno else 0
+
+
+def test_functions_are_short() -> None:
+    lengths = {}
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                lengths[f"{path.relative_to(ROOT)}:{node.name}"] = _body_lines(node)
+    assert {name: n for name, n in lengths.items() if n > 60} == {}
+    long = [name for name, n in lengths.items() if n > 50]
+    assert len(long) < 0.02 * len(lengths), long
+
+
+def test_rooms_explain_themselves_and_re_export_nothing() -> None:
+    for path in PACKAGE.rglob("__init__.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        assert ast.get_docstring(tree), f"{path} has no docstring"
+        if path.parent != PACKAGE:
+            assert len(tree.body) == 1, f"{path} holds more than its docstring"
+
+
+@pytest.mark.parametrize(
+    ("code", "absent"),
+    [
+        ("import gpt_lightning", ("torch", "lightning", "jsonargparse", "numpy")),
+        ("import gpt_lightning.data.command", ("torch", "lightning")),
+        ("import gpt_lightning.generation.command", ("lightning", "tensorboard")),
+        ("import gpt_lightning.training.build", ("optuna", "matplotlib")),
+    ],
+)
+def test_slow_packages_stay_out(code: str, absent: tuple[str, ...]) -> None:
+    probe = f"{code}\nimport sys\nprint([name for name in {absent!r} if name in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, timeout=60, check=True)
+    assert result.stdout.strip() == "[]"
