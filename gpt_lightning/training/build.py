@@ -25,7 +25,8 @@ from lightning.pytorch import Trainer
 
 from gpt_lightning.data.checks import check_global_batch, check_vocabulary
 from gpt_lightning.errors import ConfigError
-from gpt_lightning.generation.loading import read_weights
+from gpt_lightning.generation.loading import check_fit, read_weights
+from gpt_lightning.model.gpt import GPT
 from gpt_lightning.parsing.strict_yaml import load_yaml
 from gpt_lightning.training.checkpoint_io import DurableCheckpointIO
 from gpt_lightning.training.command_line import TrainerCommandLine
@@ -78,7 +79,7 @@ def build_parsed(line: TrainerCommandLine) -> Run:
     check_ranges(config.trainer.as_dict(), seed)
     seed_everything(seed, verbose=False)
     init_from = config.get("init_from")
-    weights = None if init_from is None else read_weights(init_from)
+    initial = None if init_from is None else read_weights(init_from)
 
     # Settings and devices are refused before minutes are spent on preparing text.
     parts = line.parser.instantiate(config)
@@ -92,6 +93,11 @@ def build_parsed(line: TrainerCommandLine) -> Run:
 
     share = Share(datamodule.batch_size, trainer.accumulate_grad_batches, world=trainer.world_size)
     _check_data(datamodule, module, share)
+    if initial is not None:
+        # Here rather than when the model is built: by then the run has a folder.
+        with torch.device("meta"):
+            check_fit(initial[0], GPT(module.config), initial[1])
+        module.initial_weights = initial[0]
     plan = plan_run(
         settings,
         max_steps=config.trainer.max_steps,
@@ -101,7 +107,7 @@ def build_parsed(line: TrainerCommandLine) -> Run:
         epoch=datamodule.windows_per_epoch(),
     )
     _apply(plan, trainer, module)
-    module.seed, module.initial_weights, module.manifest = seed, weights, store.manifest
+    module.seed, module.manifest = seed, store.manifest
     module.token_bytes = torch.from_numpy(store.tokenizer.token_bytes())
     resolved = resolve_config(line, plan)
     module.card = {

@@ -8,7 +8,6 @@ hyper-parameters in Lightning's sense: a checkpoint carries the architecture and
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,8 +18,10 @@ from torch.optim import Optimizer
 from torchmetrics import Metric, MetricCollection
 
 from gpt_lightning.batch import Batch
+from gpt_lightning.data.checks import check_tokenizer
+from gpt_lightning.data.manifest import Manifest
 from gpt_lightning.errors import TrainingError
-from gpt_lightning.generation.loading import check_fit
+from gpt_lightning.generation.loading import check_fit, decoder_weights
 from gpt_lightning.metrics.language import BitsPerByte, Perplexity, TokenLoss
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.model.gpt import GPT
@@ -58,7 +59,8 @@ class GPTModule(LightningModule):
         self.seed = 0
         self.horizon: Horizon | None = None
         self.card: dict[str, Any] = {}
-        self.initial_weights: tuple[dict[str, Tensor], Path] | None = None
+        self.initial_weights: dict[str, Tensor] | None = None
+        self.manifest: Manifest | None = None
         self.token_bytes: Tensor | None = None
         self.grad_norm: Tensor | None = None
         self._step_loss: Tensor | None = None
@@ -72,9 +74,7 @@ class GPTModule(LightningModule):
         self.model = GPT(self.config)
         self.model.init_weights(torch.Generator().manual_seed(self.seed))
         if self.initial_weights is not None:
-            weights, source = self.initial_weights
-            check_fit(weights, self.model, source)
-            self.model.load_state_dict(weights)
+            self.model.load_state_dict(self.initial_weights)
             self.initial_weights = None
         if self.compile_model:
             self.model.compile()
@@ -155,6 +155,13 @@ class GPTModule(LightningModule):
         finite = bool(torch.isfinite(self.grad_norm)) and (loss is None or bool(torch.isfinite(loss)))
         if self.agree(not finite):
             raise _non_finite(self.trainer.global_step, loss, self.grad_norm, optimizer.param_groups[0]["lr"])
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse weights of another architecture, or of another tokenizer than that of the data."""
+        card = checkpoint.get("gpt_lightning", {})
+        if self.manifest is not None and "tokenizer" in card:
+            check_tokenizer(self.manifest, card["tokenizer"])
+        check_fit(decoder_weights(checkpoint["state_dict"]), self.model, "The checkpoint")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what rebuilds the model without this run: architecture, tokenizer, data, config (plain data)."""

@@ -102,7 +102,6 @@ def check_resumable(checkpoint: Path, card: Mapping[str, Any], allowed: list[str
         raise CheckpointError(
             f"{checkpoint} was trained with other settings, so the run would not continue as it began: "
             + "; ".join(lines),
-            fix=f"Restore them, start a new run from these weights with --init_from {checkpoint}, "
-            f"or {accept}.",
+            fix=f"Restore them, start a new run from these weights with --init_from {checkpoint}, or {accept}.",
         )
     return int(manifest["step"])

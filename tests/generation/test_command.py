@@ -1,0 +1,91 @@
+"""``generate`` as typed: what reaches the terminal, and that a seed fixes it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from gpt_lightning.cli import main
+from gpt_lightning.errors import ConfigError
+from gpt_lightning.generation.command import choose_device
+from tests.generation.models import tiny_model, write_run
+
+
+@pytest.fixture(autouse=True)
+def _work_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_run(tmp_path / "run", best=1)
+
+
+def written(capsys: pytest.CaptureFixture[str], *args: str) -> str:
+    capsys.readouterr()
+    assert main(["generate", "run", "--max_tokens=20", *args]) == 0
+    return capsys.readouterr().out
+
+
+def test_prompt_comes_first_and_a_newline_last(capsys: pytest.CaptureFixture[str]) -> None:
+    text = written(capsys, "--prompt=Zwölf ")
+    assert text.startswith("Zwölf ")
+    assert text.endswith("\n")
+    assert written(capsys, "--prompt=Zwölf ", "--max_tokens=0") == "Zwölf \n"
+
+
+def test_seed_fixes_the_text(capsys: pytest.CaptureFixture[str]) -> None:
+    assert written(capsys, "--seed=1") == written(capsys, "--seed=1") != written(capsys, "--seed=2")
+
+
+def test_greedy_text_is_the_model_s_likeliest(capsys: pytest.CaptureFixture[str]) -> None:
+    """Token by token without a cache, as far as the model's positions reach; the best checkpoint is step 1."""
+    model, ids = tiny_model(1), list(b"ab")
+    with torch.no_grad():
+        while len(ids) < 14:
+            scores = model(torch.tensor([ids]))[0, -1] @ model.token_embedding.weight.T
+            ids.append(int(scores.argmax()))
+            if ids[-1] == 256:
+                ids.pop()
+                break
+    wanted = bytes(ids).decode("utf-8", errors="replace") + "\n"
+    assert written(capsys, "--prompt=ab", "--temperature=0", "--max_tokens=12", "--seed=9") == wanted
+
+
+def test_last_checkpoint_on_request(capsys: pytest.CaptureFixture[str]) -> None:
+    greedy = ("--temperature=0", "--prompt=ab")
+    assert written(capsys, *greedy, "--prefer=last") != written(capsys, *greedy)
+    (Path("run") / "checkpoints" / "best.json").unlink()
+    assert written(capsys, *greedy, "--prefer=last") == written(capsys, *greedy)
+
+
+def test_samples_differ_and_the_first_is_that_of_a_single_one(capsys: pytest.CaptureFixture[str]) -> None:
+    single, three = written(capsys, "--prompt=@"), written(capsys, "--prompt=@", "--num_samples=3")
+    assert three.startswith(single)
+    assert len({three[: len(single)], three[len(single) : 2 * len(single)]}) == 2
+
+
+def test_top_k_one_is_greedy(capsys: pytest.CaptureFixture[str]) -> None:
+    assert written(capsys, "--top_k=1") == written(capsys, "--temperature=0")
+    assert written(capsys, "--top_p=1e-9", "--top_k=null") == written(capsys, "--temperature=0")
+
+
+def test_settings_may_come_from_a_file_and_the_environment(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("greedy.yaml").write_text("temperature: 0\nprompt: ab\n")
+    monkeypatch.setenv("GPT_LIGHTNING_PROMPT", "zz")
+    assert written(capsys, "--config=greedy.yaml") == written(capsys, "--temperature=0", "--prompt=ab")
+    assert written(capsys, "--temperature=0").startswith("zz")
+
+
+def test_long_prompt_goes_beyond_the_positions(capsys: pytest.CaptureFixture[str]) -> None:
+    prompt = "long " * 20
+    assert written(capsys, f"--prompt={prompt}").startswith(prompt)
+
+
+def test_device() -> None:
+    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    assert choose_device("auto") == (found.type if found is not None else "cpu")
+    assert choose_device("cpu") == "cpu"
+    for name in ("warp", "cpu:x", "cpu:9", "cuda:99", ""):
+        with pytest.raises(ConfigError, match="no such device"):
+            choose_device(name)

@@ -1,0 +1,125 @@
+"""What a run logs, read back: JSON lines with our own reader, events with TensorBoard's."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
+
+from gpt_lightning.training.callbacks.metrics_log import METRICS
+from gpt_lightning.training.loggers import JsonLines, cut_metrics, read_metrics
+from tests.training.forked import write_corpus
+from tests.training.runs import STEPS, Crash, crash_at, tiny_run
+
+KNOWN = re.compile("|".join(re.escape(name).replace("<group>", r"\w+") for name in METRICS))
+
+
+def curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """Every scalar of a run folder as TensorBoard shows it: name -> (step, value)."""
+    accumulator = EventAccumulator(str(folder), size_guidance={"scalars": 0})
+    accumulator.Reload()
+    names = accumulator.Tags()["scalars"]
+    return {name: [(event.step, event.value) for event in accumulator.Scalars(name)] for name in names}
+
+
+def points(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """The same from ``metrics.jsonl``."""
+    found: dict[str, list[tuple[int, float]]] = {}
+    for line in read_metrics(folder):
+        for name in line.keys() - {"step", "time"}:
+            found.setdefault(name, []).append((line["step"], line[name]))
+    return found
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``full``: six steps at once. ``resumed``: crashed after five with four saved, then finished."""
+    folder = tmp_path_factory.mktemp("loggers")
+    write_corpus(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GPT_LIGHTNING_CACHE", str(folder / "cache"))
+        patch.chdir(folder)
+        tiny_run({"run.dir": "full"}).fit()
+        with pytest.raises(Crash):
+            crash_at(tiny_run({"run.dir": "resumed"}), 5).fit()
+        assert read_metrics(folder / "resumed")[-1]["step"] == 5, "the crash should cost a point"
+        tiny_run({"run.dir": "resumed"}).fit(resume="auto")
+    return folder
+
+
+@pytest.mark.parametrize("name", ["full", "resumed"])
+def test_every_name_is_in_the_table_and_every_point_there_once(place: Path, name: str) -> None:
+    for found in (curves(place / name), points(place / name)):
+        assert all(KNOWN.fullmatch(key) for key in found)
+        assert {"train/loss", "val/loss", "val/bits_per_byte", "optim/grad_norm", "data/epoch"} <= found.keys()
+        assert any(key.startswith("optim/lr/") for key in found)
+        for key, values in found.items():
+            wanted = [3, STEPS] if key.startswith("val/") else list(range(1, STEPS + 1))
+            assert [step for step, _ in values] == wanted, key
+
+
+def test_both_files_hold_the_same_numbers(place: Path) -> None:
+    """TensorBoard keeps float32."""
+    events, lines = curves(place / "full"), points(place / "full")
+    assert events.keys() == lines.keys()
+    for key, values in lines.items():
+        assert [value for _, value in events[key]] == pytest.approx([value for _, value in values], rel=1e-6)
+
+
+def test_curves_over_a_resume_are_those_of_one_run(place: Path) -> None:
+    clocks = {"perf/tokens_per_second"}
+    for read in (curves, points):
+        full, resumed = read(place / "full"), read(place / "resumed")
+        assert {key: values for key, values in full.items() if key not in clocks} == {
+            key: values for key, values in resumed.items() if key not in clocks
+        }
+
+
+def test_numbers_follow_from_the_step(place: Path) -> None:
+    found = points(place / "full")
+    assert [tokens for _, tokens in found["data/tokens"]] == [64.0 * step for step in range(1, STEPS + 1)]
+    lowest = min(value for _, value in found["perf/tokens_per_second"])
+    assert lowest > 0
+
+
+def test_lines_are_complete_when_they_are_written(tmp_path: Path) -> None:
+    logger = JsonLines(tmp_path)
+    logger.log_metrics({"train/loss": 0.1 + 0.2}, step=7)
+    (record,) = read_metrics(tmp_path)
+    assert record["step"] == 7
+    assert record["train/loss"] == 0.1 + 0.2, "the last bit counts"
+    assert record["time"] > 1.7e9
+
+
+def written(folder: Path, *records: dict[str, Any], tail: str = "") -> Path:
+    folder.mkdir()
+    text = "".join(json.dumps(record) + "\n" for record in records)
+    (folder / "metrics.jsonl").write_text(text + tail, encoding="utf-8")
+    return folder
+
+
+def test_line_cut_off_by_a_kill_is_left_out_and_cut_away(tmp_path: Path) -> None:
+    folder = written(tmp_path / "run", {"step": 1}, {"step": 2}, tail='{"step": 3, "trai')
+    assert read_metrics(folder) == [{"step": 1}, {"step": 2}]
+    cut_metrics(folder, 2)
+    JsonLines(folder).log_metrics({}, step=3)
+    assert [record["step"] for record in read_metrics(folder)] == [1, 2, 3]
+
+
+def test_cut_keeps_the_step_itself_and_takes_a_branch_from_its_source(tmp_path: Path) -> None:
+    source = written(tmp_path / "run", *({"step": step} for step in (1, 2, 2, 3)))
+    (tmp_path / "branch").mkdir()
+    cut_metrics(tmp_path / "branch", 2, source)
+    assert [record["step"] for record in read_metrics(tmp_path / "branch")] == [1, 2, 2]
+    assert len(read_metrics(source)) == 4
+    assert [path.name for path in (tmp_path / "branch").iterdir()] == ["metrics.jsonl"]
+
+
+def test_a_run_without_a_log_has_no_lines(tmp_path: Path) -> None:
+    assert read_metrics(tmp_path) == []
+    cut_metrics(tmp_path, 5)
+    assert read_metrics(tmp_path) == []

@@ -1,0 +1,131 @@
+"""The validation loss: every token of the split once, whatever the batch size and the number of processes.
+
+The oracle reads the whole split as one list of ids and scores every window by itself, in float64, without our
+loaders, objective or metrics.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from gpt_lightning.data.stream import EvaluationWindows
+from gpt_lightning.generation.loading import load_model
+from gpt_lightning.metrics.language import TokenLoss
+from gpt_lightning.objectives.causal import CausalLM
+from gpt_lightning.training.datamodule import EvaluationLoader, Share
+from gpt_lightning.training.run import Run
+from tests.training.forked import write_corpus
+from tests.training.runs import tiny_run
+
+BATCH_SIZES = [1, 3, 4, 64]
+Oracle = tuple[float, int, int]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("validation")
+    write_corpus(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GPT_LIGHTNING_CACHE", str(folder / "cache"))
+        patch.chdir(folder)
+        tiny_run({"run.dir": "run"}).fit()
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _work_there(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place)
+    monkeypatch.setenv("GPT_LIGHTNING_CACHE", str(place / "cache"))
+
+
+def validated(settings: dict[str, Any]) -> dict[str, float]:
+    return tiny_run(settings).validate("run")
+
+
+@pytest.fixture(scope="module")
+def oracle(place: Path) -> tuple[float, int, int]:
+    """Nats, targets and bytes of text of the validation split, under the best checkpoint."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GPT_LIGHTNING_CACHE", str(place / "cache"))
+        patch.chdir(place)
+        return score_split()
+
+
+def score_split() -> tuple[float, int, int]:
+    split = tiny_run().datamodule.open_store().split("val")
+    ids = torch.from_numpy(split.gather(np.zeros(1, dtype=np.int64), split.num_tokens)[0]).long()
+    model = load_model("run").model.double()
+    nats = 0.0
+    with torch.no_grad():
+        for start in range(0, len(ids) - 1, 16):
+            window = ids[start : start + 17]
+            scores = model(window[None, :-1])[0] @ model.token_embedding.weight.T
+            nats -= float(scores.log_softmax(-1).gather(1, window[1:, None]).sum())
+    return nats, len(ids) - 1, split.num_bytes
+
+
+@pytest.mark.parametrize("batch_size", BATCH_SIZES)
+def test_any_batch_size_gives_the_same_numbers(oracle: Oracle, batch_size: int) -> None:
+    found = validated({"data.eval_batch_size": batch_size})
+    nats, targets, _ = oracle
+    assert targets % 16 != 0, "the last window should be a short one"
+    assert found["val/loss"] == pytest.approx(nats / targets, rel=1e-6)
+    assert found["val/perplexity"] == pytest.approx(math.exp(nats / targets), rel=1e-5)
+
+
+def test_bits_per_byte_counts_the_text_alone(oracle: Oracle) -> None:
+    """One token a byte: all targets but the document borders are text; the first byte has no prediction to score."""
+    run = tiny_run()
+    split = run.datamodule.open_store().split("val")
+    assert split.num_documents == 1, "else borders would have to be taken out of the oracle"
+    nats, targets, num_bytes = oracle
+    assert targets == num_bytes
+    assert validated({})["val/bits_per_byte"] == pytest.approx(nats / math.log(2) / num_bytes, rel=1e-6)
+
+
+def shares(run: Run, world: int, batch_size: int) -> list[TokenLoss]:
+    """The metric of every process of ``world``, each having seen its own share."""
+    model, split = load_model("run").model, run.datamodule.open_store().split("val")
+    metrics = []
+    for rank in range(world):
+        metric = TokenLoss()
+        with torch.no_grad():
+            for batch in EvaluationLoader(EvaluationWindows(split, 16), Share(batch_size, rank=rank, world=world)):
+                batch.tokens = batch.tokens.long()
+                metric.update(CausalLM()(model, batch, None))
+        metrics.append(metric)
+    return metrics
+
+
+@pytest.mark.parametrize("world", [1, 2, 3, 12])
+def test_any_number_of_processes_adds_up_to_the_same(oracle: Oracle, world: int) -> None:
+    """12 processes are more than there are windows: some get padding alone."""
+    run = tiny_run()
+    metrics = shares(run, world, batch_size=2)
+    nats, targets, _ = oracle
+    total: Tensor = torch.stack([metric.nats for metric in metrics]).sum()
+    assert float(torch.stack([metric.count for metric in metrics]).sum()) == targets
+    assert float(total) == pytest.approx(nats, rel=1e-6)
+
+
+@pytest.mark.parametrize("world", [1, 2, 3, 12])
+def test_every_process_has_as_many_batches(world: int) -> None:
+    """One more on any of them and the others would wait forever."""
+    split = tiny_run().datamodule.open_store().split("val")
+    loaders = [
+        EvaluationLoader(EvaluationWindows(split, 16), Share(2, rank=rank, world=world)) for rank in range(world)
+    ]
+    lengths = {len(loader) for loader in loaders}
+    assert lengths == {len(list(loader)) for loader in loaders}
+    assert len(lengths) == 1
+
+
+def test_dropout_is_off_in_validation() -> None:
+    assert validated({}) == validated({"model.config.dropout": 0.5})
