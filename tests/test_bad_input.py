@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from gpt_lightning.cli import main
-from gpt_lightning.training.command_line import _REPLACED
+from gpt_lightning.training.command_line import TrainerParser
 from tests.training.forked import TINY, write_corpus
 
 
@@ -211,10 +211,9 @@ def test_mistake_in_a_setting_of_fit(
     assert not (place / "runs").exists(), "a refused run left a folder behind"
 
 
-@pytest.mark.parametrize("name", _REPLACED)
-def test_trainer_option_that_is_replaced_names_the_replacement(refused: Refusal, name: str) -> None:
-    told = refused(*fit(f"--trainer.{name}=1"), code=2)
-    assert_told(told, f"trainer.{name}", _REPLACED[name])
+@pytest.mark.parametrize(("key", "instead"), TrainerParser.replaced.items(), ids=list(TrainerParser.replaced))
+def test_trainer_option_that_is_replaced_names_the_replacement(refused: Refusal, key: str, instead: str) -> None:
+    assert_told(refused(*fit(f"--{key}=1"), code=2), key, instead)
 
 
 @pytest.mark.parametrize(

@@ -31,9 +31,8 @@ FREE = (
     "trainer.limit_test_batches",
     "trainer.limit_predict_batches",
     "trainer.detect_anomaly",
-    # Compared as their product, the global batch.
+    # Compared as part of the global batch. The micro-batch itself is not free: rounding and dropout depend on it.
     "trainer.accumulate_grad_batches",
-    "data.batch_size",
     "data.eval_batch_size",
     "data.predict_split",
     # Compared as the fingerprint of their content.

@@ -83,16 +83,14 @@ def test_lengths_become_steps(length: dict[str, int], steps: int) -> None:
     assert run.plan.horizon.tokens_per_step == 64 * run.trainer.accumulate_grad_batches
 
 
-def test_resolved_config_leaves_nothing_open() -> None:
-    flat = flatten(tiny_run().config)
-    open_by_right = {
-        "run.name", "run.dir", "run.max_tokens", "run.expected_val_loss", "data.eval_batch_size", "data.store",
-    }  # fmt: skip
-    assert {key for key, value in flat.items() if value is None and not key.startswith("trainer.")} <= open_by_right | {
-        "model.optimizer.init_args.fused"
-    }
+def test_resolved_config_says_what_followed_from_the_data_and_nothing_of_the_start() -> None:
+    flat = flatten(tiny_run({"trainer.max_steps": -1, "run.max_tokens": 448, "run.dir": "here"}).config)
+    assert flat["model.config.vocab_size"] == 257
+    assert flat["model.config.block_size"] == 16
+    assert (flat["trainer.max_steps"], flat["run.max_tokens"]) == (7, None), "the length once, in steps"
+    assert flat["run.dir"] is None
     assert not {"config", "resume", "init_from"} & flat.keys()
-    assert flat["trainer.max_steps"] == 6
+    assert {"model.optimizer.init_args.weight_decay", "data.split_seed", "seed_everything"} <= flat.keys()
 
 
 def test_config_of_a_run_gives_the_same_run_again(place: Path) -> None:

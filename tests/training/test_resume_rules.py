@@ -46,8 +46,8 @@ def test_flatten_keeps_lists_and_empty_mappings() -> None:
 
 
 def test_differences_are_listed_with_both_values() -> None:
-    saved = {"model": {"lr": 0.1, "gone": 1}, "run": {"name": "a"}, "data": {"batch_size": 4}, "x": float("nan")}
-    present = {"model": {"lr": 0.2, "new": 2}, "run": {"name": "b"}, "data": {"batch_size": 8}, "x": float("nan")}
+    saved = {"model": {"lr": 0.1, "gone": 1}, "run": {"name": "a"}, "data": {"eval_batch_size": 4}, "x": float("nan")}
+    present = {"model": {"lr": 0.2, "new": 2}, "run": {"name": "b"}, "data": {"eval_batch_size": 8}, "x": float("nan")}
     lines = differences(saved, present, [])
     assert lines == ["model.gone: 1 -> '(not set)'", "model.lr: 0.1 -> 0.2", "model.new: '(not set)' -> 2"]
     assert differences(saved, present, ["model.lr"]) == [line for line in lines if "lr" not in line]
@@ -102,9 +102,10 @@ def test_what_cannot_change_the_weights_is_free(place: Path) -> None:
         crash_at(tiny_run(dry, {"run.dir": "moved"}), 5).fit()
     (place / "elsewhere").mkdir()
     shutil.move(place / "corpus.txt", place / "elsewhere" / "same.txt")
-    free = {"data.batch_size": 2, "trainer.accumulate_grad_batches": 2, "data.eval_batch_size": 5}
+    free = {"trainer.accumulate_grad_batches": 2, "data.eval_batch_size": 5}
+    halved = {"data.batch_size": 2, "run.allow_changes": ["data.batch_size"]}
     cadence = {"run.save_every": 5, "run.validate_every": 2, "run.prompt": "x", "trainer.log_every_n_steps": 2}
-    result = tiny_run(dry, free, cadence, {"run.dir": "moved", "data.source": "elsewhere"}).fit(resume="auto")
+    result = tiny_run(dry, free, halved, cadence, {"run.dir": "moved", "data.source": "elsewhere"}).fit(resume="auto")
     assert (result.resumed_step, result.step) == (4, STEPS)
     for name, wanted in weights_of(place / "whole").items():
         torch.testing.assert_close(weights_of(place / "moved")[name], wanted, rtol=1e-4, atol=1e-5)
