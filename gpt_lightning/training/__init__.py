@@ -18,5 +18,5 @@ line, sweeps, tests and notebooks::
 
 Resuming is exact because nothing depends on where a process happened to be: the order of samples and all randomness
 are functions of the sample number, learning rates are functions of the step, and checkpoints exist only at optimizer
-steps. Lightning's own loop states are not restored; its counters are set from the step (``callbacks.progress``).
+steps. Lightning's own loop states are not restored; its counters are set from the step (``progress``).
 """

@@ -33,6 +33,8 @@ from gpt_lightning.optim.lengths import Horizon
 from gpt_lightning.optim.optimizers import AdamW, OptimizerRecipe
 from gpt_lightning.optim.schedules import Cosine, Schedule
 
+_CHANGING = frozenset({"_current_fx_name", "_step_loss", "grad_norm"})
+
 
 class GPTModule(LightningModule):
     """A GPT under training.
@@ -66,6 +68,17 @@ class GPTModule(LightningModule):
         self._step_loss: Tensor | None = None
         self.generator: torch.Generator | None = None
         self.agree: Callable[[bool], bool] = bool
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set names that change many times a step without asking whether they are parameters or modules.
+
+        Lightning notes the current hook's name on the module some forty times a step; torch's own ``__setattr__``
+        made that a quarter of the Trainer's cost.
+        """
+        if name in _CHANGING:
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
 
     def configure_model(self) -> None:
         """Build the decoder once, on whatever device and dtype the strategy has set."""
@@ -147,7 +160,8 @@ class GPTModule(LightningModule):
         Our own clipping, because Lightning's refuses a fused optimizer under bf16-mixed, and because the norm is
         wanted for the log anyway.
         """
-        self.grad_norm = clip_gradients(self.parameters(), gradient_clip_val)
+        trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        self.grad_norm = clip_gradients(trained, gradient_clip_val)
         loss, self._step_loss = self._step_loss, None
         plugin = self.trainer.precision_plugin
         if isinstance(plugin, MixedPrecision) and plugin.scaler is not None:

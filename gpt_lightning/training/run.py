@@ -17,7 +17,6 @@ from gpt_lightning.checkpoints.shelf import SHELF, discard_after, locate, sweep
 from gpt_lightning.parsing.strict_yaml import dump_yaml
 from gpt_lightning.training.callbacks.metrics_log import MetricsLog
 from gpt_lightning.training.callbacks.prediction_file import PredictionFile
-from gpt_lightning.training.callbacks.progress import RestoreProgress
 from gpt_lightning.training.callbacks.saving import Saving
 from gpt_lightning.training.callbacks.status_line import StatusLine
 from gpt_lightning.training.callbacks.step_seed import StepSeed
@@ -146,7 +145,6 @@ class Run:
         every = int(vars(self.trainer)["log_every_n_steps"])
         return [
             StepSeed(self.seed),
-            RestoreProgress(),
             MetricsLog(every_steps=every, tokens_per_step=horizon.tokens_per_step, tokens_per_epoch=epoch),
             *([StatusLine(horizon.tokens_per_step)] if self.status_line else []),
             Saving(

@@ -21,6 +21,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from gpt_lightning.checkpoints.folder import checkpoint_name
 from gpt_lightning.checkpoints.shelf import rotate, write_best
 from gpt_lightning.errors import StopRequested
+from gpt_lightning.training.progress import restore_progress
 from gpt_lightning.training.signals import StopFlag
 
 MONITOR = "val/loss"
@@ -50,6 +51,10 @@ class Saving(Checkpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the best value over."""
         self.best = state_dict["best"]
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Continue at the checkpoint's step; here, because every callback costs something at every hook."""
+        restore_progress(trainer, checkpoint)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take over the signals; later than Lightning, whose own handler would end with exit code 0."""
