@@ -51,7 +51,7 @@ def test_quickstart_ends_where_its_config_says(tmp_path: Path) -> None:
     records = json.loads(RECORDS.read_text(encoding="utf-8")).values()
     if outcome["corpus"] not in [record["quickstart"]["corpus"] for record in records]:
         pytest.skip("this Python's prose is not the recorded one")
-    assert outcome["loss"] == pytest.approx(expected, abs=0.03)
+    assert outcome["loss"] == pytest.approx(expected, abs=0.1)  # the spread between one thread and two, see the config
     assert (tmp_path / "run" / SHELF).is_dir()
 
 
