@@ -1,13 +1,14 @@
 """The decoder: token ids in, hidden states and logits out. Plain PyTorch, no training logic.
 
-    tokens ──> token + position embeddings ──> block x n_layer ──> final norm ──> hidden ──> logits (tied head)
-               gpt.py                          block.py                                      GPT.logits
-                                               ├─ attention.py (with an optional cache.py)
-                                               └─ MLP
+    tokens ──> token embedding (+ positions ...) ──> block x n_layer ──> final norm ──> hidden ──> logits
+               gpt.py, embeddings.py                 block.py            norm.py                   GPT.logits
+                                                     ├─ attention.py   positions.py (RoPE), cache.py,
+                                                     │                 sight.py (who sees whom, and the kernel)
+                                                     └─ mlp.py
 
-``config`` is the frozen record of the sizes, ``flops`` counts what one token costs. The hidden states and the logits
-are two calls, because an objective may not need the logits of every position and the logits are the largest tensor
-of a step.
+``config`` is the frozen record of sizes and choices, GPT-2's by default; ``presets`` are whole records under a name
+(``gpt2`` ..., ``modern-nano`` ...); ``flops`` counts what one token costs. The hidden states and the logits are two
+calls, because an objective may not need the logits of every position and the logits are the largest tensor of a step.
 
 >>> import torch
 >>> from gpt_lightning.model.config import GPTConfig
@@ -17,4 +18,10 @@ of a step.
 >>> hidden = model(torch.tensor([[1, 2, 3]]))
 >>> tuple(model.logits(hidden).shape), sum(p.numel() for p in model.parameters()) == config.num_parameters
 ((1, 3, 11), True)
+
+Several documents in one row do not see each other when their numbers are given:
+
+>>> hidden = model(torch.tensor([[1, 2, 3, 4]]), documents=torch.tensor([[0, 0, 1, 1]]))
+>>> torch.allclose(hidden[:, 2:], model(torch.tensor([[3, 4]])), atol=1e-6)
+True
 """

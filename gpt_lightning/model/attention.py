@@ -1,13 +1,15 @@
-"""Causal self-attention over many heads (Vaswani et al. 2017), computed by PyTorch's fused kernel."""
+"""Causal self-attention over many heads (Vaswani et al. 2017), computed by PyTorch's fused kernels."""
 
 from __future__ import annotations
 
-import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from gpt_lightning.model.cache import LayerCache
 from gpt_lightning.model.config import GPTConfig
+from gpt_lightning.model.norm import RMSNorm
+from gpt_lightning.model.positions import Rotation, rotate
+from gpt_lightning.model.sight import Sight, Triangle
 
 
 class CausalSelfAttention(nn.Module):
@@ -18,40 +20,46 @@ class CausalSelfAttention(nn.Module):
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
-        self.n_head = config.n_head
-        self.dropout = config.dropout
-        self.query_key_value = nn.Linear(config.n_embd, 3 * config.n_embd, bias=config.bias)
+        self.head_size, self.dropout = config.head_size, config.dropout
+        self.widths = [config.n_embd, *2 * [config.key_value_heads * config.head_size]]
+        self.query_key_value = nn.Linear(config.n_embd, sum(self.widths), bias=config.bias)
+        self.query_norm = RMSNorm(config.head_size, eps=config.norm_eps) if config.qk_norm else None
+        self.key_norm = RMSNorm(config.head_size, eps=config.norm_eps) if config.qk_norm else None
         self.output = nn.Linear(config.n_embd, config.n_embd, bias=config.bias)
 
     def forward(
         self,
         hidden: Float[Tensor, "batch time embed"],
         cache: LayerCache | None = None,
-        mask: Bool[Tensor, "time context"] | None = None,
+        sight: Sight | None = None,
+        rotation: Rotation | None = None,
+        added_values: Float[Tensor, "batch time values"] | None = None,
     ) -> Float[Tensor, "batch time embed"]:
         """Mix the positions of each row.
 
         Args:
             hidden: Normalised residual stream of the new positions.
             cache: Keys and values of earlier positions; the new ones are appended.
-            mask: True where a new position may look; needed only for several new positions behind a filled cache.
-                Without it the triangle is the kernel's own, which is faster than any mask.
+            sight: What each new position sees; None = everything before it.
+            rotation: Rotary angles of the new positions; None = queries and keys know no position.
+            added_values: Added to the values, all heads side by side.
         """
         batch, time, embed = hidden.shape
+        queries, keys, values = self.query_key_value(hidden).split(self.widths, dim=-1)
+        if added_values is not None:
+            values = values + added_values
         queries, keys, values = (
-            part.view(batch, time, self.n_head, embed // self.n_head).transpose(1, 2)  # B H T D
-            for part in self.query_key_value(hidden).split(embed, dim=-1)
+            part.view(batch, time, -1, self.head_size).transpose(1, 2)  # B H T D
+            for part in (queries, keys, values)
         )
+        if self.query_norm is not None and self.key_norm is not None:
+            queries, keys = self.query_norm(queries), self.key_norm(keys)
+        if rotation is not None:
+            queries, keys = rotate(queries, rotation), rotate(keys, rotation)
+        # Norms and rotations may have widened them; the kernels and the cache want one type.
+        queries, keys = queries.to(values.dtype), keys.to(values.dtype)
         if cache is not None:
             keys, values = cache.extend(keys, values)
-        mixed = F.scaled_dot_product_attention(
-            queries,
-            keys,
-            values,
-            attn_mask=mask,
-            dropout_p=self.dropout if self.training else 0.0,
-            # The kernel's triangle starts at the upper left corner: right for a square, wrong for one new row.
-            is_causal=mask is None and time > 1,
-        )
+        mixed = (sight or Triangle()).mix(queries, keys, values, self.dropout if self.training else 0.0)
         result: Tensor = self.output(mixed.transpose(1, 2).reshape(batch, time, embed))
         return result

@@ -6,27 +6,16 @@ the final norm.
 
 from __future__ import annotations
 
-import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from gpt_lightning.model.attention import CausalSelfAttention
 from gpt_lightning.model.cache import LayerCache
 from gpt_lightning.model.config import GPTConfig
-
-
-class MLP(nn.Module):
-    """Four times as wide inside, with GELU in its tanh form (Hendrycks & Gimpel 2016), as in GPT-2."""
-
-    def __init__(self, config: GPTConfig) -> None:
-        super().__init__()
-        self.expand = nn.Linear(config.n_embd, 4 * config.n_embd, bias=config.bias)
-        self.contract = nn.Linear(4 * config.n_embd, config.n_embd, bias=config.bias)
-
-    def forward(self, hidden: Float[Tensor, "batch time embed"]) -> Float[Tensor, "batch time embed"]:
-        """Transform each position on its own."""
-        result: Tensor = self.contract(F.gelu(self.expand(hidden), approximate="tanh"))
-        return result
+from gpt_lightning.model.mlp import MLPS
+from gpt_lightning.model.norm import build_norm
+from gpt_lightning.model.positions import Rotation
+from gpt_lightning.model.sight import Sight
 
 
 class Block(nn.Module):
@@ -34,19 +23,22 @@ class Block(nn.Module):
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
-        self.attention_norm = nn.LayerNorm(config.n_embd, bias=config.bias)
+        self.attention_norm = build_norm(config)
         self.attention = CausalSelfAttention(config)
-        self.mlp_norm = nn.LayerNorm(config.n_embd, bias=config.bias)
-        self.mlp = MLP(config)
+        self.mlp_norm = build_norm(config)
+        self.mlp = MLPS[config.mlp](config)
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(
         self,
         hidden: Float[Tensor, "batch time embed"],
         cache: LayerCache | None = None,
-        mask: Bool[Tensor, "time context"] | None = None,
+        sight: Sight | None = None,
+        rotation: Rotation | None = None,
+        added_values: Float[Tensor, "batch time values"] | None = None,
     ) -> Float[Tensor, "batch time embed"]:
-        """Add both branches to the residual stream; ``cache`` and ``mask`` as in ``CausalSelfAttention``."""
-        hidden = hidden + self.dropout(self.attention(self.attention_norm(hidden), cache, mask))
+        """Add both branches to the residual stream; the other arguments as in ``CausalSelfAttention``."""
+        branch = self.attention(self.attention_norm(hidden), cache, sight, rotation, added_values)
+        hidden = hidden + self.dropout(branch)
         result: Tensor = hidden + self.dropout(self.mlp(self.mlp_norm(hidden)))
         return result

@@ -7,7 +7,7 @@ autocast and moves without being told. A cache belongs to one sequence batch who
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from gpt_lightning.errors import ConfigError
@@ -60,13 +60,41 @@ class KeyValueCache:
             raise ConfigError("the cache has no room for a token", got=capacity, allowed="1 or more positions")
         self.layers = [LayerCache(capacity) for _ in range(n_layer)]
         self.capacity = capacity
+        self._documents: Tensor | None = None
+        self._last_tokens: Tensor | None = None
 
     @property
     def length(self) -> int:
         """Positions held so far."""
         return self.layers[0].length
 
+    def extend_documents(self, documents: Int[Tensor, "batch new"] | None) -> Int[Tensor, "batch time"] | None:
+        """Append the document numbers of the new positions; call it before the layers are extended.
+
+        Returns:
+            Those of all positions; None if none were ever given.
+
+        Raises:
+            ConfigError: Some positions have a document number and others have none.
+        """
+        if self.length > 0 and (self._documents is None) != (documents is None):
+            raise ConfigError(
+                "document numbers for only a part of the cached positions",
+                allowed="for all of them or for none",
+                fix="Pass documents to every call with this cache, or clear it.",
+            )
+        if self.length > 0 and self._documents is not None and documents is not None:
+            documents = torch.cat((self._documents, documents), dim=1)
+        self._documents = documents
+        return documents
+
+    def swap_last_tokens(self, tokens: Int[Tensor, "batch new"]) -> Int[Tensor, " batch"] | None:
+        """Remember the last of the new tokens; returns the last one of those before, None if there are none."""
+        before, self._last_tokens = self._last_tokens, tokens[:, -1]
+        return before
+
     def clear(self) -> None:
         """Forget every position and keep the memory."""
+        self._documents = self._last_tokens = None
         for layer in self.layers:
             layer.length = 0

@@ -1,10 +1,12 @@
-"""The whole decoder, GPT-2's architecture exactly (Radford et al. 2019): tokens -> hidden states -> logits.
+"""The whole decoder: tokens -> hidden states -> logits. With the defaults of ``GPTConfig`` GPT-2 exactly.
 
 Initial values, the one table of them (width-independent, as in GPT-2's released code):
 
     weight                                   drawn from
     embeddings, linear layers                N(0, 0.02)
     attention.output, mlp.contract           N(0, 0.02 / sqrt(2 n_layer)): 2 n_layer branches add up in the stream
+    the same and head, with zero_init        0
+    smear, bigram and value embeddings       0: they begin as if they were not there
     biases, norm shifts                      0
     norm scales                              1
 """
@@ -22,57 +24,93 @@ from gpt_lightning.errors import DataError
 from gpt_lightning.model.block import Block
 from gpt_lightning.model.cache import KeyValueCache
 from gpt_lightning.model.config import GPTConfig
+from gpt_lightning.model.embeddings import BigramEmbedding, Smear, reserve_embedding
+from gpt_lightning.model.norm import build_norm
+from gpt_lightning.model.positions import build_rotation, count_positions, find_begins
+from gpt_lightning.model.sight import Sight, look
 
 _INIT_STD = 0.02
+_BRANCH_ENDS = ("attention.output", "mlp.contract")
 
 
 class GPT(nn.Module):
-    """A GPT-2 shaped decoder with learned positions and a head tied to the token embedding.
+    """A decoder of the architecture that ``config`` describes.
 
     Args:
         config: A complete record (``vocab_size`` and ``block_size`` known).
         generator: Source of the initial weights; None = torch's global generator. With a generator of its own the
             weights depend on nothing else, and the global generator is not touched.
 
+    Attributes:
+        position_embedding: Only there with learned positions.
+
     Raises:
         ConfigError: ``config`` is not complete.
     """
 
+    position_embedding: nn.Embedding
+
     def __init__(self, config: GPTConfig, generator: torch.Generator | None = None) -> None:
         super().__init__()
         self.config = config
-        vocab_size, block_size = config.data_sizes()
-        self.block_size = block_size
+        self.vocab_size, self.block_size = config.data_sizes()
         device = torch.get_default_device()
         # Built without memory first: torch's layers would draw initial values, from the global generator, that
         # init_weights overwrites; for the largest preset that is a quarter of a minute.
         with torch.device("meta"):
-            self.token_embedding = _reserve_embedding(vocab_size, config.n_embd)
-            self.position_embedding = _reserve_embedding(block_size, config.n_embd)
-            self.dropout = nn.Dropout(config.dropout)
-            self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layer))
-            self.final_norm = nn.LayerNorm(config.n_embd, bias=config.bias)
+            self._reserve(config)
         if device.type != "meta":
             self.to_empty(device=device)
             self.init_weights(generator)
 
+    def _reserve(self, config: GPTConfig) -> None:
+        width, rows = config.n_embd, config.padded_vocab_size
+        self.token_embedding = reserve_embedding(rows, width)
+        if config.rope_theta is None:
+            self.position_embedding = reserve_embedding(self.block_size, width)
+        self.smear = Smear(width) if config.smear else None
+        self.bigram_embedding = (
+            None if config.bigram_rows is None else BigramEmbedding(config.bigram_rows, width, self.vocab_size)
+        )
+        self.value_embeddings = nn.ModuleDict(
+            {
+                str(layer): reserve_embedding(self.vocab_size, config.key_value_heads * config.head_size)
+                for layer in range(config.n_layer)
+                if config.has_value_embedding(layer)
+            }
+        )
+        self.dropout = nn.Dropout(config.dropout)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layer))
+        self.final_norm = build_norm(config)
+        self.head = None if config.tie_embeddings else nn.Linear(width, rows, bias=False)
+
     @torch.no_grad()
     def init_weights(self, generator: torch.Generator | None = None) -> None:
         """Draw all weights anew (table above), in a fixed order; ``generator`` must live on the weights' device."""
-        residual_std = _INIT_STD / math.sqrt(2 * self.config.n_layer)
         for name, module in self.named_modules():
-            if isinstance(module, nn.LayerNorm):
+            if isinstance(module, (nn.LayerNorm, nn.RMSNorm)):
                 module.reset_parameters()
-            elif isinstance(module, nn.Embedding):
-                module.weight.normal_(0.0, _INIT_STD, generator=generator)
-            elif isinstance(module, nn.Linear):
-                ends_branch = name.endswith(("attention.output", "mlp.contract"))
-                module.weight.normal_(0.0, residual_std if ends_branch else _INIT_STD, generator=generator)
-                if module.bias is not None:
+            elif isinstance(module, Smear):
+                module.scale.zero_()
+            elif isinstance(module, (nn.Embedding, nn.Linear)):
+                std = self._choose_std(name)
+                # Nothing is drawn for zeros, so that these options leave the other weights as they are.
+                module.weight.normal_(0.0, std, generator=generator) if std > 0 else module.weight.zero_()
+                if isinstance(module, nn.Linear) and module.bias is not None:
                     module.bias.zero_()
 
+    def _choose_std(self, name: str) -> float:
+        if name.startswith(("bigram_embedding", "value_embeddings")):
+            return 0.0
+        if name.endswith(_BRANCH_ENDS):
+            return 0.0 if self.config.zero_init else _INIT_STD / math.sqrt(2 * self.config.n_layer)
+        return 0.0 if name == "head" and self.config.zero_init else _INIT_STD
+
     def forward(
-        self, tokens: Int[Tensor, "batch time"], cache: KeyValueCache | None = None
+        self,
+        tokens: Int[Tensor, "batch time"],
+        cache: KeyValueCache | None = None,
+        documents: Int[Tensor, "batch time"] | None = None,
     ) -> Float[Tensor, "batch time embed"]:
         """Hidden states after the final norm.
 
@@ -80,13 +118,16 @@ class GPT(nn.Module):
             tokens: Ids below ``vocab_size``; that is the data room's promise and not checked here, because a check
                 would wait for the device at every step.
             cache: Keys and values of the tokens before these; extended in place.
+            documents: Document number of every token; the tokens of a document stand together. Each document then
+                gives what it would give in a row of its own: attention stays inside it, positions count from its
+                first token, and nothing of the token before that one is mixed in. None = each row is one document.
 
         Raises:
             DataError: The sequence, with what the cache holds, is longer than ``block_size``.
+            ConfigError: ``documents`` came with some of the cached tokens and not with others.
         """
-        time = tokens.shape[1]
         start = 0 if cache is None else cache.length
-        end = start + time
+        end = start + tokens.shape[1]
         if end > self.block_size:
             raise DataError(
                 "the sequence is longer than the model's positions",
@@ -94,22 +135,69 @@ class GPT(nn.Module):
                 allowed=f"at most block_size={self.block_size} tokens",
                 fix="Cut the sequence, or build the model with a larger block_size.",
             )
-        # A slice, not a second embedding look-up: the positions are consecutive, and its gradient is a plain sum.
-        hidden: Tensor = self.dropout(self.token_embedding(tokens) + self.position_embedding.weight[start:end])
-        mask = None
-        if start > 0 and time > 1:
-            mask = torch.ones(time, end, dtype=torch.bool, device=tokens.device).tril(start)
+        if cache is not None:
+            documents = cache.extend_documents(documents)
+        hidden = self._embed(tokens, start, cache, documents)
+        sights = self._look(start, end, documents, tokens.device)
+        theta = self.config.rope_theta
+        rotation = None if theta is None else build_rotation(start, end, self.config.head_size, theta, tokens.device)
+        values = {int(layer): table(tokens) for layer, table in self.value_embeddings.items()}
         for index, block in enumerate(self.blocks):
-            hidden = block(hidden, None if cache is None else cache.layers[index], mask)
+            layer_cache = None if cache is None else cache.layers[index]
+            sight = sights[self.config.window_of(index)]
+            hidden = block(hidden, layer_cache, sight, rotation, values.get(index))
         result: Tensor = self.final_norm(hidden)
         return result
 
+    def _embed(
+        self, tokens: Tensor, start: int, cache: KeyValueCache | None, documents: Tensor | None
+    ) -> Float[Tensor, "batch time embed"]:
+        """The stream before the first block."""
+        embedded: Tensor = self.token_embedding(tokens)
+        if self.smear is not None or self.bigram_embedding is not None:
+            embedded = self._add_previous(embedded, tokens, start, cache, documents)
+        if self.config.rope_theta is None:
+            if documents is None:
+                # A slice, not a second embedding look-up: the positions are consecutive, its gradient a plain sum.
+                embedded = embedded + self.position_embedding.weight[start : start + tokens.shape[1]]
+            else:
+                embedded = embedded + self.position_embedding(count_positions(documents)[:, start:])
+        result: Tensor = self.dropout(embedded)
+        return result
+
+    def _add_previous(
+        self,
+        embedded: Tensor,
+        tokens: Tensor,
+        start: int,
+        cache: KeyValueCache | None,
+        documents: Tensor | None,
+    ) -> Float[Tensor, "batch time embed"]:
+        """Mix in what the token before each token adds."""
+        before = None if cache is None else cache.swap_last_tokens(tokens)
+        begins = None if documents is None else find_begins(documents)[:, start:]
+        if self.smear is not None:
+            embedded = self.smear(embedded, None if before is None else self.token_embedding(before), begins)
+        if self.bigram_embedding is not None:
+            embedded = embedded + self.bigram_embedding(tokens, before, begins)
+        return embedded
+
+    def _look(self, start: int, end: int, documents: Tensor | None, device: torch.device) -> dict[int | None, Sight]:
+        """What local and global layers see, by their window."""
+        dropout = self.config.dropout if self.training else 0.0
+        windows = {self.config.window_of(layer) for layer in range(self.config.n_layer)}
+        return {
+            window: look(end - start, end, device=device, window=window, documents=documents, dropout=dropout)
+            for window in windows
+        }
+
     def logits(self, hidden: Float[Tensor, "*batch embed"]) -> Float[Tensor, "*batch vocab"]:
-        """Unnormalised log-probabilities of the next token, through the tied embedding."""
-        return F.linear(hidden, self.token_embedding.weight)
-
-
-def _reserve_embedding(rows: int, width: int) -> nn.Embedding:
-    # nn.Embedding(rows, width) draws a normal; where there is no memory, torch imports its compiler for that (1 s).
-    embedding: nn.Embedding = nn.Embedding.from_pretrained(torch.empty(rows, width), freeze=False)  # type: ignore[no-untyped-call]
-    return embedding
+        """Unnormalised log-probabilities of the next token, for the ``vocab_size`` real ids only."""
+        logits = F.linear(hidden, self.token_embedding.weight) if self.head is None else self.head(hidden)
+        if logits.shape[-1] > self.vocab_size:
+            logits = logits[..., : self.vocab_size]
+        cap = self.config.logit_softcap
+        if cap is not None:
+            # Half precision would round a second time; a compiler fuses the conversion away.
+            logits = cap * torch.tanh((logits.float() if logits.itemsize < 4 else logits) / cap)
+        return logits

@@ -1,4 +1,6 @@
-"""Weights under other projects' names, in and out. The only room where GPT-2's own names appear.
+"""Weights under other projects' names, in and out. The only room where those names appear.
+
+``gpt2`` for the released GPT-2 checkpoints, ``llama`` for Llama and Qwen3; ``keys`` is what both check.
 
 >>> import torch
 >>> from gpt_lightning.model.config import GPTConfig

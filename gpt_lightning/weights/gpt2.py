@@ -6,15 +6,16 @@ may carry the tied head a second time and the causal triangle as a buffer.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
-from gpt_lightning.errors import CheckpointError, ConfigError
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.model.gpt import GPT
+from gpt_lightning.weights.keys import check_architecture, check_keys, check_tied_head, cut_vocabulary, fill_vocabulary
 
 _PREFIX = "transformer."
 _HEAD = "lm_head.weight"
@@ -28,6 +29,19 @@ _INSIDE = {
     "mlp_norm": ("ln_2", False),
     "mlp.expand": ("mlp.c_fc", True),
     "mlp.contract": ("mlp.c_proj", True),
+}
+_REQUIRED = {
+    "bias": True,
+    "norm": "layer",
+    "mlp": "gelu",
+    "rope_theta": None,
+    "qk_norm": False,
+    "window": None,
+    "tie_embeddings": True,
+    "logit_softcap": None,
+    "value_embeddings": False,
+    "smear": False,
+    "bigram_rows": None,
 }
 
 
@@ -46,16 +60,13 @@ def from_gpt2(state_dict: Mapping[str, Tensor], config: GPTConfig) -> dict[str, 
     theirs = {key.removeprefix(_PREFIX): tensor for key, tensor in state_dict.items()}
     theirs = {key: tensor for key, tensor in theirs.items() if not _BUFFER.fullmatch(key)}
     head = theirs.pop(_HEAD, None)
-    _check_keys(theirs, {name: _their_shape(shape, turn) for name, shape, turn in table.values()})
-    if head is not None and head is not theirs["wte.weight"] and not torch.equal(head, theirs["wte.weight"]):
-        raise CheckpointError(
-            f"{_HEAD} differs from wte.weight",
-            allowed="a head tied to the token embedding",
-            fix="This architecture has no head of its own; the checkpoint cannot be expressed.",
-        )
-    return {
+    check_keys(theirs, {name: _their_shape(shape, turn) for name, shape, turn in table.values()})
+    fix = "This architecture has no head of its own; the checkpoint cannot be expressed."
+    check_tied_head(head, theirs["wte.weight"], (_HEAD, "wte.weight"), fix)
+    ours = {
         ours: theirs[name].t().contiguous() if turn else theirs[name].clone() for ours, (name, _, turn) in table.items()
     }
+    return fill_vocabulary(ours, config)
 
 
 def to_gpt2(state_dict: Mapping[str, Tensor], config: GPTConfig) -> dict[str, Tensor]:
@@ -66,10 +77,11 @@ def to_gpt2(state_dict: Mapping[str, Tensor], config: GPTConfig) -> dict[str, Te
         ConfigError: ``config`` is not of GPT-2's architecture.
     """
     table = _build_table(config)
-    _check_keys(state_dict, {ours: shape for ours, (_, shape, _) in table.items()})
+    ours = cut_vocabulary(state_dict, config)
+    check_keys(ours, {key: shape for key, (_, shape, _) in table.items()})
     theirs = {
-        _PREFIX + name: state_dict[ours].t().contiguous() if turn else state_dict[ours].clone()
-        for ours, (name, _, turn) in table.items()
+        _PREFIX + name: ours[key].t().contiguous() if turn else ours[key].clone()
+        for key, (name, _, turn) in table.items()
     }
     theirs[_HEAD] = theirs[_PREFIX + "wte.weight"]
     return theirs
@@ -77,33 +89,18 @@ def to_gpt2(state_dict: Mapping[str, Tensor], config: GPTConfig) -> dict[str, Te
 
 def _build_table(config: GPTConfig) -> dict[str, tuple[str, torch.Size, bool]]:
     """Our key -> (their key without prefix, our shape, whether theirs is transposed)."""
-    if not config.bias:
-        raise ConfigError("GPT-2's weights have biases, this model has none", got="bias=False", allowed="bias=True")
+    check_architecture(config, "GPT-2's", {**_REQUIRED, "key_value_heads": config.n_head})
     with torch.device("meta"):
-        shapes = {key: tensor.shape for key, tensor in GPT(config).state_dict().items()}
+        model = GPT(dataclasses.replace(config, vocab_multiple=1))
     table = {}
-    for key, shape in shapes.items():
+    for key, tensor in model.state_dict().items():
         path, _, kind = key.rpartition(".")
         inside = re.fullmatch(r"blocks\.(\d+)\.(.+)", path)
         name, turn = _INSIDE[inside[2]] if inside else _OUTSIDE[path]
-        table[key] = (f"h.{inside[1]}.{name}.{kind}" if inside else f"{name}.{kind}", shape, turn and kind == "weight")
+        name = f"h.{inside[1]}.{name}.{kind}" if inside else f"{name}.{kind}"
+        table[key] = (name, tensor.shape, turn and kind == "weight")
     return table
 
 
 def _their_shape(shape: torch.Size, turn: bool) -> torch.Size:
     return torch.Size(reversed(shape)) if turn else shape
-
-
-def _check_keys(found: Mapping[str, Tensor], expected: Mapping[str, torch.Size]) -> None:
-    complaints = [f"missing {key}" for key in expected if key not in found]
-    complaints += [f"unknown {key}" for key in found if key not in expected]
-    complaints += [
-        f"{key} is {tuple(found[key].shape)} where {tuple(shape)} is expected"
-        for key, shape in expected.items()
-        if key in found and found[key].shape != shape
-    ]
-    if complaints:
-        raise CheckpointError(
-            f"the weights do not fit the model ({len(complaints)} keys): {'; '.join(complaints)}",
-            fix="Compare n_layer, n_embd, block_size and vocab_size with the checkpoint's.",
-        )

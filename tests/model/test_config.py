@@ -29,10 +29,37 @@ def test_preset_takes_changes() -> None:
     assert (config.n_embd, config.block_size, config.vocab_size, config.dropout) == (768, 1024, 50304, 0.1)
 
 
+@pytest.mark.parametrize(
+    ("name", "millions"),
+    [("modern-nano", 29), ("modern-small", 114), ("modern-medium", 317), ("modern-large", 690)],
+)
+def test_modern_presets_have_the_stated_number_of_parameters(name: str, millions: int) -> None:
+    assert GPTConfig.preset(name).num_parameters == pytest.approx(millions * 1e6, rel=0.02)
+
+
+def test_inner_width_is_free_or_follows() -> None:
+    assert [GPTConfig(n_embd=768, mlp=mlp).inner_size for mlp in ("gelu", "relu2", "swiglu")] == [3072, 3072, 2048]
+    assert GPTConfig(n_embd=780, mlp="swiglu").inner_size == 2112
+    assert GPTConfig(mlp="swiglu", n_inner=100).inner_size == 100
+
+
+def test_filling_reaches_the_next_multiple() -> None:
+    sizes = {50257: 50304, 50304: 50304, 1: 128}
+    for vocab_size, rows in sizes.items():
+        assert GPTConfig(vocab_size=vocab_size, block_size=1, vocab_multiple=128).padded_vocab_size == rows
+
+
+def test_windows_of_the_layers() -> None:
+    config = GPTConfig(n_layer=4, window=8, global_every=3)
+    assert [config.window_of(layer) for layer in range(4)] == [8, 8, None, 8]
+    assert GPTConfig(window=8).window_of(11) == 8
+    assert GPTConfig().window_of(0) is None
+
+
 def test_plain_data_round_trip() -> None:
-    config = GPTConfig(n_layer=3, n_head=5, n_embd=35, block_size=9, dropout=0.25, bias=False)
+    config = GPTConfig(n_layer=3, n_head=5, n_embd=35, block_size=9, dropout=0.25, bias=False, norm="rms", smear=True)
     values = config.to_dict()
-    assert all(value is None or type(value) in (int, float, bool) for value in values.values())
+    assert all(value is None or type(value) in (int, float, bool, str) for value in values.values())
     assert GPTConfig.from_dict(values) == config
 
 
@@ -55,6 +82,16 @@ def test_complete_keeps_what_is_set() -> None:
         ({"dropout": -0.1}, ["dropout", "-0.1"]),
         ({"dropout": float("nan")}, ["dropout", "nan"]),
         ({"n_layers": 3}, ["n_layers", "Did you mean 'n_layer'?"]),
+        ({"n_head": 12, "n_kv_head": 5}, ["n_kv_head", "got 5", "1, 2, 3, 4, 6, 12"]),
+        ({"n_kv_head": 0}, ["n_kv_head", "got 0"]),
+        ({"norm_eps": 0.0}, ["norm_eps", "got 0.0", "above 0"]),
+        ({"rope_theta": float("inf")}, ["rope_theta", "inf"]),
+        ({"rope_theta": 100.0, "n_embd": 36}, ["odd number", "got 3", "rope_theta to null"]),
+        ({"logit_softcap": -1.0}, ["logit_softcap", "-1.0"]),
+        ({"window": 0}, ["window", "got 0"]),
+        ({"global_every": 2}, ["global_every", "no local layers", "Set window"]),
+        ({"vocab_multiple": 0}, ["vocab_multiple", "got 0"]),
+        ({"bigram_rows": 1}, ["bigram_rows", "got 1", "2 or more"]),
     ],
 )
 def test_wrong_sizes_are_told_in_one_line(values: dict[str, object], parts: list[str]) -> None:
@@ -64,6 +101,14 @@ def test_wrong_sizes_are_told_in_one_line(values: dict[str, object], parts: list
     assert "\n" not in message
     for part in parts:
         assert part in message
+
+
+@pytest.mark.parametrize(("name", "word", "meant"), [("norm", "rsm", "rms"), ("mlp", "relu", "relu2")])
+def test_unknown_words_are_told_in_one_line(name: str, word: str, meant: str) -> None:
+    config = GPTConfig()
+    object.__setattr__(config, name, word)  # the type checks of the test session would refuse it first
+    with pytest.raises(ConfigError, match=f"unknown {name}: got '{word}' .*Did you mean '{meant}'"):
+        config.__post_init__()
 
 
 def test_unknown_preset_names_the_nearest() -> None:

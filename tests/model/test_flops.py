@@ -33,3 +33,10 @@ def test_formula_by_hand() -> None:
     config = GPTConfig(n_layer=2, n_head=1, n_embd=3, block_size=100, vocab_size=5)
     assert count_matmul_weights(config) == 12 * 2 * 9 + 15
     assert count_training_flops(config, context=10) == 6 * (12 * 2 * 9 + 15) + 12 * 2 * 3 * 10
+
+
+def test_local_layers_cost_their_window() -> None:
+    config = GPTConfig(n_layer=3, n_head=1, n_embd=2, block_size=100, vocab_size=5, window=8, global_every=3)
+    attention = count_forward_flops(config) - 2 * count_matmul_weights(config)
+    assert attention == 4 * 2 * (8 + 8 + 100)
+    assert count_forward_flops(config, context=4) - 2 * count_matmul_weights(config) == 4 * 2 * 12

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -126,3 +127,24 @@ def test_model_without_biases_cannot_be_expressed() -> None:
     config = GPTConfig(n_layer=1, n_head=1, n_embd=4, block_size=4, vocab_size=5, bias=False)
     with pytest.raises(ConfigError, match="bias=True"):
         to_gpt2(GPT(config).state_dict(), config)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"norm": "rms"}, {"mlp": "relu2"}, {"rope_theta": 100.0}, {"n_kv_head": 1}, {"smear": True}],
+    ids=str,
+)
+def test_other_architectures_cannot_be_expressed(changes: dict[str, Any]) -> None:
+    config = dataclasses.replace(_CONFIG, **changes)
+    with pytest.raises(ConfigError, match="GPT-2's weights cannot express"):
+        to_gpt2(GPT(config).state_dict(), config)
+
+
+def test_filling_of_the_vocabulary_stays_at_home(reference: Any) -> None:
+    config = dataclasses.replace(_CONFIG, vocab_multiple=8)
+    model = GPT(config)
+    model.load_state_dict(from_gpt2(reference.state_dict(), config))
+    assert model.token_embedding.weight.shape[0] == 40
+    torch.testing.assert_close(model.logits(model(_tokens())), reference(_tokens()).logits, rtol=0, atol=1e-5)
+    written = to_gpt2(model.state_dict(), config)
+    assert all(torch.equal(tensor, written[key]) for key, tensor in reference.state_dict().items())

@@ -1,0 +1,64 @@
+"""Where a token stands: counted positions, and rotary positions (Su et al. 2021).
+
+Rotary positions turn each pair of channels of a query or key by an angle proportional to its position, so that a score
+depends on distance alone. The pairs are channel i and channel i + half of a head (the layout of Llama and Qwen3); the
+paper pairs neighbours, and weights of the two layouts are not interchangeable.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+
+def find_begins(documents: Int[Tensor, "batch time"]) -> Bool[Tensor, "batch time"]:
+    """True at the first token of every run of equal document numbers."""
+    return F.pad(documents[:, 1:] != documents[:, :-1], (1, 0), value=True)
+
+
+def count_positions(documents: Int[Tensor, "batch time"]) -> Int[Tensor, "batch time"]:
+    """Position of every token inside its document: 0, 1, 2, ... from the first token of each run of equal numbers."""
+    indices = torch.arange(documents.shape[1], device=documents.device).expand(documents.shape)
+    return indices - indices.where(find_begins(documents), 0).cummax(dim=1).values
+
+
+class Rotation(NamedTuple):
+    """Cosine and sine of every position's angles, laid out so that ``rotate`` is three kernels.
+
+    Attributes:
+        cosines: The cosines, twice side by side.
+        sines: The sines, first half negated.
+    """
+
+    cosines: Float[Tensor, "time head"]
+    sines: Float[Tensor, "time head"]
+
+
+def build_rotation(start: int, end: int, head_size: int, theta: float, device: torch.device) -> Rotation:
+    """The rotation of positions ``start`` to ``end - 1``, in float32.
+
+    Computed in every forward pass: a few tiny kernels. A stored table would be rounded by ``model.to(bfloat16)``, and
+    left empty when a model is built without memory and filled from a checkpoint.
+
+    Args:
+        start: First position.
+        end: Behind the last position.
+        head_size: Width of a head, even.
+        theta: Base of the wavelengths, which run from 2 pi to nearly 2 pi theta tokens.
+        device: Where the table is needed.
+    """
+    exponents = torch.arange(0, head_size, 2, device=device, dtype=torch.float32) / head_size
+    angles = torch.outer(torch.arange(start, end, device=device, dtype=torch.float32), theta**-exponents)
+    cosines, sines = angles.cos(), angles.sin()
+    return Rotation(torch.cat((cosines, cosines), dim=-1), torch.cat((-sines, sines), dim=-1))
+
+
+def rotate(heads: Float[Tensor, "batch heads time head"], rotation: Rotation) -> Float[Tensor, "batch heads time head"]:
+    """Turn every pair of channels by its position's angle; computed in float32 or wider."""
+    half = heads.shape[-1] // 2
+    # (a, b) -> (a cos - b sin, b cos + a sin): swapping the halves pairs every channel with its partner.
+    return torch.addcmul(heads * rotation.cosines, heads.roll(half, dims=-1), rotation.sines)

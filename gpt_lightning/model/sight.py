@@ -1,0 +1,196 @@
+"""What a position may look at, and the kernel that computes it fastest.
+
+Every position sees itself and what is before it; two things narrow that down: a window (local layers see only the
+last so many positions) and documents (a row of several documents must not mix them). A ``Sight`` is made once per
+forward pass and shared by the layers:
+
+    Triangle    nothing but the order: the fused kernel's own triangle, faster than any mask
+    Masked      a table of who sees whom; every device, a cost of time x context per row
+    Sparse      the same rule as a function, compiled by FlexAttention: only blocks that somebody sees are computed
+"""
+
+from __future__ import annotations
+
+import functools
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+
+class Sight(ABC):
+    """Which of ``context`` positions each of ``time`` new ones sees; the new ones are the last of the context."""
+
+    @abstractmethod
+    def mix(
+        self,
+        queries: Float[Tensor, "batch heads time head"],
+        keys: Float[Tensor, "batch groups context head"],
+        values: Float[Tensor, "batch groups context head"],
+        dropout: float = 0.0,
+    ) -> Float[Tensor, "batch heads time head"]:
+        """Attention: softmax of the scaled scores of all visible positions, times their values.
+
+        Args:
+            queries: One row of heads for every new position.
+            keys: Of the whole context; ``groups`` divides ``heads``, neighbouring heads share a group.
+            values: Like the keys.
+            dropout: Probability of dropping an attention weight.
+        """
+
+
+class Triangle(Sight):
+    """Everything up to the position itself; several new positions only where there are none before them."""
+
+    def mix(
+        self,
+        queries: Float[Tensor, "batch heads time head"],
+        keys: Float[Tensor, "batch groups context head"],
+        values: Float[Tensor, "batch groups context head"],
+        dropout: float = 0.0,
+    ) -> Float[Tensor, "batch heads time head"]:
+        """As in ``Sight.mix``."""
+        # The kernel's triangle starts at the upper left corner: right for a square, wrong for one new row.
+        return F.scaled_dot_product_attention(
+            queries,
+            keys,
+            values,
+            dropout_p=dropout,
+            is_causal=queries.shape[2] > 1,
+            enable_gqa=queries.shape[1] != keys.shape[1],
+        )
+
+
+@dataclass(frozen=True)
+class Masked(Sight):
+    """A table: True where a new position (row) sees a position of the context (column)."""
+
+    table: Bool[Tensor, "*rows time context"]
+
+    def mix(
+        self,
+        queries: Float[Tensor, "batch heads time head"],
+        keys: Float[Tensor, "batch groups context head"],
+        values: Float[Tensor, "batch groups context head"],
+        dropout: float = 0.0,
+    ) -> Float[Tensor, "batch heads time head"]:
+        """As in ``Sight.mix``."""
+        return F.scaled_dot_product_attention(
+            queries,
+            keys,
+            values,
+            attn_mask=self.table,
+            dropout_p=dropout,
+            enable_gqa=queries.shape[1] != keys.shape[1],
+        )
+
+
+@dataclass(frozen=True)
+class Sparse(Sight):
+    """A FlexAttention block mask; it knows no dropout.
+
+    Args:
+        block_mask: Which blocks of the score table have to be computed, and the rule inside them.
+        kernel: ``flex_attention``, compiled or not.
+    """
+
+    block_mask: Any
+    kernel: Callable[..., Any]
+
+    def mix(
+        self,
+        queries: Float[Tensor, "batch heads time head"],
+        keys: Float[Tensor, "batch groups context head"],
+        values: Float[Tensor, "batch groups context head"],
+        dropout: float = 0.0,
+    ) -> Float[Tensor, "batch heads time head"]:
+        """As in ``Sight.mix``."""
+        assert dropout == 0.0, "FlexAttention drops no attention weights"
+        mixed: Tensor = self.kernel(
+            queries, keys, values, block_mask=self.block_mask, enable_gqa=queries.shape[1] != keys.shape[1]
+        )
+        return mixed
+
+
+def look(
+    time: int,
+    context: int,
+    *,
+    device: torch.device,
+    window: int | None = None,
+    documents: Int[Tensor, "batch context"] | None = None,
+    dropout: float = 0.0,
+) -> Sight:
+    """The cheapest sight that obeys the rule on ``device``.
+
+    Args:
+        time: Number of new positions, the last of the context.
+        context: Number of all positions.
+        device: Where attention will run.
+        window: Positions seen at most, the own one included; None = all.
+        documents: Document number of every position of the context; None = one document.
+        dropout: Probability of dropping an attention weight.
+    """
+    narrowed = documents is not None or (window is not None and window < context)
+    if not narrowed and time in (1, context):
+        return Triangle()
+    # Behind a filled cache there are few new rows: a table is small, and a block mask would be compiled anew for
+    # every length.
+    if device.type == "cuda" and dropout == 0.0 and time == context:
+        return build_sparse(time, device=device, window=window, documents=documents, kernel=_compiled_kernel())
+    return build_masked(time, context, device=device, window=window, documents=documents)
+
+
+def build_masked(
+    time: int,
+    context: int,
+    *,
+    device: torch.device,
+    window: int | None = None,
+    documents: Int[Tensor, "batch context"] | None = None,
+) -> Masked:
+    """The rule as a table; arguments as in ``look``."""
+    start = context - time
+    table = torch.ones(time, context, dtype=torch.bool, device=device).tril(start)
+    if window is not None:
+        table = table.triu(start - window + 1)
+    if documents is None:
+        return Masked(table)
+    same = documents[:, start:, None] == documents[:, None, :]
+    return Masked((same & table)[:, None])
+
+
+def build_sparse(
+    time: int,
+    *,
+    device: torch.device,
+    kernel: Callable[..., Any],
+    window: int | None = None,
+    documents: Int[Tensor, "batch context"] | None = None,
+) -> Sparse:
+    """The rule as a FlexAttention block mask, for a whole context at once; arguments as in ``look``."""
+    from torch.nn.attention.flex_attention import and_masks, create_block_mask
+
+    # Lambdas, not functions: FlexAttention counts their arguments, which a wrapper around a function would hide.
+    rules: list[Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]] = [lambda _row, _head, query, key: query >= key]
+    if window is not None:
+        reach = window
+        rules.append(lambda _row, _head, query, key: query - key < reach)
+    if documents is not None:
+        numbers = documents
+        rules.append(lambda row, _head, query, key: numbers[row, query] == numbers[row, key])
+    rows = None if documents is None else documents.shape[0]
+    return Sparse(create_block_mask(and_masks(*rules), rows, None, time, time, device=str(device)), kernel)
+
+
+@functools.cache
+def _compiled_kernel() -> Callable[..., Any]:
+    # Not compiled, FlexAttention computes and stores every score. Inside a compiled model this inlines.
+    from torch.nn.attention.flex_attention import flex_attention
+
+    return torch.compile(flex_attention)

@@ -1,0 +1,111 @@
+"""Weights under the names of the Hugging Face classes for Llama and Qwen3, and back.
+
+Qwen3 is Llama with norms over queries and keys (``qk_norm``); the names are the same otherwise. Theirs has one matrix
+each for queries, keys, values, gate and value where ours stacks them; no number changes on the way.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from gpt_lightning.model.config import GPTConfig
+from gpt_lightning.model.gpt import GPT
+from gpt_lightning.weights.keys import check_architecture, check_keys, check_tied_head, cut_vocabulary, fill_vocabulary
+
+_HEAD, _EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
+# Ours -> theirs, whose rows ours has one below the other.
+_OUTSIDE = {"token_embedding": ("model.embed_tokens",), "final_norm": ("model.norm",), "head": ("lm_head",)}
+_INSIDE = {
+    "attention_norm": ("input_layernorm",),
+    "attention.query_key_value": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+    "attention.query_norm": ("self_attn.q_norm",),
+    "attention.key_norm": ("self_attn.k_norm",),
+    "attention.output": ("self_attn.o_proj",),
+    "mlp_norm": ("post_attention_layernorm",),
+    "mlp.expand": ("mlp.gate_proj", "mlp.up_proj"),
+    "mlp.contract": ("mlp.down_proj",),
+}
+_REQUIRED = {
+    "bias": False,
+    "norm": "rms",
+    "mlp": "swiglu",
+    "window": None,
+    "logit_softcap": None,
+    "value_embeddings": False,
+    "smear": False,
+    "bigram_rows": None,
+}
+
+
+def from_llama(state_dict: Mapping[str, Tensor], config: GPTConfig) -> dict[str, Tensor]:
+    """Our state dict, for ``GPT(config).load_state_dict``, from one of ``LlamaForCausalLM`` or ``Qwen3ForCausalLM``.
+
+    Args:
+        state_dict: Their weights; with a tied head, ``lm_head.weight`` may be there or not.
+        config: The architecture to expect.
+
+    Raises:
+        CheckpointError: A key is missing, unknown or of another shape (each is named), or the head is not tied.
+        ConfigError: ``config`` is not inside Llama's and Qwen3's architecture.
+    """
+    table = _build_table(config)
+    theirs = dict(state_dict)
+    head = theirs.pop(_HEAD, None) if config.tie_embeddings else None
+    check_keys(theirs, {name: shape for parts in table.values() for name, shape in parts.items()})
+    fix = "Set tie_embeddings to false: this checkpoint has a head of its own."
+    check_tied_head(head, theirs[_EMBEDDING], (_HEAD, _EMBEDDING), fix)
+    ours = {key: torch.cat([theirs[name] for name in parts]) for key, parts in table.items()}
+    return fill_vocabulary(ours, config)
+
+
+def to_llama(state_dict: Mapping[str, Tensor], config: GPTConfig) -> dict[str, Tensor]:
+    """The names of ``LlamaForCausalLM`` or, with ``qk_norm``, of ``Qwen3ForCausalLM``; a tied head shares its memory.
+
+    Raises:
+        CheckpointError: A key is missing, unknown or of another shape; each is named.
+        ConfigError: ``config`` is not inside their architecture.
+    """
+    table = _build_table(config)
+    ours = cut_vocabulary(state_dict, config)
+    check_keys(ours, {key: _stack(list(parts.values())) for key, parts in table.items()})
+    theirs: dict[str, Tensor] = {}
+    for key, parts in table.items():
+        rows = torch.split(ours[key], [shape[0] for shape in parts.values()])
+        theirs |= {name: part.clone() for name, part in zip(parts, rows, strict=True)}
+    if config.tie_embeddings:
+        theirs[_HEAD] = theirs[_EMBEDDING]
+    return theirs
+
+
+def _build_table(config: GPTConfig) -> dict[str, dict[str, torch.Size]]:
+    """Our key -> their keys with their shapes, from top to bottom."""
+    # Any base will do, but learned positions will not.
+    check_architecture(config, "Llama's and Qwen3's", {**_REQUIRED, "rope_theta": config.rope_theta or 10000.0})
+    with torch.device("meta"):
+        model = GPT(dataclasses.replace(config, vocab_multiple=1))
+    groups = config.key_value_heads * config.head_size
+    heights = {
+        "attention.query_key_value": (config.n_embd, groups, groups),
+        "mlp.expand": (config.inner_size, config.inner_size),
+    }
+    table = {}
+    for key, tensor in model.state_dict().items():
+        path = key.removesuffix(".weight")
+        inside = re.fullmatch(r"blocks\.(\d+)\.(.+)", path)
+        names = _INSIDE[inside[2]] if inside else _OUTSIDE[path]
+        place = f"model.layers.{inside[1]}." if inside else ""
+        rows = heights.get(inside[2], (tensor.shape[0],)) if inside else (tensor.shape[0],)
+        table[key] = {
+            f"{place}{name}.weight": torch.Size((height, *tensor.shape[1:]))
+            for name, height in zip(names, rows, strict=True)
+        }
+    return table
+
+
+def _stack(shapes: list[torch.Size]) -> torch.Size:
+    return torch.Size((sum(shape[0] for shape in shapes), *shapes[0][1:]))

@@ -1,0 +1,105 @@
+"""Who sees whom, against loops over pairs; all sights give the same attention."""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.attention.flex_attention import flex_attention
+
+from gpt_lightning.model.sight import Masked, Sparse, Triangle, build_masked, build_sparse, look
+
+_CPU = torch.device("cpu")
+_DOCUMENTS = torch.tensor([[5, 5, 5, 2, 2, 2, 2, 9, 9], [1, 1, 1, 1, 1, 1, 1, 1, 7]])
+
+
+def _heads(groups: int, time: int, context: int) -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(2, 4, time, 8), (2, groups, context, 8), (2, groups, context, 8)]
+    queries, keys, values = (torch.randn(shape, generator=generator, requires_grad=True) for shape in shapes)
+    return queries, keys, values
+
+
+def _attend(heads: tuple[Tensor, Tensor, Tensor], window: int | None, documents: Tensor | None) -> Tensor:
+    """Attention by definition, one query after the other."""
+    queries, keys, values = heads
+    time, context, share = queries.shape[2], keys.shape[2], queries.shape[1] // keys.shape[1]
+    mixed = torch.empty(queries.shape)
+    for row in range(2):
+        for head in range(4):
+            for query in range(time):
+                own = context - time + query
+                seen = [
+                    key
+                    for key in range(own + 1)
+                    if (window is None or own - key < window)
+                    and (documents is None or documents[row, own] == documents[row, key])
+                ]
+                scores = keys[row, head // share, seen] @ queries[row, head, query] / math.sqrt(8)
+                mixed[row, head, query] = scores.softmax(0) @ values[row, head // share, seen]
+    return mixed
+
+
+@pytest.mark.parametrize("groups", [4, 2, 1])
+@pytest.mark.parametrize("given", [None, _DOCUMENTS], ids=["one", "documents"])
+@pytest.mark.parametrize("window", [None, 1, 3, 9, 50])
+@pytest.mark.parametrize("time", [9, 4, 1])
+def test_attention_by_definition(time: int, window: int | None, given: Tensor | None, groups: int) -> None:
+    heads = _heads(groups, time, 9)
+    sight = look(time, 9, device=_CPU, window=window, documents=given)
+    with torch.no_grad():
+        torch.testing.assert_close(sight.mix(*heads), _attend(heads, window, given), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("groups", [4, 2])
+@pytest.mark.parametrize("given", [None, _DOCUMENTS], ids=["one", "documents"])
+@pytest.mark.parametrize("window", [None, 3])
+def test_sparse_equals_masked(window: int | None, given: Tensor | None, groups: int) -> None:
+    queries, keys, values = (part.detach() for part in _heads(groups, 9, 9))  # no backward pass on a CPU
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*flex_attention called without torch.compile.*")
+        sparse = build_sparse(9, device=_CPU, window=window, documents=given, kernel=flex_attention).mix(
+            queries, keys, values
+        )
+        masked = build_masked(9, 9, device=_CPU, window=window, documents=given).mix(queries, keys, values)
+    torch.testing.assert_close(sparse, masked, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("window", [None, 100])
+def test_sparse_equals_masked_on_a_gpu_with_gradients(window: int | None) -> None:
+    device = torch.device("cuda")
+    generator = torch.Generator(device).manual_seed(0)
+    shapes = [(2, 4, 256, 64), (2, 2, 256, 64), (2, 2, 256, 64)]
+    queries, keys, values = (
+        torch.randn(shape, generator=generator, device=device, requires_grad=True) for shape in shapes
+    )
+    heads = queries, keys, values
+    documents = torch.arange(256, device=device).div(50, rounding_mode="floor").expand(2, -1)
+    sight = look(256, 256, device=device, window=window, documents=documents)
+    assert isinstance(sight, Sparse)
+    sparse = sight.mix(*heads)
+    masked = build_masked(256, 256, device=device, window=window, documents=documents).mix(*heads)
+    torch.testing.assert_close(sparse, masked, rtol=1e-2, atol=1e-2)
+    expected = torch.autograd.grad(masked.square().sum(), heads)
+    for gradient, wanted in zip(torch.autograd.grad(sparse.square().sum(), heads), expected, strict=True):
+        torch.testing.assert_close(gradient, wanted, rtol=1e-2, atol=1e-2)
+
+
+def test_the_cheapest_sight_is_chosen() -> None:
+    assert isinstance(look(9, 9, device=_CPU), Triangle)
+    assert isinstance(look(1, 9, device=_CPU), Triangle)
+    assert isinstance(look(9, 9, device=_CPU, window=9), Triangle)
+    assert isinstance(look(4, 9, device=_CPU), Masked)
+    assert isinstance(look(9, 9, device=_CPU, window=8), Masked)
+    assert isinstance(look(1, 9, device=_CPU, documents=_DOCUMENTS), Masked)
+
+
+def test_dropout_reaches_the_kernels() -> None:
+    heads = _heads(4, 9, 9)
+    for sight in (Triangle(), build_masked(9, 9, device=_CPU)):
+        torch.manual_seed(0)
+        assert not torch.equal(sight.mix(*heads, dropout=0.5), sight.mix(*heads))
