@@ -38,14 +38,30 @@ class Command:
     typed: bool = True
 
 
+_STORES = ("gpt_lightning.data.store_commands",)
 _TRAINER = ("gpt_lightning.training.commands", "trainer_command")
 
+# A name may have two words: a noun with several commands, and what to do with it.
 COMMANDS = {
     "prepare": Command("gpt_lightning.data.command", "prepare_command", "Turn text into a store of tokens.", "Data"),
+    "data info": Command(*_STORES, "info_command", "What is in a prepared store.", "Data"),
+    "data verify": Command(*_STORES, "verify_command", "Read a store and compare every checksum.", "Data"),
+    "data head": Command(*_STORES, "head_command", "Show the first documents of a store as text.", "Data"),
+    "data sample": Command(*_STORES, "sample_command", "Show training windows of a store as text.", "Data"),
+    "tokenizer train": Command(
+        "gpt_lightning.data.tokenizer_command", "tokenizer_train", "Learn a vocabulary from text.", "Data", typed=False
+    ),
     "fit": Command(*_TRAINER, "Train a model, or go on with a run (--resume auto).", "Training", typed=False),
     "validate": Command(*_TRAINER, "Measure the loss on the validation split.", "Training", typed=False),
     "test": Command(*_TRAINER, "Measure the loss on the test split.", "Training", typed=False),
     "predict": Command(*_TRAINER, "Write the model's predictions for each window.", "Training", typed=False),
+    "plot-schedule": Command(
+        "gpt_lightning.training.plot_schedule",
+        "plot_schedule_command",
+        "Draw the learning rate of one or several configurations.",
+        "Training",
+        typed=False,
+    ),
     "generate": Command("gpt_lightning.generation.command", "generate_command", "Continue a prompt.", "Using a model"),
     "version": Command("gpt_lightning.cli", "show_versions", "Show what is installed.", "About"),
 }
@@ -122,7 +138,7 @@ def _dispatch(args: list[str]) -> int:
     if not rest or rest[0] in ("-h", "--help", "help"):
         sys.stdout.write(_help_text())
         return 0
-    name = rest[0]
+    name, rest = _split_name(rest)
     if name in ("-V", "--version"):
         sys.stdout.write(f"{_PROGRAM} {_own_version()}\n")
         return 0
@@ -131,12 +147,12 @@ def _dispatch(args: list[str]) -> int:
     command = COMMANDS[name]
     function = getattr(importlib.import_module(command.module), command.attribute)
     if not command.typed:
-        result = function(name, [*config, *rest[1:]])
+        result = function(name, [*config, *rest])
     else:
         from gpt_lightning.parsing.command import run_command
 
         # A leading argument belongs to the command; what was moved comes behind it.
-        result = run_command(function, [*rest[1:], *config], f"{_PROGRAM} {name}")
+        result = run_command(function, [*rest, *config], f"{_PROGRAM} {name}")
     return result if isinstance(result, int) else 0
 
 
@@ -150,11 +166,26 @@ def _split_config(args: list[str]) -> tuple[list[str], list[str]]:
     return config, rest
 
 
+def _split_name(args: list[str]) -> tuple[str, list[str]]:
+    """The command's name of one or two words, and its arguments.
+
+    A noun with a second word that is none of its commands is returned with that word, for the message.
+    """
+    pair = " ".join(args[:2])
+    is_noun = any(name.startswith(f"{args[0]} ") for name in COMMANDS)
+    if pair in COMMANDS or (is_noun and args[0] not in COMMANDS):
+        return pair, args[2:]
+    return args[0], args[1:]
+
+
 def _refuse(name: str) -> int:
     from gpt_lightning.parsing.suggest import did_you_mean
 
     if name.startswith("-"):
         return _complain(f"error: {name} comes before the command. Write {_PROGRAM} COMMAND {name} ...", 2)
+    seconds = [known for known in COMMANDS if known.startswith(f"{name} ")]
+    if seconds:
+        return _complain(f"error: {name} needs a second word. Write {_PROGRAM} {f', {_PROGRAM} '.join(seconds)}.", 2)
     advice = did_you_mean(name, COMMANDS, f"{_PROGRAM} ") or f"See {_PROGRAM} --help."
     return _complain(f"error: There is no command {name!r} (allowed: {', '.join(COMMANDS)}). {advice}", 2)
 
@@ -163,7 +194,7 @@ def _help_text() -> str:
     lines = [f"usage: {_PROGRAM} COMMAND [--config FILE] [--setting VALUE ...]", ""]
     for group in dict.fromkeys(command.group for command in COMMANDS.values()):
         lines.append(f"{group}:")
-        lines += [f"  {name:<10} {command.help}" for name, command in COMMANDS.items() if command.group == group]
+        lines += [f"  {name:<15} {command.help}" for name, command in COMMANDS.items() if command.group == group]
         lines.append("")
     lines += ["Examples:", *(f"  {example}" for example in _EXAMPLES), ""]
     lines += [

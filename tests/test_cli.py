@@ -82,6 +82,12 @@ def test_config_before_the_command_is_moved_behind_it(args: list[str]) -> None:
     assert calls == [("fit", ["-c", "a.yaml", "--lr", "1"])]
 
 
+def test_a_command_may_have_two_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(cli.COMMANDS, "noun verb", cli.Command("tests.test_cli", "record", "h", "g", typed=False))
+    assert cli.main(["-c", "a.yaml", "noun", "verb", "x", "--lr", "1"]) == 0
+    assert calls == [("noun verb", ["-c", "a.yaml", "x", "--lr", "1"])]
+
+
 def test_several_configs_keep_their_order() -> None:
     assert cli.main(["--config=a.yaml", "-c", "b.yaml", "fit", "--config", "c.yaml"]) == 0
     assert calls == [("fit", ["--config=a.yaml", "-c", "b.yaml", "--config", "c.yaml"])]
@@ -94,6 +100,10 @@ def test_several_configs_keep_their_order() -> None:
         (["--lr", "1", "fit"], "--lr comes before the command. Write gpt-lightning COMMAND --lr ..."),
         (["generatte"], "Did you mean gpt-lightning generate?"),
         (["xyzzy"], "See gpt-lightning --help."),
+        (["data"], "data needs a second word. Write gpt-lightning data info, gpt-lightning data verify"),
+        (["data", "inof", "x"], "no command 'data inof'"),
+        (["data", "inof", "x"], "Did you mean gpt-lightning data info?"),
+        (["data", "info", "--stroe", "x"], "There is no setting --stroe"),
         (["version", "--al"], "There is no setting --al (command line)"),
     ],
 )

@@ -2,15 +2,23 @@ r"""From text to windows of tokens: read, tokenize and store once; stream for ev
 
     prepare (once)                                       stream (every run)
 
-    matching    path or glob -> files                    shards        open a store, gather runs of tokens
-    readers     files -> documents                       verification  checksums, once per machine
-    builtin     corpora that Python carries              permutation   a random order in O(1) memory
-    splitting   which documents only measure             stream        sample number -> window
-    tokenizers  text <-> ids                             checks        does the store fit model and run?
-      vocabularies, bpe, runs
-    tokenizing  documents -> shards                      prepare       find the store of some settings, or make it
-      shard_writer, shard_file, manifest                 command       the same for the terminal
-    folders     lock, temporary folder, rename
+    sources     what was typed -> readers                shards        open a store, gather runs of tokens
+      matching, saved_datasets, builtin                  verification  checksums, once per machine
+    readers     files -> documents, whole or in spans    permutation   a random order in O(1) memory
+      files, far_files, compression, formats/              stream        sample number -> window
+    cleaning    which texts enter                        checks        does the store fit model and run?
+    splitting   which documents only measure
+    tokenizers  text <-> ids                             from the terminal
+      vocabularies, bpe, runs, learning
+    work_units  the corpus in units of about 8 MB        command            prepare
+    tokenizing  a unit -> parts                          store_commands     data info, verify, head, sample
+      crew, worker, journal, parts                       tokenizer_command  tokenizer train
+    assembling  parts -> shards                          report             what they tell
+      shard_writer, shard_file, manifest
+    making      all of that, for one or several stores
+    folders     lock, working folder, rename
+    prepare     find the store of some settings, or make it
+      freshness
 
 A store is a folder: ``manifest.json`` (written last), token files in llm.c's format and the ends of the documents. It
 is addressed by ``PrepareSettings``; ``find_or_prepare`` finds or makes it. The state of a stream is one number, the
@@ -27,11 +35,14 @@ samples consumed: which window sample k is depends on the seed and nothing else.
     >>> stream = TrainStream(store.split("train"), block_size=16, seed=0)
     >>> stream.windows(first_sample=0, count=4).shape
     (4, 17)
-    >>> [tokens.shape for tokens, weights, _ in EvaluationWindows(store.split("val"), 16).batches(batch_size=4)]
+    >>> [rows.tokens.shape for rows in EvaluationWindows(store.split("val"), 16).batches(batch_size=4)]
     [(4, 17), (4, 17)]
     >>> store.tokenizer.decode(store.tokenizer.encode("To be"))
     'To be'
 
-A new kind of file is one reader (``readers``), a new tokenizer one class (``tokenizers``); both are held to the
+Preparing is done in units by several processes and noted in a journal: killed at any moment, the next call goes on, and
+the bytes are the same for any number of workers and interruptions.
+
+A new kind of file is one reader (``formats``), a new tokenizer one class (``tokenizers``); both are held to the
 suites in ``tests/contracts``.
 """

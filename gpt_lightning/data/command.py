@@ -6,40 +6,66 @@ import sys
 import time
 from typing import Any
 
-from gpt_lightning.data.manifest import Manifest
-from gpt_lightning.data.prepare import PrepareSettings, find_or_prepare
+from gpt_lightning.data.prepare import PrepareSettings, find_or_prepare_all
+from gpt_lightning.data.report import format_progress, summarize
+from gpt_lightning.errors import ConfigError
 
 
-def prepare_command(store: str | None = None, rebuild: bool = False, **settings: Any) -> None:
+def prepare_command(
+    store: str | None = None,
+    rebuild: bool = False,
+    workers: int | None = None,
+    also_tokenizers: list[str] | None = None,
+    **settings: Any,
+) -> None:
     """Turn text into a store of tokens that training streams from.
 
-    Training does this by itself when the store is missing or out of date; this command does it beforehand.
+    Training does this by itself when the store is missing or out of date; this command does it beforehand. Killed, it
+    goes on where it stopped when it is run again.
 
     Args:
         store: Folder of the store; null = a folder in the cache named after source and tokenizer.
         rebuild: Make the store anew even if it is ready.
+        workers: Processes that tokenize at once; null = one for each processor. The store is the same.
+        also_tokenizers: More tokenizers, each of which gives a store of its own in the cache, in the same pass over the
+            text.
         **settings: What the store is made of, see PrepareSettings.
     """
+    if workers is not None and workers < 1:
+        raise ConfigError("--workers is a count", got=workers, allowed=">= 1", fix="Leave it out, or write 1.")
+    wanted = PrepareSettings(**settings)
+    tokenizers = list(dict.fromkeys([wanted.tokenizer, *(also_tokenizers or [])]))
     line = ProgressLine()
-    found = find_or_prepare(PrepareSettings(**settings), store=store, rebuild=rebuild, progress=line.show)
-    line.close()
-    sys.stdout.write(f"{summarize(found.manifest)}\nstore       {found.path}\n")
+    try:
+        found = find_or_prepare_all(
+            wanted,
+            tokenizers,
+            stores=[store, *[None] * (len(tokenizers) - 1)],
+            rebuild=rebuild,
+            workers=workers,
+            progress=line.show,
+        )
+    finally:
+        line.close()
+    for each in found:
+        sys.stdout.write(f"{summarize(each.manifest)}\nstore       {each.path}\n")
 
 
 class ProgressLine:
     """One line on stderr that is written over; silent when stderr is no terminal."""
 
-    def __init__(self) -> None:
+    def __init__(self, doing: str = "preparing") -> None:
+        self._doing = doing
         self._started = self._shown = time.monotonic()
         self._length = 0
 
-    def show(self, done_bytes: int, total_bytes: int) -> None:
+    def show(self, done_bytes: int, total_bytes: int, num_tokens: int) -> None:
         """Show how far it is, at most ten times a second."""
         now = time.monotonic()
         if not sys.stderr.isatty() or (now - self._shown < 0.1 and done_bytes != total_bytes):
             return
         self._shown = now
-        self._write(format_progress(done_bytes, total_bytes, now - self._started))
+        self._write(format_progress(done_bytes, total_bytes, num_tokens, now - self._started, self._doing))
 
     def _write(self, text: str) -> None:
         sys.stderr.write(f"\r{text.ljust(self._length)}")
@@ -51,41 +77,3 @@ class ProgressLine:
         if self._length:
             self._write("")
             sys.stderr.write("\r")
-
-
-def format_progress(done_bytes: int, total_bytes: int, seconds: float) -> str:
-    """One line: how much is done, how fast, and how long the rest will take.
-
-    Args:
-        done_bytes: Input bytes done.
-        total_bytes: Input bytes in all; 0 = unknown.
-        seconds: Time taken so far.
-    """
-    speed = done_bytes / max(seconds, 1e-9)
-    text = f"preparing {done_bytes / 1e6:.1f} MB"
-    if not total_bytes:
-        return f"{text}, {speed / 1e6:.1f} MB/s"
-    left = (total_bytes - done_bytes) / max(speed, 1e-9)
-    return (
-        f"{text} of {total_bytes / 1e6:.1f} ({done_bytes / total_bytes:.0%}), {speed / 1e6:.1f} MB/s, {left:.0f} s left"
-    )
-
-
-def summarize(manifest: Manifest) -> str:
-    """The closing report: what is in a store, and what was left out."""
-    name, digits = manifest.tokenizer["name"], manifest.tokenizer["fingerprint"][:12]
-    lines = [
-        f"tokenizer   {name}, {manifest.vocab_size:,} ids, {manifest.dtype}, fingerprint {digits}",
-        f"split rule  {manifest.split_rule}",
-    ]
-    for split, record in manifest.splits.items():
-        per_token = record.text_bytes / max(record.num_tokens, 1)
-        lines.append(
-            f"{split:<11} {record.num_documents:,} documents, {record.num_tokens:,} tokens, "
-            f"{record.text_bytes:,} bytes of text ({per_token:.2f} bytes per token)"
-        )
-    skipped = dict(manifest.skipped)
-    lines.append("skipped     " + (", ".join(f"{count:,} {reason}" for reason, count in skipped.items()) or "nothing"))
-    if manifest.replaced_surrogates:
-        lines.append(f"replaced    {manifest.replaced_surrogates:,} lone surrogates by U+FFFD")
-    return "\n".join(lines)

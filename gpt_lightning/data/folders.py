@@ -8,6 +8,7 @@ process, however that ends; the host, pid and start time written in it are for t
 from __future__ import annotations
 
 import fcntl
+import json
 import logging
 import os
 import shutil
@@ -21,6 +22,8 @@ from gpt_lightning.errors import DataError
 
 _log = logging.getLogger(__name__)
 _MARKER = ".gpt-lightning-store"
+JOURNAL_FILE = "journal.jsonl"
+"""In a working folder: a line with the number of units, then one for each that is finished."""
 
 
 def cache_folder() -> Path:
@@ -72,18 +75,61 @@ def build_folder(store: Path) -> Iterator[Path]:
     """
     temporary: Path | None = None
     try:
-        temporary = _begin(store)
-        yield temporary
-        _publish(temporary, store)
+        with _explain_disk(store):
+            temporary = _begin(store)
+            yield temporary
+            _publish(temporary, store)
+    finally:
+        if temporary is not None:
+            _remove_marked(temporary)
+
+
+@contextmanager
+def work_folder(store: Path) -> Iterator[Path]:
+    """The folder for half-done work on a store: found as the last process left it, removed when the block succeeds.
+
+    When the block raises, the folder stays for the next attempt, unless nothing in it was finished. To be entered
+    while holding the lock.
+
+    Raises:
+        DataError: The disk refuses the write.
+    """
+    folder = _work_path(store)
+    try:
+        with _explain_disk(store):
+            folder.mkdir(exist_ok=True)
+            (folder / _MARKER).touch()
+            yield folder
+    except BaseException:
+        if count_finished(store)[0] == 0:
+            _remove_marked(folder)
+        raise
+    _remove_marked(folder)
+
+
+def _work_path(store: Path) -> Path:
+    return store.with_name(f".units-{store.name}-{socket.gethostname()}")
+
+
+def count_finished(store: Path) -> tuple[int, int]:
+    """``(finished units, units in all)`` of a store that this machine began to make; (0, 0) = it did not."""
+    try:
+        head, *lines = (_work_path(store) / JOURNAL_FILE).read_text(encoding="utf-8").splitlines()
+        return len(lines), int(json.loads(head)["units"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0, 0
+
+
+@contextmanager
+def _explain_disk(store: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         free = shutil.disk_usage(store.parent).free
         raise DataError(
             f"Could not write the store {store}: {error.strerror or error}; {free / 1e6:.1f} MB are free",
             fix="Make room, or choose another folder with --data.store or GPT_LIGHTNING_CACHE.",
         ) from error
-    finally:
-        if temporary is not None:
-            _remove_marked(temporary)
 
 
 def _begin(store: Path) -> Path:

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gpt_lightning.data.folders import count_finished
 from gpt_lightning.errors import DataError
 
 FORMAT = 1
@@ -105,6 +106,8 @@ class Manifest:
         skipped: Documents left out, by reason.
         replaced_surrogates: Characters that UTF-8 cannot hold and that became U+FFFD.
         created_by: Versions of Python and of this package.
+        counts: Totals over all splits for the report: ``characters``; ``chinese_characters`` and ``chinese_tokens`` of
+            the documents that are mostly Chinese; ``unused_ids`` of the vocabulary. Empty in stores of older versions.
     """
 
     settings: dict[str, Any]
@@ -118,6 +121,7 @@ class Manifest:
     skipped: dict[str, int] = field(default_factory=dict)
     replaced_surrogates: int = 0
     created_by: dict[str, str] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
 
     @property
     def fingerprint(self) -> str:
@@ -160,6 +164,12 @@ def read_manifest(folder: Path) -> Manifest:
         manifest = _parse(data)
         actual = manifest.fingerprint
     except FileNotFoundError as error:
+        done, units = count_finished(folder)
+        if units:
+            raise DataError(
+                f"{folder} is not ready: {done} of {units} units are done",
+                fix="Run the same gpt-lightning prepare again, it goes on where it stopped.",
+            ) from error
         raise DataError(
             f"{folder} is not a prepared store: it has no {MANIFEST_FILE}",
             fix="Run gpt-lightning prepare, or correct --data.store.",

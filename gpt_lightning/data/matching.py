@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 from pathlib import Path
 
+from gpt_lightning.data.saved_datasets import list_saved_dataset
 from gpt_lightning.errors import DataError
 
 
@@ -12,15 +13,19 @@ def match_files(source: str, *, accepted: tuple[str, ...]) -> list[Path]:
     """Files that a path, folder or glob means, sorted.
 
     Args:
-        source: A file, a folder (recursive, hidden names left out) or a glob (``**`` crosses folders).
+        source: A file, a folder (recursive, hidden names left out; a saved dataset gives its files) or a glob (``**``
+            crosses folders).
         accepted: Suffixes with a reader of their own; for the message only.
 
     Raises:
-        DataError: Nothing matches; names the nearest folder that exists and what is in it.
+        DataError: Nothing matches (names the nearest folder that exists and what is in it), or a saved dataset of
+            several splits.
     """
     path = Path(source).expanduser()
     if path.is_file():  # before globbing: a name may contain brackets
         return [path]
+    if path.is_dir() and (saved := list_saved_dataset(path)) is not None:
+        return saved
     if path.is_dir():
         found = [file for file in path.rglob("*") if file.is_file() and not _is_hidden(file.relative_to(path))]
     else:

@@ -72,6 +72,38 @@ class Permutation:
         return shuffled
 
 
+class StretchedPermutation:
+    """A random order that stays inside one stretch of neighbours before it moves to another.
+
+    Stretches of ``stretch`` elements come in random order, the shorter last one at the end, each shuffled within. For
+    data of which only a part is at hand at a time.
+
+    Args:
+        size: Number of elements, at least 1.
+        stretch: Elements of a stretch, at least 1.
+        key: What the order depends on.
+    """
+
+    def __init__(self, size: int, stretch: int, *key: int | str) -> None:
+        assert stretch >= 1
+        self.size, self._stretch, self._key = size, stretch, key
+        self._whole = size // stretch
+        self._stretches = Permutation(self._whole, "stretches", *key) if self._whole else None
+
+    def __call__(self, indices: Int64[np.ndarray, " count"]) -> Int64[np.ndarray, " count"]:
+        """Where each index goes; indices in [0, size), checked."""
+        assert len(indices) == 0 or (indices.min() >= 0 and indices.max() < self.size)
+        slots, within = np.divmod(indices, self._stretch)
+        result = np.empty_like(indices)
+        for slot in np.unique(slots).tolist():
+            chosen = slots == slot
+            rest = slot == self._whole
+            home = slot if rest or self._stretches is None else int(self._stretches(np.array([slot]))[0])
+            length = self.size - slot * self._stretch if rest else self._stretch
+            result[chosen] = home * self._stretch + Permutation(length, home, *self._key)(within[chosen])
+        return result
+
+
 def _mix(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     """The finalizer of SplitMix64 (Steele, Lea and Flood 2014): every input bit reaches every output bit."""
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

@@ -1,10 +1,9 @@
 """Text -> store: find the one that belongs to some settings, or make it.
 
-    open_sources -> documents -> split rule -> tokenizer -> shards -> manifest -> rename into place
-
 A store is used again as long as it is what the settings would give: the same settings, and inputs whose content is the
 same (size and time of change are looked at first; a file that was merely touched is compared by checksum). Whether
-a folder exists decides nothing. Killed at any moment, this leaves no store that looks ready.
+a folder exists decides nothing. Killed at any moment, this leaves no store that looks ready, and the next call goes on
+where it stopped.
 """
 
 from __future__ import annotations
@@ -14,37 +13,56 @@ import json
 import logging
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from gpt_lightning.data.builtin import python_fingerprint
-from gpt_lightning.data.folders import build_folder, cache_folder, check_place, hold_lock
-from gpt_lightning.data.manifest import FORMAT, MANIFEST_FILE, InputRecord, Manifest, read_manifest, write_manifest
-from gpt_lightning.data.readers import Reader, open_sources
+from gpt_lightning.data.cleaning import Cleaning
+from gpt_lightning.data.far_files import is_far
+from gpt_lightning.data.files import check_encoding
+from gpt_lightning.data.folders import cache_folder, check_place, hold_lock
+from gpt_lightning.data.formats.fields import TextField
+from gpt_lightning.data.formats.text import TEXT_READERS
+from gpt_lightning.data.freshness import find_store
+from gpt_lightning.data.making import Order, Progress, Recipe, make_stores
+from gpt_lightning.data.manifest import FORMAT
+from gpt_lightning.data.readers import Reader, Reading
 from gpt_lightning.data.shards import TokenStore
-from gpt_lightning.data.tokenizers import is_tokenizer_file, read_tokenizer
-from gpt_lightning.data.tokenizing import Progress, fill_folder
-from gpt_lightning.errors import ConfigError, DataError
+from gpt_lightning.data.sources import open_sources
+from gpt_lightning.errors import ConfigError
 
 _log = logging.getLogger(__name__)
+_ALWAYS = ("source", "tokenizer", "val_fraction", "test_fraction", "split_seed")
 
 
 @dataclass(frozen=True)
 class PrepareSettings:
-    """What a store is made of; equal settings and equal inputs mean the same store.
+    r"""What a store is made of; equal settings and equal inputs mean the same store.
 
     Args:
-        source: The text: a file, a folder, a glob, builtin:pydoc, builtin:stdlib, or a list of these.
-        tokenizer: bytes, chars, bpe:SIZE (trained on the source), a tiktoken encoding such as gpt2, or the path of
-            a saved tokenizer.
+        source: The text: a file, a folder, a glob, a URL of these, builtin:pydoc, builtin:stdlib, or a list. By suffix:
+            plain text, .jsonl, .json, .csv, .tsv, .parquet, .arrow, each also as .gz, .bz2, .xz or .zst; or a folder
+            saved by the library datasets.
+        tokenizer: bytes, chars, bpe:SIZE (trained on the source; bpe:SIZE:chinese for Chinese), a tiktoken encoding
+            such as gpt2, or the path of a saved tokenizer.
         val_fraction: Share of the documents kept for validation. A twentieth: a corpus of a few MB still gives a
             steady number; 0.005 is plenty for gigabytes.
         test_fraction: Share of the documents kept for the test split.
         split_seed: Seed of the division into splits.
+        document_per: What a document is in plain text: file, line or paragraph (lines between blank ones).
+        text_field: The field of a record that holds its text, or a template such as "{title}\n{body}".
+        encoding: Of the files, unless they are parquet or arrow.
+        normalize_nfc: Whether to bring text into Unicode's normal form C, in which equal text is equal bytes.
+        drop_duplicates: Whether a text that occurs again, exactly the same, is left out.
+        min_characters: Shorter documents are left out.
+        max_characters: Longer documents are left out; null = none is too long.
+        max_tokens: The corpus ends with the document before the one with which the training split would have more;
+            null = all of it.
 
     Raises:
-        ConfigError: A fraction is out of range.
+        ConfigError: A value is out of range.
     """
 
     source: str | list[str] = "builtin:pydoc"
@@ -52,6 +70,14 @@ class PrepareSettings:
     val_fraction: float = 0.05
     test_fraction: float = 0.0
     split_seed: int = 0
+    document_per: str = "file"
+    text_field: str = "text"
+    encoding: str = "utf-8"
+    normalize_nfc: bool = False
+    drop_duplicates: bool = False
+    min_characters: int = 0
+    max_characters: int | None = None
+    max_tokens: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("val_fraction", "test_fraction"):
@@ -66,21 +92,44 @@ class PrepareSettings:
                 allowed="a sum < 1",
                 fix="Lower one of them.",
             )
+        if self.document_per not in TEXT_READERS:
+            raise ConfigError(
+                "data.document_per", got=self.document_per, allowed=", ".join(TEXT_READERS), fix="Correct the name."
+            )
+        TextField(self.text_field)
+        check_encoding(self.encoding)
+        for name, least in (("min_characters", 0), ("max_characters", max(1, self.min_characters)), ("max_tokens", 1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ConfigError(f"data.{name} is too small", got=value, allowed=f">= {least}", fix="Raise it.")
 
     @property
     def sources(self) -> list[str]:
         """``source`` as a list."""
         return [self.source] if isinstance(self.source, str) else list(self.source)
 
+    @property
+    def reading(self) -> Reading:
+        """The part that readers need."""
+        return Reading(document_per=self.document_per, text_field=self.text_field, encoding=self.encoding)
+
     def describe(self) -> dict[str, Any]:
-        """Plain JSON values, for the manifest."""
-        return {
+        """Plain JSON values, for the manifest.
+
+        Later options appear only when they are set, so that stores made before there were any stay the same stores.
+        """
+        described: dict[str, Any] = {
             "source": self.sources,
             "tokenizer": self.tokenizer,
             "val_fraction": float(self.val_fraction),  # 0 and 0.0 are the same store
             "test_fraction": float(self.test_fraction),
             "split_seed": self.split_seed,
         }
+        for field in fields(self):
+            assert field.default is not MISSING
+            if field.name not in _ALWAYS and getattr(self, field.name) != field.default:
+                described[field.name] = getattr(self, field.name)
+        return described
 
 
 def default_folder(settings: PrepareSettings) -> Path:
@@ -92,6 +141,8 @@ def default_folder(settings: PrepareSettings) -> Path:
     places = [
         f"{source} {python_fingerprint()}"
         if source.startswith("builtin:")
+        else source
+        if is_far(source)
         else str(Path(source).expanduser().absolute())
         for source in settings.sources
     ]
@@ -108,6 +159,7 @@ def find_or_prepare(
     *,
     store: Path | str | None = None,
     rebuild: bool = False,
+    workers: int | None = None,
     progress: Progress | None = None,
 ) -> TokenStore:
     """The store of these settings: opened when it is ready, made when it is missing, unfinished or out of date.
@@ -119,97 +171,120 @@ def find_or_prepare(
         store: Its folder; None = ``default_folder``. A folder chosen here is never overwritten because *settings*
             changed (only because its inputs did), since it may be what another run trains on.
         rebuild: Make it anew in any case.
-        progress: Called with (bytes done, bytes in all) while preparing.
+        workers: Processes that tokenize at once; None = one for each processor. The store is the same.
+        progress: Called with (bytes done, bytes in all, tokens so far) while preparing.
 
     Raises:
         DataError: The source cannot be read, the tokenizer not be found, the store is damaged, or the chosen folder
             holds a store of other settings.
     """
-    folder = Path(store).expanduser() if store is not None else default_folder(settings)
-    if not rebuild and (found := _find(settings, folder, chosen=store is not None)) is not None:
-        return found
-    readers = open_sources(settings.sources)
-    check_place(folder)
-    with hold_lock(folder):
-        # Another process may have finished it while this one waited.
-        if not rebuild and (found := _find(settings, folder, chosen=store is not None)) is not None:
-            return found
-        return _prepare(settings, readers, folder, progress)
+    (found,) = find_or_prepare_all(
+        settings, [settings.tokenizer], stores=[store], rebuild=rebuild, workers=workers, progress=progress
+    )
+    return found
 
 
 def prepare(
-    settings: PrepareSettings, *, store: Path | str | None = None, progress: Progress | None = None
+    settings: PrepareSettings,
+    *,
+    store: Path | str | None = None,
+    workers: int | None = None,
+    progress: Progress | None = None,
 ) -> TokenStore:
     """Make the store of these settings, whether there is one or not; see ``find_or_prepare``."""
-    return find_or_prepare(settings, store=store, rebuild=True, progress=progress)
+    return find_or_prepare(settings, store=store, rebuild=True, workers=workers, progress=progress)
 
 
-def _prepare(
-    settings: PrepareSettings, readers: Sequence[Reader], folder: Path, progress: Progress | None
-) -> TokenStore:
-    _log.info("Preparing %s with tokenizer %s", ", ".join(settings.sources), settings.tokenizer)
-    with build_folder(folder) as temporary:
-        manifest = fill_folder(
-            temporary,
-            readers,
-            settings.describe(),
-            tokenizer=settings.tokenizer,
-            val_fraction=float(settings.val_fraction),
-            test_fraction=float(settings.test_fraction),
-            split_seed=settings.split_seed,
-            progress=progress,
+def find_or_prepare_all(
+    settings: PrepareSettings,
+    tokenizers: Sequence[str],
+    *,
+    stores: Sequence[Path | str | None] | None = None,
+    rebuild: bool = False,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> list[TokenStore]:
+    """A store for each of several tokenizers; those that have to be made are made in one pass over the text.
+
+    Args:
+        settings: What they are made of, but for the tokenizer.
+        tokenizers: Their specs, no two the same.
+        stores: Their folders; None = ``default_folder``.
+        rebuild: See ``find_or_prepare``.
+        workers: See ``find_or_prepare``.
+        progress: See ``find_or_prepare``.
+
+    Returns:
+        The stores in the order of the tokenizers.
+
+    Raises:
+        DataError: As ``find_or_prepare``.
+    """
+    wishes = [
+        _Wish(wanted, Path(store).expanduser() if store is not None else default_folder(wanted), store is not None)
+        for wanted, store in zip(
+            [replace(settings, tokenizer=tokenizer) for tokenizer in tokenizers],
+            stores or [None] * len(tokenizers),
+            strict=True,
         )
-        write_manifest(temporary, manifest)
-    return TokenStore.open(folder)
+    ]
+    assert len({wish.folder for wish in wishes}) == len(wishes)
+    found = {} if rebuild else _find_all(wishes)
+    if missing := [wish for wish in wishes if wish.folder not in found]:
+        readers = open_sources(settings.sources, settings.reading)
+        with ExitStack() as locks:
+            # In one order everywhere, or two processes could wait for each other.
+            for wish in sorted(missing, key=lambda wish: wish.folder):
+                check_place(wish.folder)
+                locks.enter_context(hold_lock(wish.folder))
+            # Another process may have finished some while this one waited.
+            found |= {} if rebuild else _find_all(missing)
+            if missing := [wish for wish in missing if wish.folder not in found]:
+                _make(settings, missing, readers, workers, progress)
+    return [found.get(wish.folder) or TokenStore.open(wish.folder) for wish in wishes]
 
 
-def _find(settings: PrepareSettings, folder: Path, *, chosen: bool) -> TokenStore | None:
-    """The store in ``folder`` if it is what the settings would give; None when it has to be made."""
-    if not (folder / MANIFEST_FILE).is_file():
-        return None
-    manifest = read_manifest(folder)
-    wanted, made = settings.describe(), manifest.settings
-    differing = [name for name in wanted if name != "source" and wanted[name] != made.get(name)]
-    if is_tokenizer_file(settings.tokenizer) and not differing:
-        fingerprint = read_tokenizer(Path(settings.tokenizer).expanduser()).fingerprint
-        differing = [] if fingerprint == manifest.tokenizer["fingerprint"] else ["tokenizer"]
-    changed = None if differing else _find_change(settings, manifest, folder)
-    if not differing and changed is None:
-        return TokenStore.open(folder)
-    if chosen and (differing or wanted["source"] != made.get("source")):
-        raise _other_settings(folder, wanted, made, differing or ["source"])
-    _log.info("Store %s is out of date: %s", folder, changed or f"{', '.join(differing)} changed")
-    return None
+@dataclass(frozen=True)
+class _Wish:
+    """A store that somebody wants, and where."""
+
+    settings: PrepareSettings
+    folder: Path
+    chosen: bool
+
+    def find(self) -> TokenStore | None:
+        settings = self.settings
+        return find_store(
+            self.folder,
+            settings.describe(),
+            lambda: open_sources(settings.sources, settings.reading),
+            chosen=self.chosen,
+        )
 
 
-def _find_change(settings: PrepareSettings, manifest: Manifest, folder: Path) -> str | None:
-    """What changed in the inputs since the store was made, in words; None when nothing did."""
-    try:
-        readers = open_sources(settings.sources)
-    except DataError:
-        if settings.describe()["source"] != manifest.settings["source"]:
-            raise
-        # A store that was copied to a machine without the text is as good as ever.
-        _log.warning("The source of %s is not here; the store is used as it is", folder)
-        return None
-    if len(readers) != len(manifest.inputs):
-        return f"{len(readers)} inputs instead of {len(manifest.inputs)}"
-    for reader, record in zip(readers, manifest.inputs, strict=True):
-        if _differs(reader, record):
-            return f"{reader.name} changed"
-    return None
+def _find_all(wishes: Sequence[_Wish]) -> dict[Path, TokenStore]:
+    """The stores that are ready, by folder."""
+    found = ((wish.folder, wish.find()) for wish in wishes)
+    return {folder: store for folder, store in found if store is not None}
 
 
-def _differs(reader: Reader, record: InputRecord) -> bool:
-    if type(reader).__name__ != record.reader:
-        return True
-    unchanged = reader.measure() == (record.num_bytes, record.mtime_ns) and record.mtime_ns != 0
-    return not unchanged and reader.checksum() != record.sha256
-
-
-def _other_settings(folder: Path, wanted: dict[str, Any], made: dict[str, Any], names: list[str]) -> DataError:
-    changes = "; ".join(f"{name} {made.get(name)!r} there, {wanted[name]!r} wanted" for name in names)
-    return DataError(
-        f"Store {folder} was prepared with other settings: {changes}",
-        fix="Use the same settings, choose another --data.store, or run gpt-lightning prepare with --rebuild true.",
+def _make(
+    settings: PrepareSettings,
+    wishes: Sequence[_Wish],
+    readers: Sequence[Reader],
+    workers: int | None,
+    progress: Progress | None,
+) -> None:
+    names = ", ".join(wish.settings.tokenizer for wish in wishes)
+    _log.info("Preparing %s with tokenizer %s", ", ".join(settings.sources), names)
+    recipe = Recipe(
+        readers=readers,
+        reading=settings.reading,
+        cleaning=Cleaning(settings.normalize_nfc, settings.min_characters, settings.max_characters),
+        shares=(float(settings.val_fraction), float(settings.test_fraction)),
+        split_seed=settings.split_seed,
+        drop_duplicates=settings.drop_duplicates,
+        max_tokens=settings.max_tokens,
     )
+    orders = [Order(wish.folder, wish.settings.tokenizer, wish.settings.describe()) for wish in wishes]
+    make_stores(recipe, orders, workers=workers, progress=progress)

@@ -1,31 +1,25 @@
-"""Inputs -> documents, lazily.
+"""Inputs -> documents, lazily: what every reader is. The formats are in ``formats``, their choice in ``sources``.
 
-A reader turns one input into documents and can say whether the input changed. ``open_sources`` finds the readers
-for what the user typed: a file, a folder (recursive, hidden names left out), a glob, ``builtin:NAME``, or a list of
-these. The order is that of the list, sorted inside folders and globs; a file named twice is read once.
-
-A new format is one ``FileReader`` subclass with its suffixes, listed in ``FILE_READERS``; files of any other suffix
-are plain text.
+A reader turns one input into documents, can say whether the input changed, and divides large inputs into spans that
+are read independently. The spans in order give the documents of the whole, each once: a document belongs to the span
+in which it begins.
 """
 
 from __future__ import annotations
 
 import difflib
 import hashlib
-import json
-import os
+import io
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import IO, Any, ClassVar
+from typing import ClassVar
 
 from gpt_lightning.data.builtin import BUILTIN, python_fingerprint
-from gpt_lightning.data.matching import match_files
+from gpt_lightning.data.compression import find_compression
+from gpt_lightning.data.files import InputFile, OpenFile, keeps_newlines, open_expanded, open_stored, widen
 from gpt_lightning.errors import DataError
-
-_BOM = "\ufeff"
 
 
 @dataclass(frozen=True)
@@ -35,12 +29,36 @@ class Document:
     Attributes:
         text: The content.
         name: Where it comes from, for messages: file, or file:line.
-        num_bytes: Bytes of the input that it used up; for progress.
+        num_bytes: Stored bytes of the input that it used up; for progress.
     """
 
     text: str
     name: str
     num_bytes: int
+
+
+@dataclass(frozen=True)
+class Span:
+    """A part of an input, in units of its reader: bytes of a text file, row groups of a parquet file.
+
+    Attributes:
+        start: First unit.
+        end: The unit behind the last.
+        num_bytes: Stored bytes, for progress and fair shares.
+    """
+
+    start: int
+    end: int
+    num_bytes: int
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the bytes of files become documents; see ``PrepareSettings`` for the meaning of each."""
+
+    document_per: str
+    text_field: str
+    encoding: str
 
 
 class Reader(ABC):
@@ -53,8 +71,19 @@ class Reader(ABC):
     name: str
 
     @abstractmethod
-    def iterate_documents(self) -> Iterator[Document]:
+    def list_spans(self, target_bytes: int) -> list[Span]:
+        """Divide the input into spans of about ``target_bytes``; a single one where it cannot be divided.
+
+        Raises:
+            DataError: The input cannot be read.
+        """
+
+    @abstractmethod
+    def iterate_documents(self, span: Span | None = None) -> Iterator[Document]:
         """The documents in order; may be called again.
+
+        Args:
+            span: One of ``list_spans``; None = the whole input.
 
         Raises:
             DataError: The input cannot be read as what it claims to be; names the place.
@@ -85,7 +114,11 @@ class BuiltinReader(Reader):
         self.name = f"builtin:{name}"
         self._iterate = BUILTIN[name]
 
-    def iterate_documents(self) -> Iterator[Document]:
+    def list_spans(self, target_bytes: int) -> list[Span]:
+        """Undivided: a few MB, of unknown size before they are collected."""
+        return [Span(0, 0, 0)]
+
+    def iterate_documents(self, span: Span | None = None) -> Iterator[Document]:
         """One document per topic, module or file."""
         for name, text in self._iterate():
             yield Document(text, f"{self.name}/{name}", len(text.encode("utf-8", errors="replace")))
@@ -103,136 +136,109 @@ class FileReader(Reader):
     """One file.
 
     Args:
-        path: The file.
-        name: As the user would name it.
+        file: Where its bytes are.
+        reading: How they become documents.
     """
 
     suffixes: ClassVar[tuple[str, ...]] = ()
+    """Files that this format claims by name."""
 
-    def __init__(self, path: Path, name: str) -> None:
-        self.path, self.name = path, name
+    def __init__(self, file: InputFile, reading: Reading) -> None:
+        self.file, self.reading, self.name = file, reading, file.name
 
-    @contextmanager
-    def open(self) -> Iterator[IO[bytes]]:
-        """The file, open for reading.
+    @abstractmethod
+    def _iterate(self, opened: OpenFile, span: Span) -> Iterator[Document]:
+        """The documents of a span of the open file."""
 
-        Raises:
-            DataError: It vanished, may not be read, or the disk fails.
-        """
-        try:
-            with self.path.open("rb") as file:
-                yield file
-        except OSError as error:
-            raise DataError(
-                f"Cannot read {self.name} ({error.strerror or error})", fix="Check that it exists and may be read."
-            ) from error
+    def list_spans(self, target_bytes: int) -> list[Span]:
+        """Undivided; formats that can be entered in their middle know better."""
+        size, _ = self.measure()
+        return [Span(0, size, size)]
+
+    def iterate_documents(self, span: Span | None = None) -> Iterator[Document]:
+        """From the file, opened for as long as the iteration lasts."""
+        if span is None:
+            size, _ = self.measure()
+            span = self.list_spans(max(1, size))[0]
+        with open_expanded(self.file) as opened:
+            yield from self._iterate(opened, span)
 
     def measure(self) -> tuple[int, int]:
-        """From the file system."""
-        with self.open() as file:
-            status = os.fstat(file.fileno())
-        return status.st_size, status.st_mtime_ns
+        """From where the file lies."""
+        with open_stored(self.file):
+            return self.file.measure()
 
     def checksum(self) -> str:
         """Of the bytes."""
         digest = hashlib.sha256()
-        with self.open() as file:
+        with open_stored(self.file) as file:
             while block := file.read(1 << 20):
                 digest.update(block)
         return digest.hexdigest()
 
 
-class TextReader(FileReader):
-    """A plain text file in UTF-8: one document. A byte order mark is dropped, line ends stay as they are."""
+@dataclass(frozen=True)
+class Line:
+    """One line of bytes.
 
-    suffixes = (".txt", ".md", ".py")
-
-    def iterate_documents(self) -> Iterator[Document]:
-        """The one document."""
-        with self.open() as file:
-            data = file.read()
-        yield Document(_decode(data, self.name, 0).removeprefix(_BOM), self.name, len(data))
-
-
-class JsonLinesReader(FileReader):
-    """One JSON object per line; the field ``text`` is the document. Blank lines are passed over."""
-
-    suffixes = (".jsonl", ".ndjson")
-    field = "text"
-
-    def iterate_documents(self) -> Iterator[Document]:
-        """One document per line."""
-        offset = 0
-        with self.open() as file:
-            for number, line in enumerate(file, start=1):
-                place = f"{self.name}:{number}"
-                text = _decode(line, self.name, offset)
-                offset += len(line)
-                if content := text.removeprefix(_BOM).strip():
-                    yield Document(self._parse(content, place), place, len(line))
-
-    def _parse(self, content: str, place: str) -> str:
-        try:
-            record: Any = json.loads(content)
-        except (ValueError, RecursionError) as error:
-            raise DataError(
-                f"{place} is not JSON ({error})", got=_shorten(content), fix="Write one JSON object per line."
-            ) from error
-        value = record.get(self.field) if isinstance(record, dict) else None
-        if not isinstance(value, str):
-            found = f"fields {', '.join(map(str, record))}" if isinstance(record, dict) else type(record).__name__
-            raise DataError(
-                f"{place} has no text in the field {self.field!r}",
-                got=_shorten(found),
-                allowed=f'{{"{self.field}": "..."}}',
-                fix=f"Rename the field that holds the text to {self.field!r}.",
-            )
-        return value
-
-
-FILE_READERS: tuple[type[FileReader], ...] = (TextReader, JsonLinesReader)
-"""Readers by suffix; what none of them claims is read as plain text."""
-
-
-def _decode(data: bytes, name: str, offset: int) -> str:
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{name} is not UTF-8 at byte {offset + error.start} ({error.reason})",
-            got=data[error.start : error.start + 4],
-            fix="Convert it (iconv -f ENCODING -t utf-8), or leave it out with a glob such as folder/**/*.txt.",
-        ) from error
-
-
-def _shorten(text: str) -> str:
-    return text if len(text) <= 80 else f"{text[:77]}..."
-
-
-def open_sources(sources: Sequence[str]) -> list[Reader]:
-    """Readers for what the user typed, in order; nothing is read yet.
-
-    Args:
-        sources: Files, folders, globs and ``builtin:NAME``.
-
-    Raises:
-        DataError: A path or glob matches nothing, a built-in corpus does not exist, or the list is empty.
+    Attributes:
+        content: The bytes, the line end included.
+        offset: Where it begins in the expanded file.
+        place: For messages.
+        num_bytes: Stored bytes it used up.
     """
-    if not sources:
-        raise DataError(
-            "No text to read", got=[], allowed="at least one file, folder or glob", fix="Set --data.source."
-        )
-    suffixes = {suffix: reader for reader in FILE_READERS for suffix in reader.suffixes}
-    readers: list[Reader] = []
-    seen: set[Path | str] = set()
-    for source in sources:
-        if source.startswith("builtin:"):
-            if source not in seen:
-                readers.append(BuiltinReader(source.removeprefix("builtin:")))
-            seen.add(source)
-            continue
-        for path in match_files(source, accepted=tuple(suffixes)):
-            if path.resolve() not in seen:
-                readers.append(suffixes.get(path.suffix.lower(), TextReader)(path, str(path)))
-            seen.add(path.resolve())
-    return readers
+
+    content: bytes
+    offset: int
+    place: str
+    num_bytes: int
+
+
+class LineFileReader(FileReader):
+    """A file of lines, which can be entered anywhere unless it is compressed or in UTF-16."""
+
+    @property
+    def _can_be_entered(self) -> bool:
+        return find_compression(self.name) is None and keeps_newlines(self.reading.encoding)
+
+    @property
+    def codec(self) -> str:
+        """What single lines are encoded in."""
+        return self.reading.encoding if keeps_newlines(self.reading.encoding) else "utf-8"
+
+    def list_spans(self, target_bytes: int) -> list[Span]:
+        """Equal parts, wherever their borders fall; a line belongs to the part in which it begins."""
+        size, _ = self.measure()
+        if not self._can_be_entered or size <= target_bytes:
+            return [Span(0, size, size)]
+        starts = range(0, size, target_bytes)
+        return [Span(start, min(start + target_bytes, size), min(target_bytes, size - start)) for start in starts]
+
+    @contextmanager
+    def _stream(self, opened: OpenFile) -> Iterator[io.BufferedIOBase]:
+        if keeps_newlines(self.reading.encoding):
+            yield opened.stream
+            return
+        with widen(opened, self.reading.encoding, self.name) as stream:
+            yield stream
+
+    def iterate_lines(self, opened: OpenFile, span: Span) -> Iterator[Line]:
+        """Lines from the first that begins in the span **to the end of the file**; the caller stops behind the span.
+
+        It is the caller who knows whether the line behind the span still belongs to a document begun inside.
+        """
+        with self._stream(opened) as stream:
+            origin = span.start
+            if origin:
+                # The byte before tells whether a line begins exactly here.
+                stream.seek(origin - 1)
+                origin += len(stream.readline()) - 1
+            offset = origin
+            for number, content in enumerate(stream, start=1):
+                place = f"{self.name}:{number}" if not origin else f"{self.name}, line {number} behind byte {origin}"
+                yield Line(content, offset, place, opened.use(len(content)))
+                offset += len(content)
+
+    def lies_behind(self, line: Line, span: Span) -> bool:
+        """Whether a line begins behind the span; the span of an undivided file ends with the file."""
+        return line.offset >= span.end and self._can_be_entered

@@ -50,15 +50,42 @@ class ShardWriter:
         Raises:
             DataError: The document alone is longer than a shard can be.
         """
-        length = len(ids) + 1
-        if length > MAX_TOKENS:
+        stored = np.concatenate([np.array([self._eot_id], dtype=stored_dtype(self._dtype)), ids])
+        self.extend(stored, np.array([len(stored)]), np.array([text_bytes]))
+
+    def extend(
+        self, ids: npt.NDArray[Any], num_tokens: npt.NDArray[np.int64], text_bytes: npt.NDArray[np.int64]
+    ) -> None:
+        """Append documents.
+
+        Args:
+            ids: Of all of them, each with end-of-text in front, ``(tokens,)``.
+            num_tokens: Ids of each, end-of-text included, ``(documents,)``.
+            text_bytes: UTF-8 bytes of the text of each, ``(documents,)``.
+
+        Raises:
+            DataError: A document alone is longer than a shard can be.
+        """
+        longest = int(num_tokens.max(initial=0))
+        if longest > MAX_TOKENS:
             raise DataError(
-                "A document is too long for one shard", got=length, allowed=f"up to {MAX_TOKENS} tokens", fix="Cut it."
+                "A document is too long for one shard", got=longest, allowed=f"up to {MAX_TOKENS} tokens", fix="Cut it."
             )
-        if self._num_tokens and self._num_tokens + length > self._shard_tokens:
-            self._finish_shard()
-        stored = np.empty(length, dtype=stored_dtype(self._dtype))
-        stored[0], stored[1:] = self._eot_id, ids
+        ends = np.cumsum(num_tokens)
+        first = start = 0
+        while first < len(ends):
+            room = self._shard_tokens - self._num_tokens
+            fitting = int(np.searchsorted(ends, start + room, side="right"))
+            if fitting <= first and self._num_tokens:
+                self._finish_shard()
+                continue
+            last = max(fitting, first + 1)
+            stop = int(ends[last - 1])
+            self._write(ids[start:stop], num_tokens[first:last], int(text_bytes[first:last].sum()))
+            first, start = last, stop
+
+    def _write(self, ids: npt.NDArray[Any], num_tokens: npt.NDArray[np.int64], text_bytes: int) -> None:
+        stored = ids.astype(stored_dtype(self._dtype), copy=False)
         data = stored.tobytes()
         if self._file is None:
             self._file = (self._folder / self._name("tokens", "bin")).open("wb")
@@ -66,9 +93,9 @@ class ShardWriter:
         self._file.write(data)
         self._sha256.update(data)
         self._crc32 = zlib.crc32(data, self._crc32)
-        self._num_tokens += length
+        self._ends += (self._num_tokens + np.cumsum(num_tokens)).tolist()
+        self._num_tokens += len(stored)
         self._text_bytes += text_bytes
-        self._ends.append(self._num_tokens)
         self._min_id = min(self._min_id, int(stored.min()))
         self._max_id = max(self._max_id, int(stored.max()))
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,31 @@ from gpt_lightning.data.verification import verify_once, verify_shard
 from gpt_lightning.errors import DataError
 
 
+@runtime_checkable
+class Arrays(Protocol):
+    """Arrays by number: a list of them, or something that finds them when they are looked at."""
+
+    def __getitem__(self, index: int, /) -> npt.NDArray[Any]:
+        """One array."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+
+
+class _Chain:
+    """The arrays of several, in order."""
+
+    def __init__(self, parts: Sequence[Arrays]) -> None:
+        self._places = [(part, index) for part in parts for index in range(len(part))]
+
+    def __getitem__(self, index: int, /) -> npt.NDArray[Any]:
+        part, place = self._places[index]
+        return part[place]
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+
 class TokenSplit:
     """The tokens of one split, numbered from 0 across its shards.
 
@@ -29,24 +55,42 @@ class TokenSplit:
         num_tokens: Ids, one end-of-text per document included.
         num_documents: Documents.
         num_bytes: UTF-8 bytes of text behind the ids; for bits per byte.
+        is_remote: Whether reading may have to fetch shards first; then ``expect`` helps.
     """
 
+    is_remote = False
+
     def __init__(
-        self, name: str, record: SplitRecord, shards: list[npt.NDArray[Any]], ends: list[npt.NDArray[Any]], eot_id: int
+        self,
+        name: str,
+        record: SplitRecord,
+        shards: Arrays,
+        ends: Arrays,
+        *,
+        eot_id: int,
+        dtype: str,
     ) -> None:
         self.name, self.record, self.eot_id = name, record, eot_id
-        self.dtype = shards[0].dtype.newbyteorder("=")
+        self.dtype = np.dtype(dtype)
         self.num_tokens = record.num_tokens
         self.num_documents = record.num_documents
         self.num_bytes = record.text_bytes
         self._shards, self._ends = shards, ends
-        self._borders = np.cumsum([0, *(len(shard) for shard in shards)])
+        self._borders = np.cumsum([0, *(shard.num_tokens for shard in record.shards)])
+
+    @classmethod
+    def join(cls, record: SplitRecord, splits: Sequence[TokenSplit]) -> TokenSplit:
+        """Splits one behind the other as one; ``record`` lists their shards in the same order."""
+        first = splits[0]
+        dtype = np.result_type(*(split.dtype for split in splits)).name
+        tokens, ends = _Chain([split._shards for split in splits]), _Chain([split._ends for split in splits])
+        return cls(first.name, record, tokens, ends, eot_id=first.eot_id, dtype=dtype)
 
     @cached_property
     def document_ends(self) -> npt.NDArray[np.int64]:
         """Where each document ends, in tokens of the whole split, ``(documents,)``; the last is ``num_tokens``."""
-        parts = zip(self._ends, self._borders, strict=False)
-        return np.concatenate([ends.astype(np.int64) + border for ends, border in parts])
+        borders = self._borders.tolist()
+        return np.concatenate([self._ends[n].astype(np.int64) + borders[n] for n in range(len(self._ends))])
 
     def gather(self, starts: Integer[np.ndarray, " count"], length: int) -> UInt[np.ndarray, "count length"]:
         """Copies of the runs ``[start, start + length)``.
@@ -69,13 +113,40 @@ class TokenSplit:
             rows[row] = self._read(int(starts[row]), length)
         return rows
 
+    def copy_runs(
+        self,
+        target: UInt[np.ndarray, " total"],
+        places: Integer[np.ndarray, " runs"],
+        starts: Integer[np.ndarray, " runs"],
+        lengths: Integer[np.ndarray, " runs"],
+    ) -> None:
+        """Copy runs of different lengths to where they belong.
+
+        Args:
+            target: Written in place, of the split's dtype.
+            places: Where in the target each run begins.
+            starts: First token of each run.
+            lengths: Tokens of each run; a run must not cross a border between shards (a document never does).
+        """
+        homes = np.searchsorted(self._borders, starts, side="right") - 1
+        assert len(starts) == 0 or (starts + lengths <= self._borders[homes + 1]).all()
+        shards = {home: self._shards[home] for home in np.unique(homes).tolist()}
+        # A loop over slices: pieces are long enough that building an index of every token takes several times longer.
+        for place, home, first, length in zip(
+            places.tolist(), homes.tolist(), (starts - self._borders[homes]).tolist(), lengths.tolist(), strict=True
+        ):
+            target[place : place + length] = shards[home][first : first + length]
+
+    def expect(self, starts: Integer[np.ndarray, " count"]) -> None:
+        """Say which tokens will be asked for soon; shards that are far away are fetched meanwhile."""
+
     def _read(self, start: int, length: int) -> npt.NDArray[Any]:
         """One run that may cross shards."""
+        first, last = np.searchsorted(self._borders, [start, start + length - 1], side="right") - 1
         parts = []
-        for shard, border in zip(self._shards, self._borders.tolist(), strict=False):
-            first, last = max(start - border, 0), min(start + length - border, len(shard))
-            if first < last:
-                parts.append(shard[first:last])
+        for home in range(int(first), int(last) + 1):
+            border = int(self._borders[home])
+            parts.append(self._shards[home][max(start - border, 0) : start + length - border])
         return np.concatenate(parts)
 
 
@@ -145,7 +216,7 @@ class TokenStore:
             self._splits[name] = self._open_split(name)
         return self._splits[name]
 
-    def _open_split(self, name: str) -> TokenSplit:
+    def _find_record(self, name: str) -> SplitRecord:
         record = self.manifest.splits.get(name)
         if record is None or not record.shards:
             filled = [key for key, split in self.manifest.splits.items() if split.shards]
@@ -154,7 +225,11 @@ class TokenStore:
             raise DataError(
                 f"Store {self.path} {why}", got=name, allowed=", ".join(filled), fix=f"{fraction}, or add text."
             )
+        return record
+
+    def _open_split(self, name: str) -> TokenSplit:
+        record = self._find_record(name)
         verify_once(self.path, record.shards)
         shards = [open_tokens(self.path, shard, self.manifest.dtype) for shard in record.shards]
         ends = [open_documents(self.path, shard) for shard in record.shards]
-        return TokenSplit(name, record, shards, ends, self.manifest.eot_id)
+        return TokenSplit(name, record, shards, ends, eot_id=self.manifest.eot_id, dtype=self.manifest.dtype)

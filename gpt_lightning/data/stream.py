@@ -1,74 +1,59 @@
 """Sample number -> window: what a model sees, as a pure function.
 
-Training: epoch e passes over W windows in the order of ``Permutation(W, seed, e)``. Window w of epoch e starts at token
-``offset(seed, e) + w * block_size``, with an offset in [0, block_size) drawn anew for every epoch, so that windows
-differ between epochs. Sample k belongs to epoch ``k // W``. Resume contract: the number of samples consumed is the
-whole state; the order is the same for any number of processes, size of micro-batch and accumulation with the same
-product.
+Training: a packing policy cuts the split into W windows per epoch (``packing``, ``windows``); epoch e passes over them
+in the order of ``Permutation(W, seed, e)``, so sample k is window ``order(k mod W)`` of epoch ``k // W``. Resume
+contract: the number of samples consumed is the whole state; the order is the same for any number of processes, size of
+micro-batch and accumulation with the same product.
 
-Evaluation: windows side by side, every token but the first exactly once a target.
+Evaluation: the windows of one pass, in order.
 
 Arrays are numpy and of the store's narrow type; the training room makes tensors and widens them on the device.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, Int64, UInt
+import numpy.typing as npt
+from jaxtyping import Int64, Shaped, UInt
 
-from gpt_lightning.data.checks import check_block_size
-from gpt_lightning.data.permutation import Permutation, hash_words
+from gpt_lightning.data.packing import Concat, Packing
+from gpt_lightning.data.permutation import Permutation, StretchedPermutation
+from gpt_lightning.data.rows import Rows
 from gpt_lightning.data.shards import TokenSplit
 
+_RUNNING_TEXT = Concat()
+_LOOK_AHEAD = 8
+"""Reads by which a far-away store is told what will be asked for."""
 
-class TrainStream:
-    """Endless shuffled windows of one split.
 
-    Args:
-        split: Where the tokens are.
-        block_size: Training positions per window; a window holds one token more.
-        seed: Another seed, another order.
-
-    Raises:
-        DataError: The split is shorter than one window.
+class SampleStream(ABC):
+    """Endless samples, each a pure function of its number.
 
     Attributes:
-        windows_per_epoch: W, the same in every epoch: as many as fit whatever the offset.
+        block_size: Training positions per window.
+        windows_per_epoch: Samples in one pass over the data.
     """
 
-    def __init__(self, split: TokenSplit, block_size: int, seed: int = 0) -> None:
-        check_block_size(split, block_size)
-        self.split, self.block_size, self.seed = split, block_size, seed
-        fitting = (split.num_tokens - block_size) // block_size
-        self._moving = fitting >= 1
-        self.windows_per_epoch = fitting if self._moving else (split.num_tokens - 1) // block_size
+    block_size: int
+    windows_per_epoch: int
+
+    @abstractmethod
+    def read(self, samples: Int64[np.ndarray, " count"]) -> Rows:
+        """The windows of any samples, in the order given."""
+
+    @abstractmethod
+    def expect(self, samples: Int64[np.ndarray, " count"]) -> None:
+        """Say which samples will be asked for soon; a store that is far away fetches them meanwhile."""
 
     def windows(self, first_sample: int, count: int) -> UInt[np.ndarray, "count time_plus_1"]:
-        """Windows of the samples ``first_sample`` to ``first_sample + count - 1``."""
-        return self.windows_of(np.arange(first_sample, first_sample + count, dtype=np.int64))
+        """Tokens of the samples ``first_sample`` to ``first_sample + count - 1``."""
+        return self.read(np.arange(first_sample, first_sample + count, dtype=np.int64)).tokens
 
-    def windows_of(self, samples: Int64[np.ndarray, " count"]) -> UInt[np.ndarray, "count time_plus_1"]:
-        """Windows of any samples, in the order given."""
-        return self.split.gather(self.locate(samples), self.block_size + 1)
-
-    def locate(self, samples: Int64[np.ndarray, " count"]) -> Int64[np.ndarray, " count"]:
-        """First token of each sample's window."""
-        epochs, places = np.divmod(samples, self.windows_per_epoch)
-        starts = np.empty_like(samples)
-        for epoch in np.unique(epochs).tolist():
-            chosen = epochs == epoch
-            order = Permutation(self.windows_per_epoch, self.seed, epoch)
-            starts[chosen] = order(places[chosen]) * self.block_size + self._offset(epoch)
-        return starts
-
-    def _offset(self, epoch: int) -> int:
-        if not self._moving:
-            return 0
-        return int(hash_words("offset", self.seed, epoch, count=1)[0]) % self.block_size
-
-    def micro_batches(
+    def super_batches(
         self,
         first_step: int,
         steps: int,
@@ -78,7 +63,7 @@ class TrainStream:
         rank: int = 0,
         world: int = 1,
         gather_batches: int = 32,
-    ) -> Iterator[tuple[UInt[np.ndarray, "batch time_plus_1"], int]]:
+    ) -> Iterator[list[Rows]]:
         """The micro-batches of one process, for the optimizer steps ``first_step`` to ``first_step + steps - 1``.
 
         A step consumes a global batch of G = ``batch_size * world * accumulate`` samples from sample ``step * G`` on.
@@ -94,24 +79,114 @@ class TrainStream:
             gather_batches: Micro-batches read at once; one at a time is several times slower.
 
         Yields:
-            Tokens ``(batch_size, block_size + 1)`` and the global number of their first sample.
+            Up to ``gather_batches`` micro-batches that were read at once, in order; each states the global number of
+            its first sample.
         """
-        firsts = np.arange(first_step * accumulate, (first_step + steps) * accumulate, dtype=np.int64)
-        firsts = (firsts * world + rank) * batch_size
-        rows = np.arange(batch_size, dtype=np.int64)
-        for start in range(0, len(firsts), gather_batches):
-            positions = firsts[start : start + gather_batches]
-            tokens = self.windows_of((positions[:, None] + rows).reshape(-1))
-            for number, position in enumerate(positions.tolist()):
-                yield tokens[number * batch_size : (number + 1) * batch_size], position
+        end = (first_step + steps) * accumulate
+        for start in range(first_step * accumulate, end, gather_batches):
+            firsts = _first_samples(start, min(start + gather_batches, end), batch_size, rank, world)
+            rows = self.read((firsts[:, None] + np.arange(batch_size)).reshape(-1))
+            ahead = start + _LOOK_AHEAD * gather_batches
+            if ahead < end:
+                self.expect(_first_samples(ahead, min(ahead + gather_batches, end), batch_size, rank, world))
+            yield [rows.part(n * batch_size, batch_size, first) for n, first in enumerate(firsts.tolist())]
 
 
-class EvaluationWindows:
-    """A split cut into windows side by side, in order; the remainder is padded with weight 0.
+def _first_samples(start: int, end: int, batch_size: int, rank: int, world: int) -> npt.NDArray[np.int64]:
+    """First sample of the micro-batches ``start`` to ``end - 1`` of a process."""
+    return (np.arange(start, end, dtype=np.int64) * world + rank) * batch_size
+
+
+class TrainStream(SampleStream):
+    """Endless shuffled windows of one split.
 
     Args:
         split: Where the tokens are.
-        block_size: Positions per window; a window holds one token more, the last one being the next one's first.
+        block_size: Training positions per window; a window holds one token more.
+        seed: Another seed, another order.
+        packing: How documents share the windows.
+        documents: Fill ``Rows.documents``.
+        shuffle_tokens: Shuffle within stretches of about so many tokens, and the stretches; None = the whole split at
+            once. For stores of which only a part fits on this machine.
+
+    Raises:
+        DataError: The split is shorter than one window.
+    """
+
+    def __init__(
+        self,
+        split: TokenSplit,
+        block_size: int,
+        seed: int = 0,
+        *,
+        packing: Packing = _RUNNING_TEXT,
+        documents: bool = False,
+        shuffle_tokens: int | None = None,
+    ) -> None:
+        self.block_size, self.seed = block_size, seed
+        self._split, self._documents = split, documents
+        self._windows = packing.train(split, block_size, seed)
+        self._stretch = None if shuffle_tokens is None else max(1, shuffle_tokens // block_size)
+        self.windows_per_epoch = self._windows.count
+
+    def read(self, samples: Int64[np.ndarray, " count"]) -> Rows:
+        """The windows of any samples, in the order given; mostly of one epoch."""
+        parts = []
+        for epoch, places in self._locate(samples):
+            parts.append(
+                (places, self._windows.read(self._order(epoch, samples[places]), epoch, documents=self._documents))
+            )
+        return parts[0][1] if len(parts) == 1 else interleave(parts, len(samples))
+
+    def expect(self, samples: Int64[np.ndarray, " count"]) -> None:
+        """Pass the places of the samples on to the split."""
+        if self._split.is_remote:
+            for epoch, places in self._locate(samples):
+                self._split.expect(self._windows.starts(self._order(epoch, samples[places]), epoch))
+
+    def _locate(self, samples: Int64[np.ndarray, " count"]) -> list[tuple[int, npt.NDArray[np.int64]]]:
+        """The epochs that occur, each with the places of its samples in ``samples``."""
+        epochs = samples // self.windows_per_epoch
+        return [(epoch, np.flatnonzero(epochs == epoch)) for epoch in np.unique(epochs).tolist()]
+
+    def _order(self, epoch: int, samples: Int64[np.ndarray, " count"]) -> npt.NDArray[np.int64]:
+        key = (self.seed, epoch)
+        places = samples % self.windows_per_epoch
+        if self._stretch is None:
+            return Permutation(self.windows_per_epoch, *key)(places)
+        return StretchedPermutation(self.windows_per_epoch, self._stretch, *key)(places)
+
+
+def interleave(parts: list[tuple[npt.NDArray[np.int64], Rows]], count: int) -> Rows:
+    """Put rows of several reads together.
+
+    Args:
+        parts: Reads with the places that their rows shall take; all with weights or none, the same for documents.
+        count: Rows in all.
+    """
+
+    def merge(arrays: list[npt.NDArray[Any] | None]) -> npt.NDArray[Any] | None:
+        filled = [array for array in arrays if array is not None]
+        if not filled:
+            return None
+        merged = np.empty((count, filled[0].shape[1]), dtype=np.result_type(*filled))
+        for (places, _), array in zip(parts, filled, strict=True):
+            merged[places] = array
+        return merged
+
+    tokens = merge([rows.tokens for _, rows in parts])
+    assert tokens is not None
+    return Rows(tokens, merge([rows.weights for _, rows in parts]), merge([rows.documents for _, rows in parts]))
+
+
+class EvaluationWindows:
+    """The windows of one pass over a split, in order.
+
+    Args:
+        split: Where the tokens are.
+        block_size: Positions per window; a window holds one token more.
+        packing: How documents share the windows.
+        documents: Fill ``Rows.documents``.
         limit: Evaluate only the first so many windows; None = all. In windows, so that it does not depend on the
             batch size.
 
@@ -122,41 +197,41 @@ class EvaluationWindows:
         num_windows: Windows that contain a target.
     """
 
-    def __init__(self, split: TokenSplit, block_size: int, *, limit: int | None = None) -> None:
-        check_block_size(split, 1)
-        self.split, self.block_size = split, block_size
-        covering = -(-(split.num_tokens - 1) // block_size)
-        self.num_windows = covering if limit is None else min(covering, limit)
+    def __init__(
+        self,
+        split: TokenSplit,
+        block_size: int,
+        *,
+        packing: Packing = _RUNNING_TEXT,
+        documents: bool = False,
+        limit: int | None = None,
+    ) -> None:
+        self._windows, self._documents = packing.evaluate(split, block_size), documents
+        self._eot_id, self.block_size = split.eot_id, block_size
+        self.num_windows = self._windows.count if limit is None else min(self._windows.count, limit)
 
     def num_batches(self, batch_size: int, world: int = 1) -> int:
         """Batches of every process."""
         return -(-self.num_windows // (batch_size * world))
 
-    def batches(
-        self, batch_size: int, rank: int = 0, world: int = 1
-    ) -> Iterator[tuple[UInt[np.ndarray, "batch time_plus_1"], Float32[np.ndarray, "batch time"], int]]:
+    def batches(self, batch_size: int, rank: int = 0, world: int = 1) -> Iterator[Rows]:
         """The batches of one process; every process has as many, of the same shape.
 
         Yields:
-            Tokens ``(batch_size, block_size + 1)``, weight of each predicted position ``(batch_size, block_size)``
-            (0 = padding) and the number of the first window.
+            ``batch_size`` rows with weights (0 = padding); the position is the number of the first window.
         """
         for number in range(self.num_batches(batch_size, world)):
             first = (number * world + rank) * batch_size
-            yield *self._read(first, batch_size), first
+            there = np.arange(first, max(first, min(first + batch_size, self.num_windows)), dtype=np.int64)
+            rows = self._windows.read(there, documents=self._documents)
+            missing = batch_size - len(there)
+            yield Rows(
+                _pad(rows.tokens, missing, self._eot_id),
+                None if rows.weights is None else _pad(rows.weights, missing, 0),
+                None if rows.documents is None else _pad(rows.documents, missing, 0),
+                first,
+            )
 
-    def _read(
-        self, first: int, count: int
-    ) -> tuple[UInt[np.ndarray, "batch time_plus_1"], Float32[np.ndarray, "batch time"]]:
-        length, windows = self.block_size, np.arange(first, min(first + count, self.num_windows), dtype=np.int64)
-        tokens = np.full((count, length + 1), self.split.eot_id, dtype=self.split.dtype)
-        weights = np.zeros((count, length), dtype=np.float32)
-        starts = windows * length
-        whole = int((starts + length < self.split.num_tokens).sum())
-        tokens[:whole] = self.split.gather(starts[:whole], length + 1)
-        weights[:whole] = 1.0
-        if whole < len(windows):  # only the last window of a split can be shorter
-            rest = self.split.num_tokens - int(starts[whole])
-            tokens[whole, :rest] = self.split.gather(starts[whole:], rest)[0]
-            weights[whole, : rest - 1] = 1.0
-        return tokens, weights
+
+def _pad(array: Shaped[np.ndarray, "count width"], rows: int, value: int) -> Shaped[np.ndarray, "rows width"]:
+    return np.pad(array, ((0, rows), (0, 0)), constant_values=value) if rows else array

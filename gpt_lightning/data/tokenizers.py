@@ -5,6 +5,7 @@ One interface, three kinds. A tokenizer is chosen by a short spec:
     bytes           256 byte values and end-of-text; knows every text
     chars           the characters of the corpus and end-of-text; refuses a character it has not seen
     bpe:4096        byte-level BPE trained on the corpus, 4096 tokens with end-of-text
+    bpe:8192:chinese  the same with words cut as Chinese needs it, see ``bpe.PATTERNS``
     gpt2, ...       any encoding tiktoken knows
     vocab.json      a tokenizer saved with ``write_tokenizer``
 
@@ -26,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 import tiktoken
 
-from gpt_lightning.data.bpe import END_OF_TEXT, Vocabulary, train_vocabulary
+from gpt_lightning.data.bpe import DEFAULT_PATTERN, END_OF_TEXT, PATTERNS, Vocabulary, train_vocabulary
 from gpt_lightning.data.runs import cut_unbroken_runs, replace_surrogates
 from gpt_lightning.data.vocabularies import find_encoding
 from gpt_lightning.errors import DataError
@@ -342,8 +343,9 @@ def resolve(spec: str, texts: Iterable[str] = ()) -> Tokenizer:
     """The tokenizer that a spec asks for, see the module's table.
 
     Args:
-        spec: ``bytes``, ``chars``, ``bpe:SIZE``, the name of a tiktoken encoding or the path of a saved tokenizer.
-        texts: The corpus; read only by ``chars`` and ``bpe:SIZE``, which learn from it.
+        spec: ``bytes``, ``chars``, ``bpe:SIZE``, ``bpe:SIZE:PATTERN``, the name of a tiktoken encoding or the path
+            of a saved tokenizer.
+        texts: The corpus; read only by ``chars`` and ``bpe``, which learn from it.
 
     Raises:
         DataError: The spec means nothing, or the vocabulary cannot be found.
@@ -353,7 +355,8 @@ def resolve(spec: str, texts: Iterable[str] = ()) -> Tokenizer:
     if spec == "chars":
         return CharTokenizer.from_texts(texts)
     if spec.startswith("bpe:"):
-        return EncodingTokenizer(train_vocabulary(_clean(texts), _parse_size(spec)))
+        size, pattern = _parse_bpe(spec)
+        return EncodingTokenizer(train_vocabulary(_clean(texts), size, pattern))
     if is_tokenizer_file(spec):
         return read_tokenizer(Path(spec).expanduser())
     return EncodingTokenizer(spec)
@@ -368,8 +371,13 @@ def _clean(texts: Iterable[str]) -> Iterable[str]:
     return (replace_surrogates(text)[0] for text in texts)
 
 
-def _parse_size(spec: str) -> int:
-    digits = spec.removeprefix("bpe:")
+def is_learned(spec: str) -> bool:
+    """Whether a spec means a vocabulary learned from the corpus."""
+    return spec == "chars" or spec.startswith("bpe:")
+
+
+def _parse_bpe(spec: str) -> tuple[int, str]:
+    digits, _, pattern = spec.removeprefix("bpe:").partition(":")
     # rustbpe panics below 256, and a panic is no Exception.
     if not (digits.isascii() and digits.isdigit() and 257 <= int(digits) <= 1 << 24):
         raise DataError(
@@ -378,4 +386,6 @@ def _parse_size(spec: str) -> int:
             allowed=f"bpe:257 to bpe:{1 << 24}",
             fix="Write bpe:4096.",
         )
-    return int(digits)
+    if pattern and pattern not in PATTERNS:
+        raise DataError("No such pattern", got=spec, allowed=", ".join(PATTERNS), fix=f"Write bpe:{digits}:chinese.")
+    return int(digits), pattern or DEFAULT_PATTERN

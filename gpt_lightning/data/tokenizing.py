@@ -1,146 +1,163 @@
-"""The work of preparing: documents through the tokenizer into shards."""
+"""The work on one unit: its documents through cleaning, split rule and tokenizers into a part for each store."""
 
 from __future__ import annotations
 
-import platform
+import hashlib
+import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gpt_lightning._version import __version__
-from gpt_lightning.data.manifest import InputRecord, Manifest, SplitRecord
-from gpt_lightning.data.readers import Document, Reader
-from gpt_lightning.data.runs import replace_surrogates
-from gpt_lightning.data.shard_writer import ShardWriter
-from gpt_lightning.data.splitting import SplitRule, choose_rule
-from gpt_lightning.data.tokenizers import Tokenizer, resolve
+import numpy as np
+import numpy.typing as npt
+
+from gpt_lightning.data.cleaning import Cleaning
+from gpt_lightning.data.parts import Part, PartBuilder, write_parts
+from gpt_lightning.data.readers import Reader
+from gpt_lightning.data.splitting import SplitRule
+from gpt_lightning.data.tokenizers import Tokenizer, from_description
+from gpt_lightning.data.work_units import Unit
 from gpt_lightning.errors import DataError
 
-Progress = Callable[[int, int], None]
-"""Called with (bytes done, bytes in all); the second is 0 while it is unknown."""
+Told = Callable[[int, int], None]
+"""Called with (stored bytes, tokens of the first store) done since the last call."""
 
 
-def fill_folder(
-    folder: Path,
-    readers: Sequence[Reader],
-    settings: dict[str, Any],
-    *,
-    tokenizer: str,
-    val_fraction: float,
-    test_fraction: float,
-    split_seed: int,
-    shard_tokens: int = 100_000_000,
-    progress: Progress | None = None,
-) -> Manifest:
-    """Write all shards into an empty folder.
+@dataclass(frozen=True)
+class Job:
+    """What is done to every unit. Plain data, since it travels to other processes.
 
-    The corpus is read once more beforehand when the vocabulary is learned from it (all of it, validation included),
-    and its beginning to see whether whole documents can be divided.
+    Attributes:
+        readers: The inputs.
+        cleaning: What enters.
+        rule: Which split it enters.
+        splits: Names of the splits that are written.
+        tokenizers: Description of the tokenizer of each store.
+        find_duplicates: Whether documents are hashed.
+        folder: Where the parts go.
+    """
+
+    readers: Sequence[Reader]
+    cleaning: Cleaning
+    rule: SplitRule
+    splits: tuple[str, ...]
+    tokenizers: tuple[dict[str, Any], ...]
+    find_duplicates: bool
+    folder: Path
+
+    def identity(self) -> list[Any]:
+        """JSON values that determine the result on given documents."""
+        fingerprints = [description["fingerprint"] for description in self.tokenizers]
+        rule = [type(self.rule).__name__, self.rule.val_fraction, self.rule.test_fraction, self.rule.seed]
+        return [fingerprints, rule, vars(self.cleaning), self.splits, self.find_duplicates]
+
+    def key(self, unit: Unit) -> str:
+        """SHA-256 (hex) of everything that determines the result of a unit."""
+        return hashlib.sha256(json.dumps([self.identity(), unit.key], sort_keys=True).encode()).hexdigest()
+
+    def part_path(self, unit: Unit, store: int) -> Path:
+        """The file of a unit's part for a store, by its number."""
+        return self.folder / f"part-{self.key(unit)[:32]}-{store}.npz"
+
+
+@dataclass(frozen=True)
+class UnitResult:
+    """What is known about a finished unit.
+
+    Attributes:
+        key: Of the unit, see ``Job.key``.
+        sizes: Bytes of its part for each store.
+        num_documents: Documents that entered.
+        train_tokens: Tokens of the training split, for each store.
+        num_tokens: Tokens of all splits of the first store.
+        num_replaced: Surrogates that became U+FFFD.
+        skipped: Documents left out, by reason.
+    """
+
+    key: str
+    sizes: list[int]
+    num_documents: int
+    train_tokens: list[int]
+    num_tokens: int
+    num_replaced: int
+    skipped: dict[str, int] = field(default_factory=dict)
+
+
+class UnitWorker:
+    """Does one unit after another; tokenizers are built once.
 
     Args:
-        folder: Where the shards go.
-        readers: The corpus.
-        settings: Recorded in the manifest.
-        tokenizer: Spec, see ``tokenizers``.
-        val_fraction: See ``splitting``.
-        test_fraction: See ``splitting``.
-        split_seed: See ``splitting``.
-        shard_tokens: Size at which a new shard begins.
-        progress: Told how far it is.
-
-    Returns:
-        The manifest, not yet written.
+        job: What to do.
 
     Raises:
-        DataError: Unreadable or empty corpus, or an input that changed meanwhile.
+        DataError: A vocabulary cannot be found.
     """
-    before = [reader.measure() for reader in readers]
-    kind = resolve(tokenizer, (document.text for document in _iterate(readers)))
-    rule = choose_rule((_clean(document) for document in _iterate(readers)), val_fraction, test_fraction, split_seed)
-    wanted = {"train": 1.0, "val": val_fraction, "test": test_fraction}
-    work = _Work(kind, rule, Counter(), progress, sum(size for size, _ in before))
-    splits = work.write(folder, readers, [name for name, share in wanted.items() if share > 0], shard_tokens)
-    inputs = [_record(reader, known) for reader, known in zip(readers, before, strict=True)]
-    if not any(split.shards for split in splits.values()):
-        skipped = ", ".join(f"{count} {reason}" for reason, count in work.skipped.items())
-        names = ", ".join(record.name for record in inputs[:3]) + (" ..." if len(inputs) > 3 else "")
-        raise DataError(
-            f"The corpus is empty: {len(inputs)} inputs read ({names}), documents skipped: {skipped or 'none'}",
-            fix="Correct --data.source.",
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._tokenizers = [from_description(description) for description in job.tokenizers]
+
+    def work(self, unit: Unit, tell: Told) -> UnitResult:
+        """Do a unit and write its parts.
+
+        Raises:
+            DataError: A document cannot be read or encoded; names it.
+        """
+        job = self._job
+        builders = [{name: PartBuilder(each.eot_id, each.dtype) for name in job.splits} for each in self._tokenizers]
+        digests, skipped, num_replaced = bytearray(), Counter[str](), 0
+        num_documents = 0
+        for document in unit.iterate_documents(job.readers):
+            cleaned = job.cleaning.apply(document.text)
+            num_tokens = 0
+            if cleaned.text is None:
+                skipped[cleaned.reason] += 1
+            else:
+                num_replaced += cleaned.num_replaced
+                if job.find_duplicates:
+                    digests += hashlib.blake2b(cleaned.text.encode("utf-8"), digest_size=16).digest()
+                num_tokens = self._add(cleaned.text, document.name, num_documents, builders)
+                num_documents += 1
+            tell(document.num_bytes, num_tokens)
+        hashes = np.frombuffer(bytes(digests), dtype=np.uint64).reshape(-1, 2)
+        return self._finish(unit, builders, hashes, num_documents, num_replaced, skipped)
+
+    def _add(self, text: str, name: str, number: int, builders: list[dict[str, PartBuilder]]) -> int:
+        counts = [0] * len(builders)
+        for split, piece in self._job.rule.divide(text):
+            for store, tokenizer in enumerate(self._tokenizers):
+                ids = _encode(tokenizer, piece, name)
+                builders[store][split].add(ids, piece, number)
+                counts[store] += len(ids) + 1
+        return counts[0]
+
+    def _finish(
+        self,
+        unit: Unit,
+        builders: list[dict[str, PartBuilder]],
+        hashes: npt.NDArray[np.uint64],
+        num_documents: int,
+        num_replaced: int,
+        skipped: Counter[str],
+    ) -> UnitResult:
+        job, sizes = self._job, list[int]()
+        train_tokens: list[int] = []
+        num_tokens = 0
+        for store, splits in enumerate(builders):
+            parts: dict[str, Part] = {name: builder.build() for name, builder in splits.items()}
+            sizes.append(write_parts(job.part_path(unit, store), parts, hashes))
+            train_tokens.append(len(parts["train"].ids))
+            if store == 0:
+                num_tokens = sum(len(part.ids) for part in parts.values())
+        return UnitResult(
+            job.key(unit), sizes, num_documents, train_tokens, num_tokens, num_replaced, dict(sorted(skipped.items()))
         )
-    return Manifest(
-        settings=settings,
-        tokenizer=kind.describe(),
-        vocab_size=kind.vocab_size,
-        eot_id=kind.eot_id,
-        dtype=kind.dtype.name,
-        splits=splits,
-        inputs=inputs,
-        split_rule=rule.summary,
-        skipped=dict(work.skipped),
-        replaced_surrogates=work.replaced_surrogates,
-        created_by={"python": platform.python_version(), "gpt_lightning": __version__},
-    )
 
 
-def _iterate(readers: Sequence[Reader]) -> Iterator[Document]:
-    for reader in readers:
-        yield from (document for document in reader.iterate_documents() if document.text)
-
-
-def _clean(document: Document) -> str:
-    return replace_surrogates(document.text)[0]
-
-
-class _Work:
-    """The pass that writes, and what it counts."""
-
-    def __init__(
-        self, tokenizer: Tokenizer, rule: SplitRule, skipped: Counter[str], progress: Progress | None, total_bytes: int
-    ) -> None:
-        self._tokenizer, self._rule, self._progress, self._total_bytes = tokenizer, rule, progress, total_bytes
-        self.skipped = skipped
-        self.replaced_surrogates = 0
-
-    def write(
-        self, folder: Path, readers: Sequence[Reader], names: list[str], shard_tokens: int
-    ) -> dict[str, SplitRecord]:
-        tokenizer, done = self._tokenizer, 0
-        with ExitStack() as stack:
-            writers = {
-                name: stack.enter_context(
-                    ShardWriter(
-                        folder, name, dtype=tokenizer.dtype.name, eot_id=tokenizer.eot_id, shard_tokens=shard_tokens
-                    )
-                )
-                for name in names
-            }
-            for reader in readers:
-                for document in reader.iterate_documents():
-                    self._add(document, writers)
-                    done += document.num_bytes
-                    if self._progress is not None:
-                        self._progress(done, max(done, self._total_bytes) if self._total_bytes else 0)
-            return {name: writer.finish() for name, writer in writers.items()}
-
-    def _add(self, document: Document, writers: dict[str, ShardWriter]) -> None:
-        if not document.text:
-            self.skipped["empty"] += 1
-            return
-        text, replaced = replace_surrogates(document.text)
-        self.replaced_surrogates += replaced
-        for name, piece in self._rule.divide(text):
-            try:
-                ids = self._tokenizer.encode(piece)
-            except DataError as error:
-                raise DataError(f"{document.name}: {str(error).rstrip('.')}") from error
-            writers[name].add(ids, len(piece.encode("utf-8")))
-
-
-def _record(reader: Reader, before: tuple[int, int]) -> InputRecord:
-    record = InputRecord(reader.name, type(reader).__name__, *before, reader.checksum())
-    if reader.measure() != before:
-        raise DataError(f"{reader.name} was changed while it was being read", fix="Run the same command again.")
-    return record
+def _encode(tokenizer: Tokenizer, text: str, name: str) -> npt.NDArray[Any]:
+    try:
+        return tokenizer.encode(text)
+    except DataError as error:
+        raise DataError(f"{name}: {str(error).rstrip('.')}") from error

@@ -1,4 +1,4 @@
-"""``TokenDataModule``: the prepared store as loaders. No worker processes, no sampler, no state but one number.
+"""``TokenDataModule``: prepared stores as loaders. No worker processes, no sampler, no state but one number.
 
 The order of samples is a pure function of (seed, sample number), see ``data.stream``. A resumed run therefore only
 needs to know how many samples were consumed, and asks for the rest. The training loader spans the *whole* run, not an
@@ -11,83 +11,48 @@ Prepared tokens are gathered from the memory map many batches at a time; moving 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import logging
+from collections.abc import Collection
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule
+from lightning.pytorch.trainer.states import TrainerFn
 
 from gpt_lightning.batch import Batch
-from gpt_lightning.data.prepare import PrepareSettings, find_or_prepare
+from gpt_lightning.data.manifest import SPLITS
+from gpt_lightning.data.mixed_store import MixedStore
+from gpt_lightning.data.mixed_stream import MixedStream, mix
+from gpt_lightning.data.mixture import Mixture
+from gpt_lightning.data.opening import open_mixture, open_store
+from gpt_lightning.data.packing import Concat, Pack, Packing
+from gpt_lightning.data.prepare import PrepareSettings
+from gpt_lightning.data.remote import RemoteStore
 from gpt_lightning.data.shards import TokenStore
-from gpt_lightning.data.stream import EvaluationWindows, TrainStream
-from gpt_lightning.errors import ConfigError
+from gpt_lightning.data.stream import EvaluationWindows, SampleStream, TrainStream
+from gpt_lightning.errors import CheckpointError, ConfigError
+from gpt_lightning.training.loaders import EvaluationLoader as EvaluationLoader
+from gpt_lightning.training.loaders import Share as Share
+from gpt_lightning.training.loaders import TrainLoader as TrainLoader
 
-
-@dataclass(frozen=True)
-class Share:
-    """Which part of every global batch this process takes, and how many micro-batches make a step."""
-
-    batch_size: int
-    accumulate: int = 1
-    rank: int = 0
-    world: int = 1
-
-    @property
-    def global_batch_size(self) -> int:
-        """Windows consumed by one optimizer step, over all processes."""
-        return self.batch_size * self.accumulate * self.world
-
-
-class TrainLoader:
-    """Micro-batches from the next step to the end of the run; iterating asks anew where the run stands."""
-
-    def __init__(self, stream: TrainStream, share: Share, total_steps: int, steps_done: Callable[[], int]) -> None:
-        self._stream, self._share, self._total_steps, self._steps_done = stream, share, total_steps, steps_done
-
-    def __len__(self) -> int:
-        return (self._total_steps - self._steps_done()) * self._share.accumulate
-
-    def __iter__(self) -> Iterator[Batch]:
-        share, first = self._share, self._steps_done()
-        micro_batches = self._stream.micro_batches(
-            first,
-            self._total_steps - first,
-            batch_size=share.batch_size,
-            accumulate=share.accumulate,
-            rank=share.rank,
-            world=share.world,
-        )
-        for tokens, position in micro_batches:
-            yield Batch(torch.from_numpy(tokens), position=position)
-
-
-class EvaluationLoader:
-    """Every token of a split exactly once as a target; the same number of batches on every process."""
-
-    def __init__(self, windows: EvaluationWindows, share: Share) -> None:
-        self._windows, self._share = windows, share
-
-    def __len__(self) -> int:
-        return self._windows.num_batches(self._share.batch_size, self._share.world)
-
-    def __iter__(self) -> Iterator[Batch]:
-        for tokens, weights, position in self._windows.batches(
-            self._share.batch_size, self._share.rank, self._share.world
-        ):
-            yield Batch(torch.from_numpy(tokens), weights=torch.from_numpy(weights), position=position)
+_log = logging.getLogger(__name__)
 
 
 class TokenDataModule(LightningDataModule):
-    """Windows of a tokenized corpus for fit, validate, test and predict.
+    """Windows of tokenized text for fit, validate, test and predict.
 
     Args:
         block_size: Training positions per window (a window holds one token more).
         batch_size: Windows per micro-batch on each device.
         eval_batch_size: Windows per batch in validation, test and prediction; null = batch_size.
         predict_split: Split whose tokens ``predict`` scores: train, val or test.
-        store: Folder of the prepared store; null = a folder in the cache named after source and tokenizer.
+        store: Folder or URL (s3://..., with gpt-lightning[remote]) of the prepared store, or token files of nanoGPT,
+            llm.c, Megatron or datatrove; null = a folder in the cache named after source and tokenizer.
+        packing: How documents share the windows: Concat, Pack or Document.
+        document_mask: Keep attention and loss inside documents.
+        mixture: Several sources in given proportions, instead of source and store; see Mixture.
+        shuffle_tokens: Shuffle within stretches of so many tokens, and the stretches; for stores behind a URL that are
+            larger than the cache. Null = the whole split at once.
         **settings: Identity of the store, see PrepareSettings.
     """
 
@@ -98,6 +63,10 @@ class TokenDataModule(LightningDataModule):
         eval_batch_size: int | None = None,
         predict_split: str = "val",
         store: str | None = None,
+        packing: Packing = Concat(),  # noqa: B008 (no state)
+        document_mask: bool = False,
+        mixture: Mixture | None = None,
+        shuffle_tokens: int | None = None,
         **settings: Any,
     ) -> None:
         super().__init__()
@@ -105,10 +74,11 @@ class TokenDataModule(LightningDataModule):
             ("block_size", block_size),
             ("batch_size", batch_size),
             ("eval_batch_size", eval_batch_size),
+            ("shuffle_tokens", shuffle_tokens),
         ):
             if value is not None and value < 1:
                 raise ConfigError(f"data.{name} is a count", got=value, allowed=">= 1", fix=f"Set --data.{name} 8.")
-        if predict_split not in ("train", "val", "test"):
+        if predict_split not in SPLITS:
             raise ConfigError(
                 "data.predict_split names a split", got=predict_split, allowed="train, val, test", fix="Say val."
             )
@@ -116,15 +86,45 @@ class TokenDataModule(LightningDataModule):
         self.eval_batch_size = eval_batch_size or batch_size
         self.predict_split = predict_split
         self.store_path = store
+        self.packing, self.document_mask, self.mixture = packing, document_mask, mixture
+        self.shuffle_tokens = shuffle_tokens
         self.settings = PrepareSettings(**settings)
         self.seed = 0
+        self.allow_changes: Collection[str] = ()
         self._store: TokenStore | None = None
+        self._streams: dict[int, SampleStream] = {}
+        self._check_combination()
+
+    def _check_combination(self) -> None:
+        if self.shuffle_tokens is not None and isinstance(self.packing, Pack):
+            raise ConfigError(
+                "data.shuffle_tokens keeps to neighbouring text, and rows of data.packing Pack come from everywhere",
+                got=self.shuffle_tokens,
+                fix="Set data.shuffle_tokens to null, or data.packing to Concat or Document.",
+            )
+        if self.mixture is not None and self.store_path is not None:
+            raise ConfigError(
+                "data.store and data.mixture both say where the data are",
+                got=self.store_path,
+                fix="Name the store as data.mixture.sources.NAME.store, or set one of both to null.",
+            )
 
     def open_store(self) -> TokenStore:
-        """The store of these settings: found, or prepared first when it is missing or stale."""
+        """The store of these settings: found, or prepared first when it is missing or stale.
+
+        Of a mixture, all its stores as one.
+        """
         if self._store is None:
-            self._store = find_or_prepare(self.settings, store=self.store_path)
+            if self.mixture is None:
+                self._store = open_store(self.settings, self.store_path)
+            else:
+                self._store = open_mixture(self.settings, self.mixture)
         return self._store
+
+    def sources_of(self, split: str) -> list[str]:
+        """Sources of the mixture that have documents in a split, in the order of its loaders; none = no mixture."""
+        store = self.open_store()
+        return store.sources_of(split) if isinstance(store, MixedStore) else []
 
     def share(self, batch_size: int) -> Share:
         """This process's part of a batch, asked of the Trainer it is attached to."""
@@ -132,41 +132,133 @@ class TokenDataModule(LightningDataModule):
         assert trainer is not None
         return Share(batch_size, trainer.accumulate_grad_batches, trainer.global_rank, trainer.world_size)
 
-    def _stream(self) -> TrainStream:
-        return TrainStream(self.open_store().split("train"), self.block_size, self.seed)
+    def _stream(self) -> SampleStream:
+        if self.seed not in self._streams:
+            store = self.open_store()
+            if isinstance(store, MixedStore):
+                assert self.mixture is not None
+                stream: SampleStream = mix(store.stores, self.mixture, self.seed, self.block_size, self._stream_of)
+            else:
+                stream = self._stream_of(store, self.seed)
+            self._streams[self.seed] = stream
+        return self._streams[self.seed]
+
+    def _stream_of(self, store: TokenStore, seed: int) -> TrainStream:
+        if isinstance(store, RemoteStore):
+            store.check_cache(self.shuffle_tokens)
+        return TrainStream(
+            store.split("train"),
+            self.block_size,
+            seed,
+            packing=self.packing,
+            documents=self.document_mask,
+            shuffle_tokens=self.shuffle_tokens,
+        )
 
     def windows_per_epoch(self) -> int:
-        """Windows in one pass over the training split."""
+        """Windows in one pass over the training split, of all sources together."""
         return self._stream().windows_per_epoch
 
     def train_dataloader(self) -> TrainLoader:
         """From where the run stands to its last step."""
         trainer = self.trainer
         assert trainer is not None
-        return TrainLoader(self._stream(), self.share(self.batch_size), trainer.max_steps, lambda: trainer.global_step)
+        stream, share = self._stream(), self.share(self.batch_size)
+        if isinstance(stream, MixedStream):
+            samples = trainer.max_steps * share.global_batch_size
+            stream.check_length(samples)
+            if trainer.is_global_zero:
+                _warn_of_repetition(stream, samples)
+        pin = trainer.strategy.root_device.type == "cuda"
+        return TrainLoader(stream, share, trainer.max_steps, lambda: trainer.global_step, pin=pin)
 
-    def _evaluation(self, split: str) -> EvaluationLoader:
-        windows = EvaluationWindows(self.open_store().split(split), self.block_size)
+    def _evaluation(self, split: str) -> EvaluationLoader | list[EvaluationLoader]:
+        """One loader, or one for each source of a mixture."""
+        store = self.open_store()
+        if isinstance(store, MixedStore) and store.sources_of(split):
+            return [self._loader(store.stores[name], split) for name in store.sources_of(split)]
+        return self._loader(store, split)
+
+    def _loader(self, store: TokenStore, split: str) -> EvaluationLoader:
+        windows = EvaluationWindows(
+            store.split(split), self.block_size, packing=self.packing, documents=self.document_mask
+        )
         return EvaluationLoader(windows, self.share(self.eval_batch_size))
 
-    def val_dataloader(self) -> EvaluationLoader:
+    def val_dataloader(self) -> EvaluationLoader | list[EvaluationLoader]:
         """The whole validation split."""
         return self._evaluation("val")
 
-    def test_dataloader(self) -> EvaluationLoader:
+    def test_dataloader(self) -> EvaluationLoader | list[EvaluationLoader]:
         """The whole test split."""
         return self._evaluation("test")
 
-    def predict_dataloader(self) -> EvaluationLoader:
+    def predict_dataloader(self) -> EvaluationLoader | list[EvaluationLoader]:
         """The whole ``predict_split``."""
         return self._evaluation(self.predict_split)
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Without waiting for the copy; only page-locked batches are copied that way."""
+        return batch.to(device, non_blocking=device.type == "cuda")
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Widen the ids on the device: they travel as uint16, a quarter of int64."""
         batch.tokens = batch.tokens.long()
         return batch
 
+    def describe(self) -> dict[str, Any]:
+        """What decides which window a sample is, as plain values without places."""
+        facts: dict[str, Any] = {
+            "data_fingerprint": self.open_store().fingerprint,
+            "seed_everything": self.seed,
+            "data.block_size": self.block_size,
+            "data.document_mask": self.document_mask,
+            "data.shuffle_tokens": self.shuffle_tokens,
+        }
+        facts |= {f"data.packing.{name}": value for name, value in self.packing.describe().items()}
+        if self.mixture is not None:
+            facts["data.mixture"] = self.mixture.describe()
+        return facts
+
     def state_dict(self) -> dict[str, Any]:
-        """Where the stream stands: samples consumed by the optimizer steps done."""
+        """Where the stream stands: samples consumed by the optimizer steps done; and which stream that is."""
         assert self.trainer is not None
-        return {"consumed_samples": self.trainer.global_step * self.share(self.batch_size).global_batch_size}
+        consumed = self.trainer.global_step * self.share(self.batch_size).global_batch_size
+        return {"consumed_samples": consumed, "stream": self.describe()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Refuse to go on with another stream; the position itself follows from the Trainer's step.
+
+        ``allow_changes`` names facts that may differ.
+
+        Raises:
+            CheckpointError: Lists what differs.
+        """
+        if self.trainer is not None and self.trainer.state.fn not in (None, TrainerFn.FITTING):
+            return  # other data than the model was trained on may be measured
+        saved, present = state_dict.get("stream"), self.describe()
+        if saved is None:
+            return  # a checkpoint from before streams were described
+        lines = [
+            f"{name}: {saved.get(name)!r} -> {present.get(name)!r}"
+            for name in sorted(saved.keys() | present.keys())
+            if saved.get(name) != present.get(name) and not _is_allowed(name, self.allow_changes)
+        ]
+        if lines:
+            raise CheckpointError(
+                "The data are not those of the checkpoint, so the run would not continue as it began: "
+                + "; ".join(lines),
+                fix="Restore them, or start a new run from these weights with --init_from.",
+            )
+
+
+def _is_allowed(name: str, allowed: Collection[str]) -> bool:
+    return any(name == entry or name.startswith(f"{entry}.") or entry.startswith(f"{name}.") for entry in allowed)
+
+
+def _warn_of_repetition(stream: MixedStream, samples: int) -> None:
+    repeated = [f"{name} {passes:.1f} times" for name, passes in stream.epochs(samples).items() if passes > 1]
+    if repeated:
+        _log.warning(
+            "With these weights the run reads %s; data.mixture.sources.NAME.max_epochs limits it", ", ".join(repeated)
+        )

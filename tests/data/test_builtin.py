@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from gpt_lightning.data.builtin import extract_docstrings, iterate_prose, iterate_source_code
-from gpt_lightning.data.readers import open_sources
 from gpt_lightning.errors import DataError
+from tests.data.inputs import open_all
 
 SOURCE = '''"""Module.
 
@@ -85,4 +85,4 @@ def test_unknown_corpora_are_refused() -> None:
     with pytest.raises(
         DataError, match=r"got 'builtin:pydok' \(allowed: builtin:pydoc, builtin:stdlib\)\. Did you mean"
     ):
-        open_sources(["builtin:pydok"])
+        open_all(["builtin:pydok"])

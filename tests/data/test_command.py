@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from gpt_lightning.data.command import ProgressLine, format_progress, prepare_command
+from gpt_lightning.data.command import ProgressLine, prepare_command
+from gpt_lightning.data.report import format_progress
 
 
 def test_the_summary_holds_the_numbers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -35,19 +36,19 @@ def test_replaced_surrogates_are_reported(tmp_path: Path, capsys: pytest.Capture
 @pytest.mark.parametrize(
     ("done", "total", "text"),
     [
-        (25_000_000, 100_000_000, "preparing 25.0 MB of 100.0 (25%), 2.5 MB/s, 30 s left"),
-        (25_000_000, 0, "preparing 25.0 MB, 2.5 MB/s"),
-        (0, 100, "preparing 0.0 MB of 0.0 (0%), 0.0 MB/s, 100000000000 s left"),
+        (25_000_000, 100_000_000, "preparing 25.0 MB of 100.0 (25%), 6.0 M tokens, 2.5 MB/s, 30 s left"),
+        (25_000_000, 0, "preparing 25.0 MB, 6.0 M tokens, 2.5 MB/s"),
+        (0, 100, "preparing 0.0 MB of 0.0 (0%), 6.0 M tokens, 0.0 MB/s, very long left"),
     ],
 )
 def test_the_progress_line(done: int, total: int, text: str) -> None:
-    assert format_progress(done, total, 10.0) == text
+    assert format_progress(done, total, 6_000_000, 10.0, "preparing") == text
 
 
 def test_the_line_is_cleared_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     line = ProgressLine()
-    line.show(10, 10)
+    line.show(10, 10, 5)
     line.close()
     shown, blank = capsys.readouterr().err.lstrip("\r").removesuffix("\r").split("\r")
     assert shown.startswith("preparing 0.0 MB of 0.0 (100%)")

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpt_lightning.data.permutation import Permutation, hash_words
+from gpt_lightning.data.permutation import Permutation, StretchedPermutation, hash_words
 
 
 @settings(deadline=None)
@@ -60,3 +60,23 @@ def test_the_order_is_frozen() -> None:
 
 FROZEN = [475, 642, 752, 756, 927, 200]
 FROZEN_WORD = [6771642812452587364]
+
+
+@settings(max_examples=60, deadline=None)
+@given(size=st.integers(1, 300), stretch=st.integers(1, 400), seed=st.integers(0, 5))
+def test_a_stretched_order_is_a_bijection_that_stays_in_one_stretch_at_a_time(
+    size: int, stretch: int, seed: int
+) -> None:
+    order = StretchedPermutation(size, stretch, seed)(np.arange(size)).tolist()
+    assert sorted(order) == list(range(size))
+    for first in range(0, size, stretch):
+        assert len({value // stretch for value in order[first : first + stretch]}) == 1
+
+
+def test_stretches_come_in_random_order_and_are_shuffled_within() -> None:
+    order = StretchedPermutation(1000, 10, "key")(np.arange(1000))
+    homes = order[::10] // 10
+    assert homes.tolist() != sorted(homes.tolist())
+    inner = (order % 10).reshape(100, 10)
+    assert len({tuple(row) for row in inner.tolist()}) > 90
+    assert StretchedPermutation(1000, 10, "other")(np.arange(1000)).tolist() != order.tolist()

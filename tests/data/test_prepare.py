@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from gpt_lightning.data import work_units
 from gpt_lightning.data.prepare import PrepareSettings, default_folder, find_or_prepare, prepare
 from gpt_lightning.data.shards import TokenStore
 from gpt_lightning.data.tokenizers import CharTokenizer, write_tokenizer
@@ -207,10 +208,16 @@ def test_the_fingerprint_is_independent_of_places(source: Path, tmp_path: Path) 
     assert content(first) == content(second)
 
 
-def test_progress_counts_every_byte(source: Path) -> None:
-    seen: list[tuple[int, int]] = []
-    prepare(PrepareSettings(str(source), "bytes"), progress=lambda done, total: seen.append((done, total)))
-    assert seen[-1] == (source.stat().st_size, source.stat().st_size)
+@pytest.mark.parametrize("workers", [1, 2])
+def test_progress_counts_every_byte(workers: int, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(work_units, "UNIT_BYTES", 500)
+    for number in range(3):
+        (source.parent / f"{number}.txt").write_text(PARAGRAPHS)
+    files = [str(path) for path in source.parent.glob("*.txt")]
+    seen: list[tuple[int, int, int]] = []
+    store = prepare(PrepareSettings(files, "bytes"), workers=workers, progress=lambda *numbers: seen.append(numbers))
+    size, tokens = 4 * source.stat().st_size, sum(split.num_tokens for split in store.manifest.splits.values())
+    assert seen[-1] == (size, size, tokens)
 
 
 def test_an_unknown_character_names_its_document(source: Path, tmp_path: Path) -> None:
@@ -228,14 +235,13 @@ def test_shares_out_of_range_are_refused(val: float, test: float) -> None:
 
 KILLED = """
 import os, signal, sys
-from gpt_lightning.data import tokenizing
 from gpt_lightning.data.prepare import PrepareSettings, prepare
-from gpt_lightning.data import folders, prepare as room
+from gpt_lightning.data import folders, making
 moment = sys.argv[3]
 def die(*args, **kwargs):
     os.kill(os.getpid(), signal.SIGKILL)
 if moment == "manifest":
-    room.write_manifest = die
+    making.write_manifest = die
 elif moment == "publish":
     folders._publish = die
 elif moment == "swap":
@@ -244,7 +250,7 @@ elif moment == "swap":
         calls.append(paths)
         die() if len(calls) == 2 else rename(*paths)
     os.rename = second
-def progress(done, total):
+def progress(done, total, tokens):
     if moment.isdigit() and done >= int(moment):
         die()
 prepare(PrepareSettings(sys.argv[1], "bytes"), store=sys.argv[2], progress=progress)
@@ -262,7 +268,8 @@ def test_killed_at_any_moment_no_store_looks_ready_and_the_next_call_succeeds(mo
     killed = subprocess.run([sys.executable, "-c", KILLED, str(path), str(place), moment], check=False)
     assert killed.returncode == -signal.SIGKILL
     assert not place.exists()
-    assert list(place.parent.glob(".preparing-s-*"))
+    left_over = ".units-s-*" if moment.isdigit() else ".preparing-s-*"
+    assert list(place.parent.glob(left_over))
     assert content(find_or_prepare(chosen, store=place)) == expected
     assert sorted(child.name for child in place.parent.iterdir()) == ["s", "s.lock"]
 

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from gpt_lightning.data.readers import JsonLinesReader, TextReader, open_sources
+from gpt_lightning.data.formats.records import JsonLinesReader
+from gpt_lightning.data.formats.text import TextReader
 from gpt_lightning.errors import DataError
+from tests.data.inputs import open_all
 
 
 @pytest.fixture
@@ -31,19 +33,19 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ],
 )
 def test_sources_mean_files_in_order(sources: list[str], names: list[str], folder: Path) -> None:
-    found = [os.path.relpath(reader.name, "text") for reader in open_sources(sources)]
+    found = [os.path.relpath(reader.name, "text") for reader in open_all(sources)]
     assert found == names
 
 
 def test_suffixes_choose_readers(folder: Path) -> None:
-    kinds = {Path(reader.name).suffix: type(reader) for reader in open_sources(["text"])}
+    kinds = {Path(reader.name).suffix: type(reader) for reader in open_all(["text"])}
     assert kinds == {".md": TextReader, ".txt": TextReader, ".jsonl": JsonLinesReader}
 
 
 @pytest.mark.parametrize("source", ["text/none.txt", "text/*.csv", "text/no/such/*.txt"])
 def test_nothing_found_says_what_is_there(source: str, folder: Path) -> None:
     with pytest.raises(DataError) as caught:
-        open_sources([source])
+        open_all([source])
     message = str(caught.value)
     assert f"got {source!r}" in message
     assert str(folder.parent / source) in message
@@ -54,7 +56,7 @@ def test_nothing_found_says_what_is_there(source: str, folder: Path) -> None:
 
 def test_no_source_at_all() -> None:
     with pytest.raises(DataError, match="No text to read"):
-        open_sources([])
+        open_all([])
 
 
 @pytest.mark.parametrize(
@@ -70,7 +72,7 @@ def test_no_source_at_all() -> None:
 def test_wrong_records_name_the_line(line: str, message: str, tmp_path: Path) -> None:
     path = tmp_path / "x.jsonl"
     path.write_text('{"text": "good"}\n' + line + "\n")
-    (reader,) = open_sources([str(path)])
+    (reader,) = open_all([str(path)])
     documents = reader.iterate_documents()
     assert next(documents).text == "good"
     with pytest.raises(DataError, match=message) as caught:
@@ -81,7 +83,7 @@ def test_wrong_records_name_the_line(line: str, message: str, tmp_path: Path) ->
 def test_blank_lines_are_no_documents(tmp_path: Path) -> None:
     path = tmp_path / "x.jsonl"
     path.write_text('\n{"text": "a"}\n  \n{"text": "b"}')
-    (reader,) = open_sources([str(path)])
+    (reader,) = open_all([str(path)])
     assert [(document.text, document.name) for document in reader.iterate_documents()] == [
         ("a", f"{path}:2"),
         ("b", f"{path}:4"),

@@ -28,7 +28,7 @@ def read_ranks(
     """All rows of all ranks in global order, put together by their stated positions."""
     rows: dict[int, list[int]] = {}
     for rank in range(world):
-        for tokens, position in stream.micro_batches(
+        super_batches = stream.super_batches(
             first_step,
             steps,
             batch_size=batch_size,
@@ -36,12 +36,13 @@ def read_ranks(
             rank=rank,
             world=world,
             gather_batches=gather,
-        ):
-            assert tokens.shape == (batch_size, stream.block_size + 1)
-            assert tokens.flags.writeable
-            for number, row in enumerate(tokens.tolist()):
-                assert position + number not in rows
-                rows[position + number] = row
+        )
+        for batch in (batch for batches in super_batches for batch in batches):
+            assert batch.tokens.shape == (batch_size, stream.block_size + 1)
+            assert batch.tokens.flags.writeable
+            for number, row in enumerate(batch.tokens.tolist()):
+                assert batch.position + number not in rows
+                rows[batch.position + number] = row
     first = first_step * batch_size * accumulate * world
     assert sorted(rows) == list(range(first, first + len(rows)))
     return (rows[key] for key in sorted(rows))
@@ -74,15 +75,23 @@ def test_an_epoch_shows_every_window_once_in_windows_of_the_text(
     assert count == (len(expected) - block_size) // block_size
     offsets = set()
     for epoch in range(4):
-        samples = np.arange(epoch * count, (epoch + 1) * count, dtype=np.int64)
-        starts = stream.locate(samples)
-        offset = int(starts.min())
-        offsets.add(offset)
-        assert 0 <= offset < block_size
-        assert sorted(starts.tolist()) == [offset + window * block_size for window in range(count)]
-        rows = stream.windows_of(samples)
-        assert rows.tolist() == [expected[start : start + block_size + 1] for start in starts.tolist()]
+        rows = stream.read(np.arange(epoch * count, (epoch + 1) * count, dtype=np.int64)).tokens.tolist()
+        possible = [
+            offset
+            for offset in range(block_size)
+            if sorted(rows)
+            == sorted(expected[n : n + block_size + 1] for n in range(offset, offset + count * block_size, block_size))
+        ]
+        assert possible
+        offsets.add(possible[0])
     assert len(offsets) > 1 or block_size == 1
+
+
+def test_samples_of_several_epochs_in_one_read(corpus: tuple[TokenSplit, list[int]]) -> None:
+    stream = TrainStream(corpus[0], 100, seed=3)
+    samples = np.array([25, 0, 9, 8, 25, 17], dtype=np.int64)
+    alone = [stream.windows(sample, 1)[0].tolist() for sample in samples.tolist()]
+    assert stream.read(samples).tokens.tolist() == alone
 
 
 def test_seeds_and_epochs_differ(corpus: tuple[TokenSplit, list[int]]) -> None:
@@ -117,7 +126,9 @@ def test_evaluation_predicts_every_token_exactly_once(
     targets: dict[int, int] = {}
     batches = [list(windows.batches(batch_size, rank, world)) for rank in range(world)]
     assert {len(own) for own in batches} == {windows.num_batches(batch_size, world)}
-    for tokens, weights, position in (batch for own in batches for batch in own):
+    for rows in (batch for own in batches for batch in own):
+        tokens, weights, position = rows.tokens, rows.weights, rows.position
+        assert weights is not None
         assert tokens.shape == (batch_size, block_size + 1)
         assert weights.shape == (batch_size, block_size)
         assert set(np.unique(weights).tolist()) <= {0.0, 1.0}
@@ -135,5 +146,8 @@ def test_a_limit_counts_windows_whatever_the_batch(
 ) -> None:
     for batch_size in (1, 2, 7):
         windows = EvaluationWindows(corpus[0], 100, limit=limit)
-        total = Counter(float(weight) for _, weights, _ in windows.batches(batch_size) for weight in weights.ravel())
+        total = Counter[float]()
+        for rows in windows.batches(batch_size):
+            assert rows.weights is not None
+            total.update(rows.weights.ravel().tolist())
         assert total[1.0] == counted

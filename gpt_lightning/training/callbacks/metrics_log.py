@@ -23,9 +23,11 @@ from gpt_lightning.training.module import GPTModule
 METRICS = {
     "train/loss": "mean loss since the last point, weighted by tokens, over all processes",
     "val/loss": "mean loss over the whole validation split (nats per token)",
+    "val/loss/<source>": "the same over one source of a data.mixture; val/loss is their mean by tokens",
     "val/perplexity": "exp(val/loss)",
     "val/bits_per_byte": "bits per byte of validation text, special tokens left out",
     "test/loss": "as val/loss, test split",
+    "test/loss/<source>": "as val/loss/<source>, test split",
     "test/perplexity": "as val/perplexity, test split",
     "test/bits_per_byte": "as val/bits_per_byte, test split",
     "optim/lr/<group>": "learning rate of a parameter group in the step just done",

@@ -1,0 +1,152 @@
+"""Units done by several processes at once, results in the order of the units.
+
+Processes are started as ``python -m gpt_lightning.data.worker``: forking would copy a training process with its
+threads and its CUDA, and ``multiprocessing`` would import the user's script once more in each of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from gpt_lightning.data.tokenizing import Job, Told, UnitResult, UnitWorker
+from gpt_lightning.data.work_units import Unit
+from gpt_lightning.errors import DataError
+
+Noted = Callable[[UnitResult], None]
+
+
+def count_processors() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def do_units(
+    job: Job, units: Sequence[Unit], *, workers: int | None, note: Noted, tell: Told
+) -> Generator[UnitResult, None, None]:
+    """Do units, in this process when there is one worker or one unit.
+
+    Args:
+        job: What to do.
+        units: In order.
+        workers: Processes at once; None = one for each processor.
+        note: Called with each result as soon as it is there, in any order, one call at a time.
+        tell: Progress, one call at a time.
+
+    Yields:
+        The results in the order of the units. Closing the iterator stops the work.
+
+    Raises:
+        DataError: A unit failed: the first in order, whichever failed first. Units done meanwhile are noted.
+    """
+    count = min(workers or count_processors(), len(units))
+    if count > 1:
+        yield from _do_apart(job, units, count, note, tell)
+        return
+    worker = UnitWorker(job) if units else None
+    for unit in units:
+        assert worker is not None
+        result = worker.work(unit, tell)
+        note(result)
+        yield result
+
+
+def _do_apart(job: Job, units: Sequence[Unit], count: int, note: Noted, tell: Told) -> Iterator[UnitResult]:
+    lock = threading.Lock()
+    own = threading.local()
+    members: list[_Member] = []
+
+    def hire() -> None:
+        own.member = _Member(job)
+        with lock:
+            members.append(own.member)
+
+    def work(unit: Unit) -> UnitResult:
+        member: _Member = own.member
+        return member.work(unit, note, tell, lock)
+
+    pool = ThreadPoolExecutor(count, initializer=hire)
+    try:
+        yield from pool.map(work, units)
+    finally:
+        with lock:
+            for member in members:
+                member.dismiss()
+        pool.shutdown(wait=True, cancel_futures=True)
+        for member in members:
+            member.close()
+
+
+class _Member:
+    """One process."""
+
+    def __init__(self, job: Job) -> None:
+        root = str(Path(__file__).parents[2])
+        path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "gpt_lightning.data.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": path},
+        )
+        self._send(job)
+
+    def _send(self, item: object) -> None:
+        assert self._process.stdin is not None
+        try:
+            pickle.dump(item, self._process.stdin)
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            return  # reading the answer tells how it ended
+
+    def work(self, unit: Unit, note: Noted, tell: Told, lock: threading.Lock) -> UnitResult:
+        self._send(unit)
+        while True:
+            kind, *rest = self._receive()
+            if kind == "progress":
+                with lock:
+                    tell(rest[0], rest[1])
+            elif kind == "done":
+                with lock:
+                    note(rest[0])
+                result: UnitResult = rest[0]
+                return result
+            elif kind == "mistake":
+                raise DataError(rest[0].rstrip("."))
+            elif kind == "disk":
+                raise OSError(*rest)
+            else:
+                raise RuntimeError(f"A worker failed:\n{rest[0]}")
+
+    def _receive(self) -> tuple[Any, ...]:
+        assert self._process.stdout is not None
+        try:
+            answer: tuple[Any, ...] = pickle.load(self._process.stdout)
+        except (EOFError, pickle.UnpicklingError, ValueError):
+            code = self._process.wait()
+            raise DataError(
+                f"A worker process ended with code {code} before its unit was done"
+                + (" (killed: most likely out of memory)" if code == -9 else ""),
+                fix="Run the same command again, it goes on where it stopped; with --workers 1 if memory is short.",
+            ) from None
+        return answer
+
+    def dismiss(self) -> None:
+        """End the process; what it was doing is done again next time."""
+        self._process.kill()
+        self._process.wait()
+
+    def close(self) -> None:
+        """Close the pipes, when no thread reads from them any more."""
+        for pipe in (self._process.stdin, self._process.stdout):
+            with contextlib.suppress(BrokenPipeError):
+                if pipe is not None:
+                    pipe.close()

@@ -1,0 +1,260 @@
+"""Stores that other programs prepared: token files behind the interface of ``TokenStore``.
+
+``data.store`` (or ``data.source``) names a token file, a folder of them or a glob; ``data.tokenizer`` says what made
+the ids. Files with ``val`` or ``test`` in their names are those splits. Where no file is for validation, the end of the
+training tokens is, cut at the end of a document: ``data.val_fraction`` of them.
+
+Such files carry no checksum. Each is read through once per machine for a CRC-32 that identifies the data in
+checkpoints, and for its largest id; both are remembered under path, size and time of change.
+"""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import json
+import os
+import re
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gpt_lightning.data.folders import cache_folder
+from gpt_lightning.data.manifest import MANIFEST_FILE, Manifest, ShardRecord, SplitRecord
+from gpt_lightning.data.shards import TokenSplit, TokenStore
+from gpt_lightning.data.token_files import FORMATS, TokenFile, find_ends
+from gpt_lightning.data.tokenizers import Tokenizer, is_learned, resolve
+from gpt_lightning.errors import DataError
+
+_SUFFIXES = (".bin", ".ds")
+_CHUNK = 1 << 24
+
+
+def find_token_files(place: str) -> list[Path]:
+    """Token files of other programs that a path, folder or glob means, sorted; none for anything else.
+
+    Args:
+        place: As typed. Megatron's common prefix of ``.bin`` and ``.idx`` counts as a path.
+    """
+    path = Path(place).expanduser()
+    if path.is_dir():
+        if (path / MANIFEST_FILE).exists():
+            return []
+        return sorted(file for file in path.iterdir() if file.suffix in _SUFFIXES and file.is_file())
+    if path.suffix == ".idx" or Path(f"{path}.idx").is_file():
+        path = path.with_suffix(".bin") if path.suffix == ".idx" else Path(f"{path}.bin")
+    if path.is_file():
+        return [path] if path.suffix in _SUFFIXES else []
+    found = [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]
+    return found if found and all(file.suffix in _SUFFIXES and file.is_file() for file in found) else []
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A run of one file that belongs to one split."""
+
+    file: TokenFile
+    record: ShardRecord
+    start: int
+    stop: int
+    eot_id: int
+
+    @property
+    def tokens(self) -> npt.NDArray[Any]:
+        return self.file.tokens[self.start : self.stop]
+
+    def ends(self) -> npt.NDArray[np.int64]:
+        ends = find_ends(self.file.tokens, self.eot_id) if self.file.ends is None else self.file.ends
+        inside = ends[(ends > self.start) & (ends < self.stop)]
+        return np.append(inside, self.stop) - self.start
+
+
+class _Ends:
+    """Document ends of every part, found when they are asked for: scanning may take a second per gigabyte."""
+
+    def __init__(self, parts: list[_Part]) -> None:
+        self._parts = parts
+
+    def __len__(self) -> int:
+        return len(self._parts)
+
+    def __getitem__(self, index: int) -> npt.NDArray[np.int64]:
+        return self._parts[index].ends()
+
+
+class ForeignStore(TokenStore):
+    """Token files of other programs as a store.
+
+    Args:
+        files: The files, from ``find_token_files``.
+        tokenizer: What made the ids; nothing in the files says so.
+        val_fraction: Share of the training tokens to validate on when no file is named for it.
+
+    Raises:
+        DataError: A file is damaged, holds ids that the tokenizer does not have, or types of ids differ.
+    """
+
+    def __init__(self, files: Sequence[Path], tokenizer: Tokenizer, *, val_fraction: float = 0.0) -> None:
+        opened = {path: _open(path) for path in files}
+        records = {path: _examine(file, tokenizer.eot_id) for path, file in opened.items()}
+        _check(opened.values(), records.values(), tokenizer)
+        parts: dict[str, list[_Part]] = {}
+        for path, file in opened.items():
+            part = _Part(file, records[path], 0, len(file.tokens), tokenizer.eot_id)
+            parts.setdefault(_name_split(path), []).append(part)
+        if "val" not in parts and val_fraction > 0 and "train" in parts:
+            parts["train"], parts["val"] = _cut_tail(parts["train"], val_fraction)
+        dtype = next(iter(opened.values())).tokens.dtype.name
+        manifest = Manifest(
+            settings={"source": [str(path) for path in files], "tokenizer": tokenizer.name},
+            tokenizer=tokenizer.describe(),
+            vocab_size=tokenizer.vocab_size,
+            eot_id=tokenizer.eot_id,
+            dtype=dtype,
+            splits={name: _describe(own) for name, own in parts.items()},
+            inputs=[],
+            split_rule="by the names of the files",
+        )
+        super().__init__(files[0].parent, manifest)
+        vars(self)["tokenizer"] = tokenizer
+        self._opened, self._records = opened, records
+        for name, own in parts.items():
+            tokens = [part.tokens for part in own]
+            self._splits[name] = TokenSplit(
+                name, manifest.splits[name], tokens, _Ends(own), eot_id=tokenizer.eot_id, dtype=dtype
+            )
+
+    def verify(self) -> None:
+        """Compare every file with the checksum of the first time it was read here.
+
+        Raises:
+            DataError: Names the file that changed.
+        """
+        for path, file in self._opened.items():
+            expected, found = self._records[path].tokens_crc32, _scan(file, self.manifest.eot_id).tokens_crc32
+            if found != expected:
+                raise DataError(
+                    f"{path} has changed: CRC-32 {expected:08x} expected, {found:08x} found", fix="Copy it again."
+                )
+
+
+def open_foreign(files: Sequence[Path], tokenizer: str, *, val_fraction: float) -> ForeignStore:
+    """Open token files with the tokenizer that a spec names.
+
+    Raises:
+        DataError: The tokenizer would have to be learned from text, or as ``ForeignStore``.
+    """
+    if is_learned(tokenizer):
+        raise DataError(
+            f"{files[0]} holds token ids, and the tokenizer that made them cannot be learned from ids",
+            got=tokenizer,
+            allowed="the name or file of a tokenizer",
+            fix="Name it, e.g. --data.tokenizer gpt2.",
+        )
+    return ForeignStore(files, resolve(tokenizer), val_fraction=val_fraction)
+
+
+def _open(path: Path) -> TokenFile:
+    return next(layout for layout in FORMATS if layout.recognizes(path)).open(path)
+
+
+def _name_split(path: Path) -> str:
+    words = re.split(r"[^a-z]+", path.stem.lower())
+    if {"val", "valid", "validation"} & set(words):
+        return "val"
+    return "test" if "test" in words else "train"
+
+
+def _check(files: Iterable[TokenFile], records: Iterable[ShardRecord], tokenizer: Tokenizer) -> None:
+    kinds = {file.tokens.dtype.name: file.path for file in files}
+    if len(kinds) > 1:
+        raise DataError(
+            "Token files of one store have ids of different types",
+            got={kind: path.name for kind, path in kinds.items()},
+            allowed="all uint16 or all uint32",
+            fix="Name the files of one type, or put them into a data.mixture.",
+        )
+    for record in records:
+        if record.max_id >= tokenizer.vocab_size:
+            raise DataError(
+                f"{record.tokens_file} holds the id {record.max_id}, which tokenizer {tokenizer.name} does not have",
+                allowed=f"ids below {tokenizer.vocab_size}",
+                fix="Set --data.tokenizer to the one that made the file.",
+            )
+
+
+def _cut_tail(parts: list[_Part], fraction: float) -> tuple[list[_Part], list[_Part]]:
+    """Training and validation: the last ``fraction`` of the tokens, from the end of a document on if there is one."""
+    total = sum(part.stop for part in parts)
+    target = max(1, total - max(1, round(total * fraction)))
+    number, before = 0, 0
+    while target >= before + parts[number].stop and number + 1 < len(parts):
+        before += parts[number].stop
+        number += 1
+    part = parts[number]
+    ends = part.ends()
+    earlier = ends[ends <= target - before]
+    cut = int(earlier[-1]) if len(earlier) else target - before
+    if cut == 0:
+        return parts[:number], parts[number:]
+    return [*parts[:number], replace(part, stop=cut)], [replace(part, start=cut), *parts[number + 1 :]]
+
+
+def _describe(parts: list[_Part]) -> SplitRecord:
+    """The record of a split; its hash covers files and cuts by their checksums rather than all ids again."""
+    shards, facts = [], []
+    for part in parts:
+        ends = 0 if part.file.ends is None else zlib.crc32(part.file.ends.tobytes())
+        whole = len(part.tokens) == len(part.file.tokens)
+        documents = part.record.num_documents if whole else len(part.ends())
+        shards.append(replace(part.record, num_tokens=len(part.tokens), num_documents=documents))
+        facts.append([part.record.tokens_crc32, len(part.file.tokens), part.start, part.stop, ends])
+    return SplitRecord(shards, hashlib.sha256(json.dumps(facts).encode()).hexdigest())
+
+
+def _examine(file: TokenFile, eot_id: int) -> ShardRecord:
+    """What one reading of a file tells, remembered."""
+    path = file.path.resolve()
+    status = path.stat()
+    state = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, eot_id, file.layout]
+    memory = cache_folder() / "foreign" / f"{hashlib.sha256(str(path).encode()).hexdigest()[:24]}.json"
+    try:
+        known = json.loads(memory.read_text(encoding="utf-8"))
+        if known["state"] == state:
+            return ShardRecord(**known["record"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # nothing remembered yet, or by another version
+    record = _scan(file, eot_id)
+    temporary = memory.with_suffix(f".{os.getpid()}")
+    try:
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps({"state": state, "record": vars(record)}), encoding="utf-8")
+        os.replace(temporary, memory)
+    except OSError:
+        return record  # a cache that cannot be written only means reading again next time
+    return record
+
+
+def _scan(file: TokenFile, eot_id: int) -> ShardRecord:
+    crc, smallest, largest, closed = 0, 2**32, -1, 0
+    for start in range(0, len(file.tokens), _CHUNK):
+        tokens = file.tokens[start : start + _CHUNK]
+        crc = zlib.crc32(tokens.tobytes(), crc)
+        smallest, largest = min(smallest, int(tokens.min())), max(largest, int(tokens.max()))
+        closed += int((tokens == eot_id).sum())
+    return ShardRecord(
+        tokens_file=file.path.name,
+        documents_file="",
+        num_tokens=len(file.tokens),
+        num_documents=max(1, closed) if file.ends is None else len(file.ends),
+        text_bytes=0,
+        min_id=smallest,
+        max_id=largest,
+        tokens_crc32=crc,
+        documents_crc32=0,
+    )

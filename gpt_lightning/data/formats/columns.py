@@ -1,0 +1,137 @@
+"""Columns: .parquet and .arrow, read by pyarrow (extra ``parquet``). Only the columns that are asked for are read."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from gpt_lightning.data.compression import find_compression
+from gpt_lightning.data.extras import import_extra
+from gpt_lightning.data.files import OpenFile, open_expanded
+from gpt_lightning.data.formats.fields import TextField
+from gpt_lightning.data.readers import Document, FileReader, Span
+from gpt_lightning.errors import DataError
+
+_BATCH_ROWS = 1000
+
+
+class ParquetReader(FileReader):
+    """A document per row; spans are runs of row groups."""
+
+    suffixes = (".parquet",)
+
+    def list_spans(self, target_bytes: int) -> list[Span]:
+        """Runs of row groups, as many as fit; all of them when the file is compressed as a whole."""
+        size, _ = self.measure()
+        target_bytes = target_bytes if find_compression(self.name) is None else size
+        with open_expanded(self.file) as opened, self._explained():
+            meta = _open_parquet(self._stream(opened)).metadata
+            sizes = [meta.row_group(number).total_byte_size for number in range(meta.num_row_groups)]
+        # Sizes inside are of expanded columns; progress wants bytes of the file.
+        whole = max(1, sum(sizes))
+        spans, start, begin, seen = [], 0, 0, 0
+        for number, num_bytes in enumerate(sizes):
+            seen += num_bytes
+            position = seen * size // whole
+            if position - begin >= target_bytes or number == len(sizes) - 1:
+                spans.append(Span(start, number + 1, position - begin))
+                start, begin = number + 1, position
+        return spans or [Span(0, 0, size)]
+
+    def iterate_documents(self, span: Span | None = None) -> Iterator[Document]:
+        """Row by row; None = all row groups."""
+        return super().iterate_documents(span or self.list_spans(1 << 62)[0])
+
+    def _iterate(self, opened: OpenFile, span: Span) -> Iterator[Document]:
+        field = TextField(self.reading.text_field)
+        with self._explained():
+            file = _open_parquet(self._stream(opened))
+            groups = range(span.start, span.end)
+            self._check_columns(field, file.schema_arrow.names)
+            num_rows = sum(file.metadata.row_group(group).num_rows for group in groups)
+            row = sum(file.metadata.row_group(group).num_rows for group in range(span.start))
+            batches = file.iter_batches(_BATCH_ROWS, row_groups=list(groups), columns=field.fields)
+        yield from self._pick(field, batches, row, _Shares(span.num_bytes, num_rows))
+
+    def _stream(self, opened: OpenFile) -> io.BufferedIOBase:
+        """These formats are read from their end; a file compressed as a whole is therefore expanded as a whole."""
+        if find_compression(self.name) is None:
+            return opened.stream
+        raw: Any = io.BytesIO(opened.stream.read())
+        return io.BufferedReader(raw)
+
+    def _check_columns(self, field: TextField, names: list[str]) -> None:
+        for wanted in field.fields:
+            if wanted not in names:
+                field.pick(dict.fromkeys(names), self.name)
+
+    def _pick(self, field: TextField, batches: Iterator[Any], row: int, shares: _Shares) -> Iterator[Document]:
+        batches = iter(batches)
+        while True:
+            with self._explained():
+                batch = next(batches, None)
+                if batch is None:
+                    return
+                columns = {name: batch.column(name).to_pylist() for name in field.fields}
+            for values in zip(*columns.values(), strict=True):
+                row += 1
+                place = f"{self.name}, row {row}"
+                yield Document(field.pick(dict(zip(columns, values, strict=True)), place), place, shares.next())
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        pyarrow = import_extra("pyarrow", "parquet")
+        try:
+            yield
+        except pyarrow.ArrowException as error:
+            raise DataError(
+                f"{self.name} is damaged or not {self.suffixes[0]} ({' '.join(str(error).split())[:120]})",
+                fix="Copy it again, or give it the suffix of what it is.",
+            ) from error
+
+
+class ArrowReader(ParquetReader):
+    """Arrow's own format, as a file or (as the library datasets saves it) as a stream; one span."""
+
+    suffixes = (".arrow",)
+
+    def list_spans(self, target_bytes: int) -> list[Span]:
+        """Undivided."""
+        size, _ = self.measure()
+        return [Span(0, size, size)]
+
+    def _iterate(self, opened: OpenFile, span: Span) -> Iterator[Document]:
+        field = TextField(self.reading.text_field)
+        with self._explained():
+            names, batches = _open_arrow(self._stream(opened))
+        self._check_columns(field, names)
+        yield from self._pick(field, batches, 0, _Shares(span.num_bytes, 0))
+
+
+class _Shares:
+    """A span's bytes dealt out evenly to its rows, without loss; all to the first where their number is unknown."""
+
+    def __init__(self, num_bytes: int, num_rows: int) -> None:
+        self._num_bytes, self._num_rows, self._row = num_bytes, max(1, num_rows), 0
+
+    def next(self) -> int:
+        """Of the next row."""
+        row, self._row = self._row, min(self._row + 1, self._num_rows)
+        return self._num_bytes * self._row // self._num_rows - self._num_bytes * row // self._num_rows
+
+
+def _open_parquet(stream: io.BufferedIOBase) -> Any:
+    return import_extra("pyarrow.parquet", "parquet").ParquetFile(stream)
+
+
+def _open_arrow(stream: io.BufferedIOBase) -> tuple[list[str], Iterator[Any]]:
+    ipc = import_extra("pyarrow.ipc", "parquet")
+    magic = stream.read(6)
+    stream.seek(0)
+    if magic == b"ARROW1":
+        file = ipc.open_file(stream)
+        return file.schema.names, (file.get_batch(number) for number in range(file.num_record_batches))
+    reader = ipc.open_stream(stream)
+    return reader.schema.names, iter(reader)

@@ -1,0 +1,65 @@
+"""Which part of a record is the text: one field, or a template of several."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from gpt_lightning.errors import ConfigError, DataError
+
+_HOLE = re.compile(r"\{([^{}]+)\}")
+
+
+class TextField:
+    r"""The name of a field (``text``), or a template with fields in braces (``{title}\n\n{body}``).
+
+    ``\n`` and ``\t`` in a template are a new line and a tab, since a command line can hardly hold them; braces around
+    anything else cannot be written.
+
+    Args:
+        spec: Name or template.
+
+    Raises:
+        ConfigError: Empty, or braces that do not match.
+    """
+
+    def __init__(self, spec: str) -> None:
+        self.spec = spec
+        self.is_template = "{" in spec or "}" in spec
+        rest = _HOLE.sub("", spec) if self.is_template else ""
+        if not spec or "{" in rest or "}" in rest:
+            raise ConfigError(
+                "data.text_field is neither the name of a field nor a template",
+                got=spec,
+                allowed="text, or {title}\\n\\n{body}",
+                fix="Close every brace around the name of a field.",
+            )
+        self.fields = list(dict.fromkeys(_HOLE.findall(spec))) if self.is_template else [spec]
+        self._template = spec.replace("\\n", "\n").replace("\\t", "\t")
+
+    def pick(self, record: Mapping[str, object], place: str) -> str:
+        """The text of a record.
+
+        In a template numbers and other JSON values are written as Python shows them; a single field must be text.
+
+        Raises:
+            DataError: A field is missing, null, or (without a template) not text; lists the fields there are.
+        """
+        for field in self.fields:
+            value = record.get(field)
+            if value is None or not (self.is_template or isinstance(value, str)):
+                raise DataError(
+                    f"{place} has no text in the field {field!r}",
+                    got=shorten(f"fields {', '.join(map(str, record))}"),
+                    allowed=f'{{"{field}": "..."}}',
+                    fix="Set data.text_field to the field that holds the text, or to a template such as "
+                    "{title}\\n{body}.",
+                )
+        if not self.is_template:
+            return str(record[self.spec])
+        return _HOLE.sub(lambda hole: str(record[hole[1]]), self._template)
+
+
+def shorten(text: str) -> str:
+    """At most 80 characters of a value, for messages."""
+    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -1,0 +1,83 @@
+"""Is the store in a folder what some settings would give now? If not, why not."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from gpt_lightning.data.manifest import MANIFEST_FILE, InputRecord, Manifest, read_manifest
+from gpt_lightning.data.readers import Reader
+from gpt_lightning.data.shards import TokenStore
+from gpt_lightning.data.tokenizers import is_tokenizer_file, read_tokenizer
+from gpt_lightning.errors import DataError
+
+_log = logging.getLogger(__name__)
+
+
+def find_store(
+    folder: Path, wanted: dict[str, Any], open_readers: Callable[[], Sequence[Reader]], *, chosen: bool
+) -> TokenStore | None:
+    """The store in ``folder`` if it is what the settings would give; None when it has to be made.
+
+    Args:
+        folder: Where it is.
+        wanted: The settings, see ``PrepareSettings.describe``.
+        open_readers: Finds the inputs; may raise DataError where the text is not on this machine.
+        chosen: Whether the user named the folder: then other settings are a mistake, not a reason to overwrite.
+
+    Raises:
+        DataError: The store is damaged, or was made with other settings in a chosen folder.
+    """
+    if not (folder / MANIFEST_FILE).is_file():
+        return None
+    manifest = read_manifest(folder)
+    made = manifest.settings
+    names = [*wanted, *(name for name in made if name not in wanted)]
+    differing = [name for name in names if name != "source" and wanted.get(name) != made.get(name)]
+    if is_tokenizer_file(wanted["tokenizer"]) and not differing:
+        fingerprint = read_tokenizer(Path(wanted["tokenizer"]).expanduser()).fingerprint
+        differing = [] if fingerprint == manifest.tokenizer["fingerprint"] else ["tokenizer"]
+    changed = None if differing else _find_change(wanted, manifest, open_readers, folder)
+    if not differing and changed is None:
+        return TokenStore.open(folder)
+    if chosen and (differing or wanted["source"] != made.get("source")):
+        raise _other_settings(folder, wanted, made, differing or ["source"])
+    _log.info("Store %s is out of date: %s", folder, changed or f"{', '.join(differing)} changed")
+    return None
+
+
+def _find_change(
+    wanted: dict[str, Any], manifest: Manifest, open_readers: Callable[[], Sequence[Reader]], folder: Path
+) -> str | None:
+    """What changed in the inputs since the store was made, in words; None when nothing did."""
+    try:
+        readers = open_readers()
+    except DataError:
+        if wanted["source"] != manifest.settings["source"]:
+            raise
+        # A store that was copied to a machine without the text is as good as ever.
+        _log.warning("The source of %s is not here; the store is used as it is", folder)
+        return None
+    if len(readers) != len(manifest.inputs):
+        return f"{len(readers)} inputs instead of {len(manifest.inputs)}"
+    for reader, record in zip(readers, manifest.inputs, strict=True):
+        if _differs(reader, record):
+            return f"{reader.name} changed"
+    return None
+
+
+def _differs(reader: Reader, record: InputRecord) -> bool:
+    if type(reader).__name__ != record.reader:
+        return True
+    unchanged = reader.measure() == (record.num_bytes, record.mtime_ns) and record.mtime_ns != 0
+    return not unchanged and reader.checksum() != record.sha256
+
+
+def _other_settings(folder: Path, wanted: dict[str, Any], made: dict[str, Any], names: list[str]) -> DataError:
+    changes = "; ".join(f"{name} {made.get(name)!r} there, {wanted.get(name)!r} wanted" for name in names)
+    return DataError(
+        f"Store {folder} was prepared with other settings: {changes}",
+        fix="Use the same settings, choose another --data.store, or run gpt-lightning prepare with --rebuild true.",
+    )

@@ -1,0 +1,79 @@
+"""Where data come from, as the configuration says: ours, another program's, far away, or several of these.
+
+data.store: s3://...          a store behind a URL               remote
+data.store: tokens/           token files of another program     foreign
+data.source: train.bin        the same
+anything else                 our own store, made when missing   prepare
+data.mixture                  several of these                   mixed_store
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from gpt_lightning.data.foreign import find_token_files, open_foreign
+from gpt_lightning.data.manifest import Manifest
+from gpt_lightning.data.mixed_store import MixedStore
+from gpt_lightning.data.mixture import Mixture
+from gpt_lightning.data.prepare import PrepareSettings, find_or_prepare
+from gpt_lightning.data.remote import RemoteStore, is_url
+from gpt_lightning.data.shards import TokenStore
+from gpt_lightning.data.tokenizers import is_tokenizer_file, read_tokenizer
+from gpt_lightning.errors import DataError
+
+
+def open_store(settings: PrepareSettings, store: str | None) -> TokenStore:
+    """The store of some settings.
+
+    Args:
+        settings: Source and tokenizer; of a store behind a URL only the tokenizer is compared.
+        store: Folder or URL; None = found or made in the cache.
+
+    Raises:
+        DataError: It cannot be found, made or read.
+    """
+    if store is not None and is_url(store):
+        remote = RemoteStore(store)
+        _check_tokenizer(store, remote.manifest, settings.tokenizer)
+        return remote
+    files = find_token_files(store) if store is not None else _find_source_files(settings)
+    if files:
+        return open_foreign(files, settings.tokenizer, val_fraction=settings.val_fraction)
+    return find_or_prepare(settings, store=store)
+
+
+def _find_source_files(settings: PrepareSettings) -> list[Path]:
+    # A folder given as source is text, whatever else lies in it.
+    places = settings.sources
+    if len(places) != 1 or Path(places[0]).expanduser().is_dir():
+        return []
+    return find_token_files(places[0])
+
+
+def _check_tokenizer(url: str, manifest: Manifest, wanted: str) -> None:
+    if is_tokenizer_file(wanted):
+        same = read_tokenizer(Path(wanted).expanduser()).fingerprint == manifest.tokenizer["fingerprint"]
+    else:
+        same = wanted in (manifest.settings.get("tokenizer"), manifest.tokenizer["name"])
+    if not same:
+        made_with = manifest.settings.get("tokenizer", manifest.tokenizer["name"])
+        raise DataError(
+            f"{url} was made with another tokenizer",
+            got=wanted,
+            allowed=str(made_with),
+            fix=f"Set --data.tokenizer {made_with}.",
+        )
+
+
+def open_mixture(settings: PrepareSettings, mixture: Mixture) -> MixedStore:
+    """The stores of a mixture, each with the same settings but for its source.
+
+    Raises:
+        DataError: As ``open_store``, or the tokenizers differ.
+    """
+    stores = {}
+    for name, source in mixture.sources.items():
+        own = settings if source.source is None else replace(settings, source=source.source)
+        stores[name] = open_store(own, source.store)
+    return MixedStore(stores)

@@ -1,0 +1,203 @@
+"""Plans that put documents into windows: which piece of the text stands in which row.
+
+``plan_documents`` gives every document a row of its own. ``plan_packed`` fills rows with whole documents by
+best-fit-decreasing (Johnson et al. 1974): longest first, each into the row where the least room is left over. Only
+documents longer than a window are cut, and where whole documents leave too much padding (few, or all of an awkward
+length), the emptiest rows are poured into each other until the rows are full enough.
+
+A document that is cut goes on with its last token repeated: it is the context of the next one, so that every token but
+the first of a document is a target exactly once. Documents of a single token have no target and are left out.
+
+A plan depends on the document ends and the block size alone. It is kept in the cache under a hash of both, and memory
+mapped from there: 24 bytes per piece.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int64, Integer
+
+from gpt_lightning.data.folders import cache_folder
+
+_FORMAT = 1
+_MIN_PIECE = 2
+"""A piece needs a token and its successor."""
+
+
+@dataclass(frozen=True)
+class WindowPlan:
+    """Pieces in the order of their windows.
+
+    Attributes:
+        offsets: First piece of each window, and the number of pieces at the end, ``(windows + 1,)``.
+        starts: First token of each piece, in tokens of the split.
+        lengths: Tokens of each piece, at least 2.
+        opens: 1 where a piece begins its document, 0 where it goes on with one.
+    """
+
+    offsets: Int64[np.ndarray, " windows_plus_1"]
+    starts: Int64[np.ndarray, " pieces"]
+    lengths: Int64[np.ndarray, " pieces"]
+    opens: Int64[np.ndarray, " pieces"]
+
+    @property
+    def num_windows(self) -> int:
+        """Rows."""
+        return len(self.offsets) - 1
+
+    def fill(self, block_size: int) -> float:
+        """Share of the places in all rows that hold a token."""
+        return float(self.lengths.sum()) / max(1, self.num_windows * (block_size + 1))
+
+
+def plan_documents(ends: Integer[np.ndarray, " documents"], block_size: int) -> WindowPlan:
+    """Every document in a row of its own; a longer one in as many as it needs.
+
+    Args:
+        ends: Where each document ends, in tokens of the split.
+        block_size: Training positions per window.
+    """
+    starts, lengths, opens = _cut(ends, block_size)
+    return WindowPlan(np.arange(len(starts) + 1), starts, lengths, opens)
+
+
+def plan_packed(ends: Integer[np.ndarray, " documents"], block_size: int, min_fill: float = 0.999) -> WindowPlan:
+    """Whole documents in as few rows as best-fit-decreasing finds.
+
+    Args:
+        ends: Where each document ends, in tokens of the split.
+        block_size: Training positions per window.
+        min_fill: Cut further documents until this share of all places is used (or a single row is left unfilled).
+    """
+    starts, lengths, opens = _cut(ends, block_size)
+    windows = _best_fit(lengths, block_size + 1)
+    pieces = np.stack([windows, starts, lengths, opens], axis=1)
+    if len(pieces) and lengths.sum() < min_fill * (windows.max() + 1) * (block_size + 1):
+        pieces = _pour(pieces, block_size + 1, min_fill)
+    pieces = pieces[np.lexsort((pieces[:, 1], pieces[:, 0]))]
+    sizes = np.bincount(pieces[:, 0])
+    offsets = np.concatenate([[0], np.cumsum(sizes[sizes > 0])]).astype(np.int64)
+    return WindowPlan(offsets, pieces[:, 1].copy(), pieces[:, 2].copy(), pieces[:, 3].copy())
+
+
+def _cut(
+    ends: Integer[np.ndarray, " documents"], block_size: int
+) -> tuple[Int64[np.ndarray, " pieces"], Int64[np.ndarray, " pieces"], Int64[np.ndarray, " pieces"]]:
+    """Starts, lengths and opens of the pieces, documents in order."""
+    last = np.asarray(ends, dtype=np.int64)
+    first = np.concatenate([[0], last[:-1]]).astype(np.int64)
+    targets = last - first - 1
+    first, last, targets = first[targets > 0], last[targets > 0], targets[targets > 0]
+    sizes = -(-targets // block_size)
+    within = np.arange(int(sizes.sum())) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    starts = np.repeat(first, sizes) + within * block_size
+    lengths = np.minimum(block_size + 1, np.repeat(last, sizes) - starts)
+    return starts, lengths, (within == 0).astype(np.int64)
+
+
+def _best_fit(lengths: Int64[np.ndarray, " pieces"], capacity: int) -> Int64[np.ndarray, " pieces"]:
+    """The row of every piece.
+
+    ``rows_with[room]`` lists the open rows with that much room, and a bit of ``rooms`` tells which lists are not
+    empty: the best fit is the lowest set bit from the piece's length on, a few machine words away.
+    """
+    order = np.argsort(-lengths, kind="stable")
+    windows = np.empty(len(lengths), dtype=np.int64)
+    full = int((lengths == capacity).sum())
+    windows[order[:full]] = np.arange(full)
+    rows_with: list[list[int]] = [[] for _ in range(capacity + 1)]
+    rooms, opened = 0, full
+    for piece, length in zip(order[full:].tolist(), lengths[order[full:]].tolist(), strict=True):
+        fitting = rooms >> length
+        if fitting:
+            room = length + (fitting & -fitting).bit_length() - 1
+            row = rows_with[room].pop()
+            if not rows_with[room]:
+                rooms ^= 1 << room
+        else:
+            room, row = capacity, opened
+            opened += 1
+        windows[piece] = row
+        left = room - length
+        if left >= _MIN_PIECE:
+            rows_with[left].append(row)
+            rooms |= 1 << left
+    return windows
+
+
+def _pour(pieces: Int64[np.ndarray, "pieces 4"], capacity: int, min_fill: float) -> Int64[np.ndarray, "pieces_after 4"]:
+    """Fill the emptiest rows anew, cutting documents at the end of each, as many rows as it takes.
+
+    ``pieces`` has the columns row, start, length, opens.
+    """
+    used = np.bincount(pieces[:, 0], weights=pieces[:, 2]).astype(np.int64)
+    emptiest = np.argsort(used, kind="stable")
+    # A cut repeats one token, so that a row takes capacity - 1 tokens of text.
+    refilled = -(-np.cumsum(used[emptiest]) // (capacity - 1))
+    rows = np.arange(len(used) - 1, -1, -1) + refilled
+    enough = np.flatnonzero(used.sum() >= min_fill * rows * capacity)
+    chosen = emptiest[: (int(enough[0]) if len(enough) else int(np.argmin(rows))) + 1]
+    poured = np.isin(pieces[:, 0], chosen)
+    again = _refill(pieces[poured], capacity, first_row=len(used))
+    return np.concatenate([pieces[~poured], again])
+
+
+def _refill(
+    pieces: Int64[np.ndarray, "pieces 4"], capacity: int, first_row: int
+) -> Int64[np.ndarray, "pieces_after 4"]:
+    row, room, result = first_row, capacity, list[tuple[int, int, int, int]]()
+    for _, start, length, opens in pieces.tolist():
+        while True:
+            if room < _MIN_PIECE:
+                row, room = row + 1, capacity
+            taken = min(room, length)
+            result.append((row, start, taken, opens))
+            room -= taken
+            if taken == length:
+                break
+            start, length, opens = start + taken - 1, length - taken + 1, 0
+    return np.array(result, dtype=np.int64).reshape(-1, 4)
+
+
+def find_or_make(plan: Callable[[], WindowPlan], *key: str | int) -> WindowPlan:
+    """The plan kept in the cache under ``key``, else a new one that is kept there if the cache can be written.
+
+    Args:
+        plan: Makes it.
+        key: All that it depends on.
+    """
+    digest = hashlib.sha256(repr((_FORMAT, *key)).encode()).hexdigest()[:24]
+    path = cache_folder() / "plans" / f"{digest}.npy"
+    try:
+        return _open(path)
+    except (OSError, ValueError, EOFError):  # not there yet, or cut short by a crash
+        made = plan()
+    try:
+        _write(path, made)
+    except OSError:
+        return made  # a full or read-only cache only means planning again next time
+    return _open(path)
+
+
+def _write(path: Path, plan: WindowPlan) -> None:
+    header = [plan.num_windows, len(plan.starts)]
+    whole = np.concatenate([header, plan.offsets, plan.starts, plan.lengths, plan.opens]).astype(np.int64)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(f".{os.getpid()}")
+    with temporary.open("wb") as file:
+        np.save(file, whole)
+    os.replace(temporary, path)
+
+
+def _open(path: Path) -> WindowPlan:
+    whole = np.load(path, mmap_mode="r").view(np.ndarray)
+    windows, pieces = whole[:2].tolist()
+    borders = np.cumsum([2, windows + 1, pieces, pieces])
+    offsets, starts, lengths, opens = np.split(whole, borders)[1:]
+    return WindowPlan(offsets, starts, lengths, opens)

@@ -1,0 +1,75 @@
+"""The corpus in work units of about 8 MB: what one worker does at a time, and what is never done twice.
+
+A unit is a run of spans of consecutive inputs: a slice of a large file, or many small files. Units depend on the
+inputs only, not on the number of workers; their results joined in order are the corpus.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from gpt_lightning.data.manifest import FORMAT
+from gpt_lightning.data.readers import Document, Reader, Reading, Span
+
+UNIT_BYTES = 1 << 23
+"""Target size in stored bytes: a few seconds of work, what a kill can cost, and a fair share for many workers."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One unit of work.
+
+    Attributes:
+        key: SHA-256 (hex) of everything that determines its documents: the inputs as they are now, and their reading.
+        spans: ``(number of the reader, span)`` in order.
+        num_bytes: Stored bytes; 0 when unknown.
+    """
+
+    key: str
+    spans: tuple[tuple[int, Span], ...]
+    num_bytes: int
+
+    def iterate_documents(self, readers: Sequence[Reader]) -> Iterator[Document]:
+        """The documents of the unit in order."""
+        for number, span in self.spans:
+            yield from readers[number].iterate_documents(span)
+
+
+def plan_units(readers: Sequence[Reader], reading: Reading, unit_bytes: int | None = None) -> list[Unit]:
+    """Divide the corpus.
+
+    Args:
+        readers: The inputs in order.
+        reading: How they become documents.
+        unit_bytes: Target size; None = ``UNIT_BYTES``.
+
+    Raises:
+        DataError: An input cannot be read.
+    """
+    target = unit_bytes or UNIT_BYTES
+    units: list[Unit] = []
+    held: list[tuple[int, Span]] = []
+    identities: list[list[object]] = []
+
+    def close() -> None:
+        content = json.dumps([FORMAT, vars(reading), identities], sort_keys=True)
+        size = sum(span.num_bytes for _, span in held)
+        units.append(Unit(hashlib.sha256(content.encode()).hexdigest(), tuple(held), size))
+        held.clear()
+        identities.clear()
+
+    for number, reader in enumerate(readers):
+        # An input without a time of change is known by its content.
+        size, changed = reader.measure()
+        sign = changed or reader.checksum()
+        for span in reader.list_spans(target):
+            if held and sum(before.num_bytes for _, before in held) + span.num_bytes > target:
+                close()
+            held.append((number, span))
+            identities.append([type(reader).__name__, reader.name, size, sign, span.start, span.end])
+    if held:
+        close()
+    return units

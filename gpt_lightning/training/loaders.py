@@ -1,0 +1,88 @@
+"""Loaders: streams of arrays as batches of tensors, for one process of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from gpt_lightning.batch import Batch
+from gpt_lightning.data.rows import Rows
+from gpt_lightning.data.stream import EvaluationWindows, SampleStream
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which part of every global batch this process takes, and how many micro-batches make a step."""
+
+    batch_size: int
+    accumulate: int = 1
+    rank: int = 0
+    world: int = 1
+
+    @property
+    def global_batch_size(self) -> int:
+        """Windows consumed by one optimizer step, over all processes."""
+        return self.batch_size * self.accumulate * self.world
+
+
+class TrainLoader:
+    """Micro-batches from the next step to the end of the run; iterating asks anew where the run stands.
+
+    Args:
+        stream: The samples.
+        share: Which of them are for this process.
+        total_steps: Optimizer steps of the run.
+        steps_done: Asked whenever an iteration begins.
+        pin: Put batches into page-locked memory, from where a CUDA device copies while it computes.
+    """
+
+    def __init__(
+        self, stream: SampleStream, share: Share, total_steps: int, steps_done: Callable[[], int], *, pin: bool = False
+    ) -> None:
+        self._stream, self._share, self._total_steps, self._steps_done = stream, share, total_steps, steps_done
+        self._pin = pin
+
+    def __len__(self) -> int:
+        return (self._total_steps - self._steps_done()) * self._share.accumulate
+
+    def __iter__(self) -> Iterator[Batch]:
+        share, first = self._share, self._steps_done()
+        super_batches = self._stream.super_batches(
+            first,
+            self._total_steps - first,
+            batch_size=share.batch_size,
+            accumulate=share.accumulate,
+            rank=share.rank,
+            world=share.world,
+        )
+        for batches in super_batches:
+            for rows in batches:
+                yield make_batch(rows, pin=self._pin)
+
+
+def make_batch(rows: Rows, *, pin: bool = False) -> Batch:
+    """Arrays as tensors: of the same memory, or copied to page-locked memory."""
+
+    def wrap(array: Any) -> Any:
+        if array is None:
+            return None
+        return torch.from_numpy(array).pin_memory() if pin else torch.from_numpy(array)
+
+    return Batch(wrap(rows.tokens), wrap(rows.weights), wrap(rows.documents), position=rows.position)
+
+
+class EvaluationLoader:
+    """Every window of a split once; the same number of batches on every process."""
+
+    def __init__(self, windows: EvaluationWindows, share: Share) -> None:
+        self._windows, self._share = windows, share
+
+    def __len__(self) -> int:
+        return self._windows.num_batches(self._share.batch_size, self._share.world)
+
+    def __iter__(self) -> Iterator[Batch]:
+        share = self._share
+        yield from map(make_batch, self._windows.batches(share.batch_size, share.rank, share.world))
