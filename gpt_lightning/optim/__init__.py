@@ -3,6 +3,14 @@
 A schedule is a pure function of the step, so nothing of it has to be saved: before every step the trainer asks
 ``schedule.factor(step, horizon)`` and writes ``initial_lr x factor`` into every group.
 
+    lengths          steps, tokens or a share of the run -> steps
+    schedules        the common curves, and their table; cycles, points: the others
+    shapes           how a cooldown falls; stretches: warm-up and cooldown, which schedules share
+    groups           matrix, embedding, head, vector: each with its own learning rate
+    parametrization  how initial values and rates follow width and depth
+    optimizers       recipes (AdamW, Muon, Lion); muon, lion: the update rules themselves
+    clipping         by the global norm
+
 >>> from gpt_lightning.optim.lengths import Horizon
 >>> from gpt_lightning.optim.schedules import WSD
 >>> schedule = WSD(warmup=4, decay="50%", final_factor=0.0)

@@ -1,38 +1,95 @@
-"""Parameter groups: who is decayed, who is not, and the learning rate of each under its name."""
+"""Parameter groups: which role a parameter plays, whether it decays, and its learning rate under its name.
+
+    matrix      weights of the layers: all tensors with two or more axes that are not one of the next
+    embedding   tables (token, position, ...); a tied head is the token table
+    head        an untied head
+    vector      biases, norm scales and shifts, other scales
+
+Decaying a scale or a shift pulls it towards a value that means nothing, so vectors do not decay.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
 from gpt_lightning.errors import ConfigError
+from gpt_lightning.optim.parametrization import Parametrization, Standard, count_layers, layer_of
+
+Role = Literal["matrix", "embedding", "head", "vector"]
 
 
-def build_groups(model: nn.Module, *, lr: float, weight_decay: float) -> list[dict[str, Any]]:
-    """Two groups for a torch optimizer: ``decay`` (matrices, embeddings) and ``no_decay`` (biases, norms).
+def build_groups(
+    model: nn.Module,
+    *,
+    rates: Mapping[Role, float],
+    weight_decay: float,
+    parametrization: Parametrization = Standard(),  # noqa: B008 (no state)
+    layer_decay: float = 1.0,
+    orthogonal: bool = False,
+) -> list[dict[str, Any]]:
+    """Groups for a torch optimizer, one for each role and whatever else sets parameters apart.
 
-    Decaying a scale or a shift pulls it towards a value that means nothing, so only tensors with two or more axes
-    decay. A parameter that is used twice (the tied head) is listed once; a frozen one and an empty group are left out.
-    Each group carries ``name``, for logging, and ``initial_lr``, which schedules multiply.
+    A parameter that is used twice (the tied head) is listed once; a frozen one and an empty group are left out. Each
+    group carries ``name``, for logging, ``role``, and ``initial_lr``, which schedules multiply.
+
+    Args:
+        model: Its names decide: ``head.``, ``blocks.N.``, and tables are ``nn.Embedding``.
+        rates: Learning rate of each role.
+        weight_decay: Share of a weight, times its learning rate, that each step takes away.
+        parametrization: How both follow the size of the model.
+        layer_decay: What multiplies the learning rate for every layer further from the head; above 0, at most 1
+            (Clark et al. 2020, ELECTRA). The embeddings lie below the first block.
+        orthogonal: Whether matrices are updated by orthogonal steps, whose size does not depend on the width.
 
     Raises:
-        ConfigError: Every parameter is frozen.
+        ConfigError: Every parameter is frozen, or ``layer_decay`` is out of range.
     """
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    if not trained:
+    if not 0 < layer_decay <= 1:
+        raise ConfigError("optimizer.layer_decay is out of range", got=layer_decay, allowed="above 0, at most 1")
+    layers = count_layers(model)
+    groups: dict[str, dict[str, Any]] = {}
+    for name, parameter, role in _roles(model):
+        factors = parametrization.multipliers(name, parameter, model)
+        scale = factors.size * (1.0 if orthogonal and role == "matrix" else factors.lr)
+        depth = _depth(name, role, layers)
+        label = "_".join(filter(None, [role, factors.label, f"layer{depth}" if layer_decay < 1 else ""]))
+        lr = rates[role] * scale * layer_decay ** (layers + 1 - depth)
+        decay = 0.0 if role == "vector" else weight_decay / scale
+        group = groups.setdefault(
+            label,
+            {"name": label, "role": role, "params": [], "lr": lr, "initial_lr": lr, "weight_decay": decay},
+        )
+        assert group["lr"] == lr, f"parameters of the group {label} differ in their learning rates"
+        group["params"].append(parameter)
+    if not groups:
         raise ConfigError("the model has no parameter to train", allowed="at least one", fix="Unfreeze some of them.")
-    members = {
-        "decay": [parameter for parameter in trained if parameter.ndim >= 2],
-        "no_decay": [parameter for parameter in trained if parameter.ndim < 2],
-    }
-    decays = {"decay": weight_decay, "no_decay": 0.0}
-    return [
-        {"name": name, "params": params, "lr": lr, "initial_lr": lr, "weight_decay": decays[name]}
-        for name, params in members.items()
-        if params
-    ]
+    return list(groups.values())
+
+
+def _roles(model: nn.Module) -> Iterator[tuple[str, nn.Parameter, Role]]:
+    """Every parameter that is trained, with its first name and its role."""
+    tables = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        if id(parameter) in tables:
+            yield name, parameter, "embedding"
+        elif parameter.ndim < 2:
+            yield name, parameter, "vector"
+        else:
+            yield name, parameter, "head" if name.startswith("head.") else "matrix"
+
+
+def _depth(name: str, role: Role, layers: int) -> int:
+    """0 for what lies below the blocks, 1 .. ``layers`` for the blocks, one more for what lies above them."""
+    layer = layer_of(name)
+    if layer is not None:
+        return layer + 1
+    return 0 if role == "embedding" or name.startswith("smear.") else layers + 1
 
 
 def set_learning_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:

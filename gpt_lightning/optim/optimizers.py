@@ -7,25 +7,77 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import nn
 
 from gpt_lightning.errors import ConfigError
-from gpt_lightning.optim.groups import build_groups
+from gpt_lightning.optim.groups import Role, build_groups
+from gpt_lightning.optim.lion import LionOptimizer
+from gpt_lightning.optim.muon import MuonOptimizer
+from gpt_lightning.optim.parametrization import Parametrization, Standard
 
 _FUSED_DEVICES = {"cpu", "cuda"}
+_FUSED_QKV = "query_key_value.weight"
 
 
 class OptimizerRecipe(ABC):
-    """The settings of an optimizer, chosen in a config by class name."""
+    """The settings of an optimizer, chosen in a config by class name.
+
+    Args:
+        lr: Peak learning rate of the matrices.
+        embedding_lr: That of the tables; None = ``lr``.
+        head_lr: That of an untied head; None = ``lr``.
+        vector_lr: That of biases, norms and other vectors; None = ``lr``.
+        weight_decay: Share of a weight, times its learning rate, that each step takes away; vectors are spared.
+        layer_decay: What multiplies the rate for every layer further from the head.
+
+    Raises:
+        ConfigError: A value is out of range.
+    """
+
+    def __init__(
+        self,
+        *,
+        lr: float,
+        embedding_lr: float | None,
+        head_lr: float | None,
+        vector_lr: float | None,
+        weight_decay: float,
+        layer_decay: float,
+    ) -> None:
+        self.rates: dict[Role, float] = {
+            "matrix": lr,
+            "embedding": lr if embedding_lr is None else embedding_lr,
+            "head": lr if head_lr is None else head_lr,
+            "vector": lr if vector_lr is None else vector_lr,
+        }
+        self.weight_decay, self.layer_decay = weight_decay, layer_decay
+        _check_sizes(lr=lr, embedding_lr=embedding_lr, head_lr=head_lr, vector_lr=vector_lr, weight_decay=weight_decay)
+        if not 0 < layer_decay <= 1:
+            raise ConfigError("optimizer.layer_decay is out of range", got=layer_decay, allowed="above 0, at most 1")
 
     @abstractmethod
-    def build(self, model: nn.Module) -> torch.optim.Optimizer:
+    def build(self, model: nn.Module, parametrization: Parametrization = Standard()) -> torch.optim.Optimizer:  # noqa: B008 (no state)
         """The optimizer of ``model``, whose parameters are already on their device.
 
         Every group has ``name`` and ``initial_lr`` (see ``groups``).
         """
+
+    def build_groups(
+        self, model: nn.Module, parametrization: Parametrization, orthogonal: bool = False
+    ) -> list[dict[str, Any]]:
+        """The groups of ``model`` with these settings; see ``groups.build_groups``."""
+        return build_groups(
+            model,
+            rates=self.rates,
+            weight_decay=self.weight_decay,
+            parametrization=parametrization,
+            layer_decay=self.layer_decay,
+            orthogonal=orthogonal,
+        )
 
 
 class AdamW(OptimizerRecipe):
@@ -38,6 +90,11 @@ class AdamW(OptimizerRecipe):
         weight_decay: Share of a matrix, times the learning rate, that each step takes away; biases and norms are
             spared.
         fused: Whether one kernel updates all parameters. None = yes where torch has that kernel (CPU, CUDA).
+        embedding_lr: Peak learning rate of the embeddings. None = lr.
+        head_lr: That of a head that is not tied to the embedding. None = lr.
+        vector_lr: That of biases, norms and other vectors. None = lr.
+        layer_decay: What multiplies the learning rate for every layer further from the head; above 0, at most 1.
+            For fine-tuning.
 
     Raises:
         ConfigError: A value is out of range.
@@ -50,18 +107,163 @@ class AdamW(OptimizerRecipe):
         eps: float = 1e-8,
         weight_decay: float = 0.1,
         fused: bool | None = None,
+        embedding_lr: float | None = None,
+        head_lr: float | None = None,
+        vector_lr: float | None = None,
+        layer_decay: float = 1.0,
     ) -> None:
-        for name, value in (("lr", lr), ("eps", eps), ("weight_decay", weight_decay)):
-            if not (value >= 0 and math.isfinite(value)):
-                raise ConfigError(f"optimizer.{name} is negative or not finite", got=value, allowed="0 or more")
-        if not all(0 <= beta < 1 for beta in betas):
-            raise ConfigError("optimizer.betas are out of range", got=betas, allowed="two numbers from 0 to below 1")
-        self._lr, self._betas, self._eps, self._weight_decay, self._fused = lr, betas, eps, weight_decay, fused
+        super().__init__(
+            lr=lr,
+            embedding_lr=embedding_lr,
+            head_lr=head_lr,
+            vector_lr=vector_lr,
+            weight_decay=weight_decay,
+            layer_decay=layer_decay,
+        )
+        _check_sizes(eps=eps)
+        self._betas, self._eps, self._fused = _check_betas(betas), eps, fused
 
-    def build(self, model: nn.Module) -> torch.optim.Optimizer:
-        """A ``torch.optim.AdamW`` over a decayed and an undecayed group."""
-        groups = build_groups(model, lr=self._lr, weight_decay=self._weight_decay)
-        fused = self._fused
-        if fused is None:
-            fused = all(parameter.device.type in _FUSED_DEVICES for group in groups for parameter in group["params"])
-        return torch.optim.AdamW(groups, lr=self._lr, betas=self._betas, eps=self._eps, fused=fused)
+    def build(self, model: nn.Module, parametrization: Parametrization = Standard()) -> torch.optim.Optimizer:  # noqa: B008 (no state)
+        """A ``torch.optim.AdamW``, one group for each role."""
+        groups = self.build_groups(model, parametrization)
+        fused = _can_fuse(groups) if self._fused is None else self._fused
+        return torch.optim.AdamW(groups, betas=self._betas, eps=self._eps, fused=fused)
+
+
+class Muon(OptimizerRecipe):
+    """Orthogonal steps for the matrices of the layers (Jordan et al. 2024), AdamW for everything else.
+
+    Args:
+        lr: Peak learning rate of the matrices, which the schedule multiplies; 0 or more.
+        embedding_lr: Peak learning rate of the embeddings, under Adam.
+        head_lr: That of a head that is not tied to the embedding.
+        vector_lr: That of biases, norms and other vectors.
+        momentum: Share of the running mean of the gradient that each step keeps, from 0 to below 1.
+        nesterov: Whether the gradient is mixed in once more.
+        num_iterations: Newton-Schulz iterations, at least 1.
+        match_adam: Whether steps are as large as Adam's, so that an LR found with AdamW fits; else the LR transfers
+            over widths.
+        split_qkv: Whether queries, keys and values, which lie in one matrix, are made orthogonal apart.
+        weight_decay: Share of a matrix or table, times its learning rate, that each step takes away.
+        betas: Adam's decay of the running mean and of the running square, each from 0 to below 1.
+        eps: Added to the root of Adam's running square; 0 or more.
+        layer_decay: What multiplies the learning rate for every layer further from the head; above 0, at most 1.
+
+    Raises:
+        ConfigError: A value is out of range.
+    """
+
+    def __init__(
+        self,
+        lr: float = 0.02,
+        embedding_lr: float = 3e-3,
+        head_lr: float = 3e-3,
+        vector_lr: float = 3e-3,
+        momentum: float = 0.95,
+        nesterov: bool = True,
+        num_iterations: int = 5,
+        match_adam: bool = False,
+        split_qkv: bool = True,
+        weight_decay: float = 0.0,
+        betas: tuple[float, float] = (0.9, 0.95),
+        eps: float = 1e-8,
+        layer_decay: float = 1.0,
+    ) -> None:
+        super().__init__(
+            lr=lr,
+            embedding_lr=embedding_lr,
+            head_lr=head_lr,
+            vector_lr=vector_lr,
+            weight_decay=weight_decay,
+            layer_decay=layer_decay,
+        )
+        _check_sizes(eps=eps)
+        if not 0 <= momentum < 1:
+            raise ConfigError("optimizer.momentum is out of range", got=momentum, allowed="0 to below 1")
+        if num_iterations < 1:
+            raise ConfigError("optimizer.num_iterations is a count", got=num_iterations, allowed="1 or more")
+        self._momentum, self._nesterov, self._num_iterations = momentum, nesterov, num_iterations
+        self._match_adam, self._split_qkv = match_adam, split_qkv
+        self._betas, self._eps = _check_betas(betas), eps
+
+    def build(self, model: nn.Module, parametrization: Parametrization = Standard()) -> torch.optim.Optimizer:  # noqa: B008 (no state)
+        """A ``MuonOptimizer``, one group for each role."""
+        groups = self.build_groups(model, parametrization, orthogonal=True)
+        names = {id(parameter): name for name, parameter in model.named_parameters()}
+        for group in groups:
+            group["orthogonal"] = group["role"] == "matrix"
+            group["pieces"] = [self._count_pieces(names[id(parameter)], parameter) for parameter in group["params"]]
+        return MuonOptimizer(
+            groups,
+            momentum=self._momentum,
+            nesterov=self._nesterov,
+            num_iterations=self._num_iterations,
+            match_adam=self._match_adam,
+            betas=self._betas,
+            eps=self._eps,
+            fused=_can_fuse(groups),
+        )
+
+    def _count_pieces(self, name: str, parameter: nn.Parameter) -> int:
+        if not (self._split_qkv and name.endswith(_FUSED_QKV)):
+            return 1
+        rows, cols = parameter.shape
+        # With fewer heads for keys and values than for queries the three differ in shape and stay together.
+        return rows // cols if rows == 3 * cols else 1
+
+
+class Lion(OptimizerRecipe):
+    """The sign of a momentum (Chen et al. 2023): half of Adam's memory; wants a third to a tenth of Adam's LR.
+
+    Args:
+        lr: Peak learning rate, which the schedule multiplies; 0 or more.
+        betas: Weight of the momentum in the step, and share of it that each step keeps; each from 0 to below 1.
+        weight_decay: Share of a matrix, times the learning rate, that each step takes away; three to ten times Adam's.
+        embedding_lr: Peak learning rate of the embeddings. None = lr.
+        head_lr: That of a head that is not tied to the embedding. None = lr.
+        vector_lr: That of biases, norms and other vectors. None = lr.
+        layer_decay: What multiplies the learning rate for every layer further from the head; above 0, at most 1.
+
+    Raises:
+        ConfigError: A value is out of range.
+    """
+
+    def __init__(
+        self,
+        lr: float = 2e-4,
+        betas: tuple[float, float] = (0.95, 0.98),
+        weight_decay: float = 0.5,
+        embedding_lr: float | None = None,
+        head_lr: float | None = None,
+        vector_lr: float | None = None,
+        layer_decay: float = 1.0,
+    ) -> None:
+        super().__init__(
+            lr=lr,
+            embedding_lr=embedding_lr,
+            head_lr=head_lr,
+            vector_lr=vector_lr,
+            weight_decay=weight_decay,
+            layer_decay=layer_decay,
+        )
+        self._betas = _check_betas(betas)
+
+    def build(self, model: nn.Module, parametrization: Parametrization = Standard()) -> torch.optim.Optimizer:  # noqa: B008 (no state)
+        """A ``LionOptimizer``, one group for each role."""
+        return LionOptimizer(self.build_groups(model, parametrization), betas=self._betas)
+
+
+def _can_fuse(groups: Iterable[dict[str, Any]]) -> bool:
+    return all(parameter.device.type in _FUSED_DEVICES for group in groups for parameter in group["params"])
+
+
+def _check_sizes(**values: float | None) -> None:
+    for name, value in values.items():
+        if value is not None and not (value >= 0 and math.isfinite(value)):
+            raise ConfigError(f"optimizer.{name} is negative or not finite", got=value, allowed="0 or more")
+
+
+def _check_betas(betas: tuple[float, float]) -> tuple[float, float]:
+    if not all(0 <= beta < 1 for beta in betas):
+        raise ConfigError("optimizer.betas are out of range", got=betas, allowed="two numbers from 0 to below 1")
+    return betas

@@ -11,27 +11,31 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule
+from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.plugins import MixedPrecision
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torchmetrics import Metric, MetricCollection
 
 from gpt_lightning.batch import Batch
 from gpt_lightning.data.checks import check_tokenizer
 from gpt_lightning.data.manifest import Manifest
-from gpt_lightning.errors import TrainingError
 from gpt_lightning.generation.loading import check_fit, decoder_weights
 from gpt_lightning.metrics.language import BitsPerByte, Perplexity, TokenLoss
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.model.gpt import GPT
 from gpt_lightning.objectives.base import Objective
 from gpt_lightning.objectives.causal import CausalLM
+from gpt_lightning.optim import cycles, points  # noqa: F401 (a config can name their classes once they are imported)
 from gpt_lightning.optim.clipping import clip_gradients
 from gpt_lightning.optim.groups import set_learning_rates
 from gpt_lightning.optim.lengths import Horizon
 from gpt_lightning.optim.optimizers import AdamW, OptimizerRecipe
+from gpt_lightning.optim.parametrization import Parametrization, Standard
 from gpt_lightning.optim.schedules import Cosine, Schedule
+from gpt_lightning.training.callbacks.ema import EMA
+from gpt_lightning.training.datamodule import TokenDataModule
+from gpt_lightning.training.nonfinite import BadStep, NonFinitePolicy, Stop
 
 _CHANGING = frozenset({"_current_fx_name", "_step_loss", "grad_norm"})
 
@@ -45,6 +49,10 @@ class GPTModule(LightningModule):
         optimizer: Which optimizer and its base learning rate.
         schedule: Factor on the learning rate as a pure function of the step.
         compile: Compile the decoder in place (keeps the names of the weights).
+        parametrization: How initial values and learning rates follow width and depth.
+        nonfinite: What happens when a loss or a gradient is not finite.
+        ema_decay: Keep a running mean of the weights with this decay, e.g. 0.999: it is what is validated and what a
+            checkpoint offers to generate. Null = none.
     """
 
     def __init__(
@@ -54,10 +62,16 @@ class GPTModule(LightningModule):
         optimizer: OptimizerRecipe = AdamW(),
         schedule: Schedule = Cosine(),
         compile: bool = False,
+        parametrization: Parametrization = Standard(),  # noqa: B008 (no state)
+        nonfinite: NonFinitePolicy = Stop(),  # noqa: B008 (no state)
+        ema_decay: float | None = None,
     ) -> None:
         super().__init__()
         self.config, self.objective, self.optimizer_recipe, self.schedule = config, objective, optimizer, schedule
-        self.compile_model = compile
+        self.compile_model, self.parametrization, self.nonfinite = compile, parametrization, nonfinite
+        self._ema = None if ema_decay is None else EMA(ema_decay)
+        self.skipped_steps: list[int] = []
+        self._trained: list[nn.Parameter] = []
         self.seed = 0
         self.horizon: Horizon | None = None
         self.card: dict[str, Any] = {}
@@ -86,6 +100,7 @@ class GPTModule(LightningModule):
             return
         self.model = GPT(self.config)
         self.model.init_weights(torch.Generator().manual_seed(self.seed))
+        self.parametrization.scale_weights(self.model)
         if self.initial_weights is not None:
             self.model.load_state_dict(self.initial_weights)
             self.initial_weights = None
@@ -99,6 +114,13 @@ class GPTModule(LightningModule):
             if self.token_bytes is not None:
                 metrics["bits_per_byte"] = BitsPerByte(self.token_bytes)
             self.language = MetricCollection(metrics)
+            self.source_losses = nn.ModuleDict({name: TokenLoss() for name in self._sources_of("val", "test")})
+
+    def _sources_of(self, *splits: str) -> list[str]:
+        """Sources of a mixture in the order of their loaders; none where the data are one."""
+        data = getattr(self.trainer, "datamodule", None)
+        sources = [data.sources_of(split) for split in splits] if isinstance(data, TokenDataModule) else []
+        return list(dict.fromkeys(name for names in sources for name in names))
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """One micro-step; the extra entries are what the metrics log reads."""
@@ -107,15 +129,26 @@ class GPTModule(LightningModule):
         self._step_loss = loss if self._step_loss is None else self._step_loss + loss
         return {"loss": output.loss, "mean": loss, "weight": output.weight, **output.parts}
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Add one batch to the sums over the whole split."""
-        self.language.update(self.objective(self.model, batch, self.generator))
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Add one batch to the sums over the whole split, and over its source in a mixture."""
+        self._measure(batch, "val", dataloader_idx)
 
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
+    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Like validation, on the test split."""
-        self.language.update(self.objective(self.model, batch, self.generator))
+        self._measure(batch, "test", dataloader_idx)
 
-    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+    def _measure(self, batch: Batch, split: str, loader: int) -> None:
+        output = self.objective(self.model, batch, self.generator)
+        self.language.update(output)
+        if self.source_losses:
+            self._source_loss(self._sources_of(split)[loader]).update(output)
+
+    def _source_loss(self, name: str) -> TokenLoss:
+        loss = self.source_losses[name]
+        assert isinstance(loss, TokenLoss)
+        return loss
+
+    def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:
         """Log-probability (nats) of every token of every window, with its id and weight."""
         output = self.objective(self.model, batch, self.generator)
         assert output.losses is not None
@@ -134,12 +167,23 @@ class GPTModule(LightningModule):
     def _publish(self, stage: str) -> None:
         values = {f"{stage}/{name}": value for name, value in self.language.compute().items()}
         self.language.reset()
+        for name in self._sources_of(stage) if self.source_losses else []:
+            loss = self._source_loss(name)
+            values[f"{stage}/loss/{name}"] = loss.compute()
+            loss.reset()
         # logger=False: Lightning would stamp these one step off the training curve.
         self.log_dict(values, logger=False, sync_dist=False)
 
+    def configure_callbacks(self) -> list[Callback]:
+        """The running mean; here rather than in ``trainer.callbacks``, which a resumed run may change freely."""
+        return [] if self._ema is None else [self._ema]
+
     def configure_optimizers(self) -> Optimizer:
         """The optimizer alone: the schedule is applied in ``optimizer_step``, from the step and nothing else."""
-        return self.optimizer_recipe.build(self.model)
+        # Kept, because walking through the modules at every step costs; in the model's order, so that the last digit of
+        # the gradient's norm does not depend on how parameters are grouped.
+        self._trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        return self.optimizer_recipe.build(self.model, self.parametrization)
 
     def optimizer_step(
         self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable[[], Any] | None = None
@@ -155,23 +199,30 @@ class GPTModule(LightningModule):
         gradient_clip_val: int | float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip by norm and refuse a non-finite step before it reaches the weights.
+        """Clip by norm and let the policy decide about a non-finite step before it reaches the weights.
 
         Our own clipping, because Lightning's refuses a fused optimizer under bf16-mixed, and because the norm is
         wanted for the log anyway.
         """
-        trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-        self.grad_norm = clip_gradients(trained, gradient_clip_val)
+        self.grad_norm = clip_gradients(self._trained, gradient_clip_val)
         loss, self._step_loss = self._step_loss, None
         plugin = self.trainer.precision_plugin
         if isinstance(plugin, MixedPrecision) and plugin.scaler is not None:
             return  # float16: overflow is expected, the gradient scaler skips the step itself
         finite = bool(torch.isfinite(self.grad_norm)) and (loss is None or bool(torch.isfinite(loss)))
         if self.agree(not finite):
-            raise _non_finite(self.trainer.global_step, loss, self.grad_norm, optimizer.param_groups[0]["lr"])
+            step = BadStep(
+                self.trainer.global_step + 1,
+                None if loss is None else loss.item(),
+                self.grad_norm.item(),
+                optimizer.param_groups[0]["lr"],
+            )
+            self.nonfinite.meet(step, self.skipped_steps)
+            optimizer.zero_grad(set_to_none=True)  # without gradients an optimizer leaves weights and state alone
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse weights of another architecture, or of another tokenizer than that of the data."""
+        """Refuse weights of another architecture, or of another tokenizer than that of the data; then go on."""
+        self.skipped_steps = list(checkpoint.get("skipped_steps", []))
         card = checkpoint.get("gpt_lightning", {})
         if self.manifest is not None and "tokenizer" in card:
             check_tokenizer(self.manifest, card["tokenizer"])
@@ -180,13 +231,4 @@ class GPTModule(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what rebuilds the model without this run: architecture, tokenizer, data, config (plain data)."""
         checkpoint["gpt_lightning"] = dict(self.card)
-
-
-def _non_finite(step: int, loss: Tensor | None, norm: Tensor, lr: float) -> TrainingError:
-    value = "unknown" if loss is None else f"{loss.item():g}"
-    return TrainingError(
-        f"Training stopped before step {step + 1}: loss {value}, gradient norm {norm.item():g} at learning rate "
-        f"{lr:.3g}; the weights are those of the step before",
-        fix="Lower --model.optimizer.lr (a third is a good start), lengthen the warmup, or set "
-        "--trainer.gradient_clip_val 1.0; then go on from the last checkpoint with --resume auto.",
-    )
+        checkpoint["skipped_steps"] = list(self.skipped_steps)

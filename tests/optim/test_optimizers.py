@@ -1,7 +1,8 @@
-"""AdamW against its formula, and its settings."""
+"""AdamW against its formula, and the settings of all recipes."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from torch import nn
 
 from gpt_lightning.errors import ConfigError
-from gpt_lightning.optim.optimizers import AdamW
+from gpt_lightning.optim.optimizers import AdamW, Lion, Muon, OptimizerRecipe
 
 
 @pytest.mark.parametrize("fused", [None, True, False])
@@ -46,23 +47,47 @@ def test_fused_where_torch_has_the_kernel() -> None:
 
 
 def test_groups_are_named() -> None:
-    assert [group["name"] for group in AdamW().build(nn.Linear(2, 2)).param_groups] == ["decay", "no_decay"]
+    assert [group["name"] for group in AdamW().build(nn.Linear(2, 2)).param_groups] == ["matrix", "vector"]
 
 
+@pytest.mark.parametrize("recipe", [AdamW, Lion, Muon])
 @pytest.mark.parametrize(
     ("settings", "part"),
     [
         ({"lr": -1e-3}, "optimizer.lr is negative or not finite: got -0.001"),
         ({"lr": float("nan")}, "optimizer.lr"),
         ({"lr": float("inf")}, "optimizer.lr"),
+        ({"embedding_lr": -1.0}, "optimizer.embedding_lr"),
+        ({"head_lr": -1.0}, "optimizer.head_lr"),
+        ({"vector_lr": -1.0}, "optimizer.vector_lr"),
         ({"weight_decay": -0.1}, "optimizer.weight_decay"),
-        ({"eps": -1.0}, "optimizer.eps"),
+        ({"layer_decay": 0.0}, "optimizer.layer_decay is out of range: got 0.0"),
         ({"betas": (0.9, 1.0)}, "optimizer.betas are out of range: got (0.9, 1.0)"),
         ({"betas": (-0.1, 0.9)}, "optimizer.betas"),
         ({"betas": (float("nan"), 0.9)}, "optimizer.betas"),
     ],
 )
-def test_settings_out_of_range(settings: dict[str, Any], part: str) -> None:
+def test_settings_out_of_range(recipe: Callable[..., OptimizerRecipe], settings: dict[str, Any], part: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        AdamW(**settings)
+        recipe(**settings)
     assert part in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "settings", "part"),
+    [
+        (AdamW, {"eps": -1.0}, "optimizer.eps"),
+        (Muon, {"eps": -1.0}, "optimizer.eps"),
+        (Muon, {"momentum": 1.0}, "optimizer.momentum is out of range: got 1.0"),
+        (Muon, {"num_iterations": 0}, "optimizer.num_iterations is a count: got 0"),
+    ],
+)
+def test_own_settings_out_of_range(recipe: Callable[..., OptimizerRecipe], settings: dict[str, Any], part: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        recipe(**settings)
+    assert part in str(caught.value)
+
+
+@pytest.mark.parametrize("recipe", [AdamW, Lion])
+def test_roles_share_the_rate_unless_they_have_their_own(recipe: Callable[..., OptimizerRecipe]) -> None:
+    assert recipe(lr=0.5, head_lr=0.1).rates == {"matrix": 0.5, "embedding": 0.5, "head": 0.1, "vector": 0.5}

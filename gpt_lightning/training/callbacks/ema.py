@@ -1,0 +1,107 @@
+"""The running mean of the weights (Polyak averaging): what is validated, saved for use, and left at the end.
+
+    after step t     mean <- d mean + (1 - d) weights,  d = min(decay, (1 + t) / (10 + t))
+
+The share d grows at first, so that the random start is forgotten. It depends on the step alone, and the checkpoint
+holds both sets of weights, so a resumed run has the same mean.
+
+In a checkpoint ``state_dict`` holds the *mean*, because that is what was validated and what everything that reads a
+checkpoint (generate, validate, ``--init_from``) should use; the weights under training lie beside it, for resuming.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from torch import Tensor
+
+from gpt_lightning.errors import CheckpointError, ConfigError
+from gpt_lightning.training.callbacks.saving import at_step_border
+
+_STATE = "ema"
+
+
+class EMA(Callback):
+    """Keeps the mean beside the weights and puts it in their place for validation, in checkpoints and at the end.
+
+    Args:
+        decay: Share of the mean that each step keeps in the long run; above 0 and below 1.
+
+    Raises:
+        ConfigError: ``decay`` is out of range.
+    """
+
+    def __init__(self, decay: float) -> None:
+        if not 0 < decay < 1:
+            raise ConfigError("ema_decay is out of range", got=decay, allowed="above 0 and below 1, e.g. 0.999")
+        self._decay = decay
+        self._mean: dict[str, Tensor] = {}
+        self._trained: dict[str, Tensor] = {}
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """The mean begins as the initial weights, or where the checkpoint left it; on the weights' device."""
+        if not isinstance(trainer.strategy, (SingleDeviceStrategy, DDPStrategy)):
+            raise ConfigError(
+                "ema_decay needs every process to hold all weights",
+                got=type(trainer.strategy).__name__,
+                allowed="one device, or DDP",
+                fix="Leave model.ema_decay out.",
+            )
+        for name, parameter in pl_module.named_parameters():
+            # At least float32: a narrower mean would not notice a step's small share.
+            wide = torch.promote_types(parameter.dtype, torch.float32)
+            self._mean[name] = self._mean.get(name, parameter.detach().clone()).to(parameter.device, wide)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Take the step just done into the mean."""
+        if at_step_border(trainer):
+            step = trainer.global_step
+            decay = min(self._decay, (1 + step) / (10 + step))
+            weights = [value.detach().to(self._mean[name].dtype) for name, value in pl_module.named_parameters()]
+            torch._foreach_lerp_(list(self._mean.values()), weights, 1 - decay)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Validate the mean."""
+        if self._mean:
+            self._trained = {name: value.detach().clone() for name, value in pl_module.named_parameters()}
+            _put(pl_module, self._mean)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Go on training the weights."""
+        if self._trained:
+            _put(pl_module, self._trained)
+            self._trained = {}
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Leave the mean, which is what the last checkpoint offers."""
+        _put(pl_module, self._mean)
+        self._mean = {}
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """The mean as the weights, and the weights under training beside them."""
+        weights = checkpoint["state_dict"]
+        # The mean itself as well, where weights are narrower; where they are not, both names share one storage.
+        checkpoint[_STATE] = {"trained": {name: weights[name] for name in self._mean}, "mean": dict(self._mean)}
+        for name, mean in self._mean.items():
+            weights[name] = mean.to(weights[name].dtype)
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Where training goes on, with both; elsewhere the mean has just been loaded as the weights."""
+        if not trainer.training:
+            return
+        state = checkpoint.get(_STATE)
+        if state is None:
+            raise CheckpointError("The checkpoint holds no running mean of the weights", fix="Leave out ema_decay.")
+        _put(pl_module, state["trained"])
+        self._mean = dict(state["mean"])
+
+
+@torch.no_grad()
+def _put(module: LightningModule, weights: dict[str, Tensor]) -> None:
+    for name, parameter in module.named_parameters():
+        parameter.copy_(weights[name])

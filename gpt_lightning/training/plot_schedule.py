@@ -1,0 +1,113 @@
+"""``plot-schedule``: the learning rate of one or several configurations over their runs, before anything is trained."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from gpt_lightning.errors import ConfigError
+from gpt_lightning.optim.lengths import Horizon
+from gpt_lightning.training.command_line import TrainerCommandLine
+from gpt_lightning.training.lengths import plan_run
+from gpt_lightning.training.line_chart import Curve, draw_svg, draw_text
+from gpt_lightning.training.module import GPTModule
+from gpt_lightning.training.settings import RunSettings
+
+_MOST_POINTS = 2000
+_DESCRIPTION = """\
+Draw the learning rate of a run: of every --config on its own, in one drawing. Other settings, as for fit, hold for all.
+
+Example: gpt-lightning plot-schedule --config configs/quickstart.yaml --model.schedule WSD
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"plot-schedule: {message}", fix="See gpt-lightning plot-schedule --help.")
+
+
+def plot_schedule_command(command: str, args: Sequence[str]) -> None:
+    """Parse, compute and draw.
+
+    Args:
+        command: How the command is called.
+        args: What follows it.
+
+    Raises:
+        ConfigError: A setting is wrong, or the length of a run depends on data.
+    """
+    parser = _Parser(
+        prog=f"gpt-lightning {command}",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("-c", "--config", action="append", default=[], help="YAML file; several are several curves.")
+    parser.add_argument("-o", "--output", help="Write an SVG file too.")
+    own, settings = parser.parse_known_args(list(args))
+    if own.output is not None and Path(own.output).suffix != ".svg":
+        raise ConfigError(
+            "plot-schedule writes SVG",
+            got=own.output,
+            allowed="a name that ends in .svg",
+            fix="Browsers and rsvg-convert turn it into PNG.",
+        )
+    curves = [read_curve([f"--config={file}", *settings], Path(file).stem) for file in own.config]
+    curves = curves or [read_curve(settings, "settings")]
+    sys.stdout.write(draw_text(curves, colours=sys.stdout.isatty()))
+    if own.output is not None:
+        path = Path(own.output)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(draw_svg(curves, x_label="steps", y_label="learning rate of the matrices"), encoding="utf-8")
+        sys.stdout.write(f"{path}\n")
+
+
+def read_curve(args: Sequence[str], name: str) -> Curve:
+    """The learning rate of the matrices in the run that ``fit`` would start with ``args``.
+
+    Raises:
+        ConfigError: A setting is wrong, or the length of the run depends on data.
+    """
+    line = TrainerCommandLine("fit", args)
+    horizon = read_horizon(line.config)
+    module: GPTModule = line.parser.instantiate(line.config).model
+    module.schedule.check(horizon)
+    peak = module.optimizer_recipe.rates["matrix"]
+    stride = max(1, -(-horizon.total_steps // _MOST_POINTS))
+    steps = [*range(0, horizon.total_steps - 1, stride), horizon.total_steps - 1]
+    # At the number of steps done, as in the logs.
+    points = [(float(step + 1), peak * module.schedule.factor(step, horizon)) for step in steps]
+    tokens = horizon.total_steps * horizon.tokens_per_step
+    kind = type(module.schedule).__name__
+    return Curve(f"{name}: {kind}, peak {peak:g}, {horizon.total_steps:,} steps, {tokens:,} tokens", points)
+
+
+def read_horizon(config: Any) -> Horizon:
+    """Length of the run that a parsed configuration of ``fit`` describes, without its data.
+
+    A number of devices that is left to the machine counts as one.
+
+    Raises:
+        ConfigError: It is given in epochs, or not at all.
+    """
+    trainer, settings = config.trainer, RunSettings(**config.run.as_dict())
+    if trainer.max_steps == -1 and settings.max_tokens is None:
+        raise ConfigError(
+            "the length of this run is a number of epochs, and depends on data",
+            got=f"trainer.max_epochs={trainer.max_epochs}",
+            allowed="trainer.max_steps or run.max_tokens",
+            fix="Add --trainer.max_steps 1000.",
+        )
+    devices = int(trainer.devices) if str(trainer.devices).isdigit() else 1
+    windows = config.data.batch_size * trainer.accumulate_grad_batches * devices * trainer.num_nodes
+    return plan_run(
+        settings,
+        max_steps=trainer.max_steps,
+        max_epochs=trainer.max_epochs,
+        global_batch_size=windows,
+        block_size=config.data.block_size,
+        epoch=windows,
+    ).horizon

@@ -1,0 +1,68 @@
+"""``plot-schedule`` through the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gpt_lightning.cli import main
+from gpt_lightning.optim.lengths import Horizon
+from gpt_lightning.optim.schedules import WSD
+from gpt_lightning.training.plot_schedule import read_curve
+
+_ROOT = Path(__file__).parents[2]
+
+
+def test_curve_is_the_rate_of_the_run(tmp_path: Path) -> None:
+    config = tmp_path / "wsd.yaml"
+    config.write_text(
+        "model: {schedule: {class_path: WSD, init_args: {decay: 25%, final_factor: 0.0}}, optimizer: {lr: 0.5}}\n"
+        "trainer: {max_steps: 40, accumulate_grad_batches: 2}\ndata: {batch_size: 3, block_size: 5}\n"
+    )
+    curve = read_curve([f"--config={config}"], "wsd")
+    expected = WSD(decay=10)
+    assert curve.points == [(step + 1.0, 0.5 * expected.factor(step, Horizon(40, 1))) for step in range(40)]
+    assert curve.name == "wsd: WSD, peak 0.5, 40 steps, 1,200 tokens"
+
+
+def test_length_in_tokens_and_long_runs() -> None:
+    curve = read_curve(["--run.max_tokens=100000", "--data.batch_size=1", "--data.block_size=10"], "long")
+    assert curve.points[0][0] == 1
+    assert curve.points[-1][0] == 10_000
+    assert len(curve.points) <= 2001
+
+
+def test_every_config_is_a_curve_and_settings_hold_for_all(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = tmp_path / "other.yaml"
+    other.write_text("model: {schedule: Linear, optimizer: {class_path: Muon, init_args: {lr: 0.02}}}\n")
+    output = tmp_path / "new" / "rates.svg"
+    args = ["--config", str(_ROOT / "configs/quickstart.yaml"), "-c", str(other), "--trainer.max_steps", "70"]
+    assert main(["plot-schedule", *args, "--output", str(output)]) == 0
+    shown = capsys.readouterr().out
+    assert "a  quickstart: Cosine" in shown
+    assert "b  other: Linear, peak 0.02, 70 steps" in shown
+    assert shown.count("70 steps,") == 2
+    assert output.read_text().count("<polyline") == 2
+
+
+def test_without_a_config_the_settings_are_drawn(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plot-schedule", "--model.schedule", "Cyclic", "--trainer.max_steps", "50"]) == 0
+    assert "settings: Cyclic, peak 0.001, 50 steps" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("args", "part"),
+    [
+        (["--model.schedule", "WSD"], "depends on data: got 'trainer.max_epochs=None'"),
+        (["--trainer.max_steps", "5", "--output", "a.png"], "writes SVG: got 'a.png'"),
+        (["--trainer.max_steps", "5", "--model.schedle", "WSD"], "Did you mean --model.schedule?"),
+        (["--config"], "expected one argument"),
+        (["--trainer.max_steps", "5", "--model.schedule", "WSD", "--model.schedule.decay", "9"], "longer than the run"),
+    ],
+)
+def test_mistakes_are_one_line(args: list[str], part: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plot-schedule", *args]) == 2
+    message = capsys.readouterr().err
+    assert part in message
+    assert message.count("\n") == 1
