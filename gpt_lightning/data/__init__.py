@@ -2,23 +2,23 @@ r"""From text to windows of tokens: read, tokenize and store once; stream for ev
 
     prepare (once)                                       stream (every run)
 
-    sources     what was typed -> readers                shards        open a store, gather runs of tokens
-      matching, saved_datasets, builtin                  verification  checksums, once per machine
-    readers     files -> documents, whole or in spans    permutation   a random order in O(1) memory
-      files, far_files, compression, formats/              stream        sample number -> window
-    cleaning    which texts enter                        checks        does the store fit model and run?
-    splitting   which documents only measure
-    tokenizers  text <-> ids                             from the terminal
-      vocabularies, bpe, runs, learning
-    work_units  the corpus in units of about 8 MB        command            prepare
-    tokenizing  a unit -> parts                          store_commands     data info, verify, head, sample
-      crew, worker, journal, parts                       tokenizer_command  tokenizer train
-    assembling  parts -> shards                          report             what they tell
-      shard_writer, shard_file, manifest
-    making      all of that, for one or several stores
+    sources     what was typed -> readers                opening       whose store is it? ours, theirs, far, several
+      matching, saved_datasets, builtin                  shards        open a store, gather runs of tokens
+    readers     files -> documents, whole or in spans      verification    checksums, once per machine
+      files, far_files, compression, formats/, extras    foreign       stores of other programs
+    cleaning    which texts enter                          token_files     their formats
+    splitting   which documents only measure             remote        stores behind a URL
+    tokenizers  text <-> ids                               shard_cache     bounded, verified, fetched ahead
+      vocabularies, bpe, runs, learning                  packing       how documents share rows
+    work_units  the corpus in units of about 8 MB          windows, plan   the rows of a split by number
+    tokenizing  a unit -> parts                          permutation   a random order in O(1) memory
+      crew, worker, journal, parts                       stream        sample number -> window (rows)
+    assembling  parts -> shards                          mixture       several sources in given proportions
+      shard_writer, shard_file, manifest                   quotas, mixed_stream, mixed_store
+    making      all of that, for one or several stores   checks        does the store fit model and run?
     folders     lock, working folder, rename
-    prepare     find the store of some settings, or make it
-      freshness
+    prepare     find the store of some settings,         from the terminal
+      freshness or make it                               command, store_commands, tokenizer_command, report
 
 A store is a folder: ``manifest.json`` (written last), token files in llm.c's format and the ends of the documents. It
 is addressed by ``PrepareSettings``; ``find_or_prepare`` finds or makes it. The state of a stream is one number, the
