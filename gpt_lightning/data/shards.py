@@ -15,7 +15,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from gpt_lightning.data.manifest import Manifest, ShardRecord, SplitRecord, read_manifest
 from gpt_lightning.data.shard_file import open_documents, open_tokens
 from gpt_lightning.data.tokenizers import Tokenizer, from_description
-from gpt_lightning.data.verification import verify_once, verify_shard
+from gpt_lightning.data.verification import FirstLook, verify_once, verify_shard
 from gpt_lightning.errors import DataError
 
 
@@ -69,8 +69,10 @@ class TokenSplit:
         *,
         eot_id: int,
         dtype: str,
+        looks: Sequence[FirstLook] = (),
     ) -> None:
         self.name, self.record, self.eot_id = name, record, eot_id
+        self._looks = looks
         self.dtype = np.dtype(dtype)
         self.num_tokens = record.num_tokens
         self.num_documents = record.num_documents
@@ -84,7 +86,8 @@ class TokenSplit:
         first = splits[0]
         dtype = np.result_type(*(split.dtype for split in splits)).name
         tokens, ends = _Chain([split._shards for split in splits]), _Chain([split._ends for split in splits])
-        return cls(first.name, record, tokens, ends, eot_id=first.eot_id, dtype=dtype)
+        looks = [look for split in splits for look in split._looks]
+        return cls(first.name, record, tokens, ends, eot_id=first.eot_id, dtype=dtype, looks=looks)
 
     @cached_property
     def document_ends(self) -> npt.NDArray[np.int64]:
@@ -101,7 +104,11 @@ class TokenSplit:
 
         Returns:
             A fresh, writable array of the store's dtype.
+
+        Raises:
+            DataError: A shard turned out to be damaged since the split was opened.
         """
+        self._check_looks()
         assert len(starts) == 0 or (starts.min() >= 0 and starts.max() + length <= self.num_tokens)
         homes = np.searchsorted(self._borders, starts, side="right") - 1
         whole = starts + length <= self._borders[homes + 1]
@@ -127,7 +134,11 @@ class TokenSplit:
             places: Where in the target each run begins.
             starts: First token of each run.
             lengths: Tokens of each run; a run must not cross a border between shards (a document never does).
+
+        Raises:
+            DataError: A shard turned out to be damaged since the split was opened.
         """
+        self._check_looks()
         homes = np.searchsorted(self._borders, starts, side="right") - 1
         assert len(starts) == 0 or (starts + lengths <= self._borders[homes + 1]).all()
         shards = {home: self._shards[home] for home in np.unique(homes).tolist()}
@@ -139,6 +150,10 @@ class TokenSplit:
 
     def expect(self, starts: Integer[np.ndarray, " count"]) -> None:
         """Say which tokens will be asked for soon; shards that are far away are fetched meanwhile."""
+
+    def _check_looks(self) -> None:
+        for look in self._looks:
+            look.check()
 
     def _read(self, start: int, length: int) -> npt.NDArray[Any]:
         """One run that may cross shards."""
@@ -207,7 +222,7 @@ class TokenStore:
             verify_shard(self.path, shard)
 
     def split(self, name: str) -> TokenSplit:
-        """One split, its checksums verified unless this machine did so before.
+        """One split, its checksums verified unless this machine did so before (of a large one, the rest meanwhile).
 
         Raises:
             DataError: There is no such split, it holds no document, or a shard is damaged.
@@ -229,7 +244,9 @@ class TokenStore:
 
     def _open_split(self, name: str) -> TokenSplit:
         record = self._find_record(name)
-        verify_once(self.path, record.shards)
+        look = verify_once(self.path, record.shards)
         shards = [open_tokens(self.path, shard, self.manifest.dtype) for shard in record.shards]
         ends = [open_documents(self.path, shard) for shard in record.shards]
-        return TokenSplit(name, record, shards, ends, eot_id=self.manifest.eot_id, dtype=self.manifest.dtype)
+        return TokenSplit(
+            name, record, shards, ends, eot_id=self.manifest.eot_id, dtype=self.manifest.dtype, looks=[look]
+        )

@@ -2,7 +2,7 @@
 
 A flipped bit in the ids is still an id; nothing downstream would notice. Therefore a shard is read through CRC-32
 (about 1 GB/s) the first time it is opened; the result is remembered in the cache under path, size and times, and costs
-nothing afterwards.
+nothing afterwards. The first gigabyte is read before training begins, the rest of a large split by a thread beside it.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
 import zlib
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from gpt_lightning.data.shard_file import HEADER_BYTES, repair_advice
 from gpt_lightning.errors import DataError
 
 _READ_BYTES = 1 << 22
+AT_ONCE_BYTES = 1 << 30
+"""About a second's reading."""
 
 
 def verify_shard(folder: Path, shard: ShardRecord) -> None:
@@ -43,21 +46,78 @@ def _verify_file(path: Path, start: int, expected: int) -> None:
         )
 
 
-def verify_once(folder: Path, shards: list[ShardRecord]) -> None:
+def verify_once(folder: Path, shards: list[ShardRecord], *, at_once: int | None = None) -> FirstLook:
     """Verify the shards that this machine has not verified since they last changed.
+
+    Args:
+        folder: The store.
+        shards: Of one split, in order.
+        at_once: Bytes to read before returning, None = ``AT_ONCE_BYTES``; what is left is read by a thread, while
+            training has begun.
 
     Raises:
         DataError: As ``verify_shard``.
     """
-    folder = folder.resolve()
-    memory = cache_folder() / "verified" / f"{hashlib.sha256(str(folder).encode()).hexdigest()[:24]}.json"
-    known = _recall(memory)
-    states = {shard.tokens_file: _state(folder, shard) for shard in shards}
-    unknown = [shard for shard in shards if known.get(shard.tokens_file) != states[shard.tokens_file]]
-    for shard in unknown:
-        verify_shard(folder, shard)
-    if unknown:
-        _remember(memory, {**known, **states})
+    look = FirstLook(folder, shards)
+    look.run(AT_ONCE_BYTES if at_once is None else at_once)
+    if look.num_missing:
+        threading.Thread(target=look.run_behind, name="verification", daemon=True).start()
+    return look
+
+
+class FirstLook:
+    """The first reading of a split's shards on this machine: what was verified, and what was found."""
+
+    def __init__(self, folder: Path, shards: list[ShardRecord]) -> None:
+        self._folder = folder.resolve()
+        name = f"{hashlib.sha256(str(self._folder).encode()).hexdigest()[:24]}.json"
+        self._memory = cache_folder() / "verified" / name
+        known = _recall(self._memory)
+        self._missing = [shard for shard in shards if known.get(shard.tokens_file) != _state(self._folder, shard)]
+        self._error: DataError | None = None
+
+    @property
+    def num_missing(self) -> int:
+        """Shards not verified yet."""
+        return len(self._missing)
+
+    def check(self) -> None:
+        """Raise DataError when the reading in the background has found a damaged shard."""
+        if self._error is not None:
+            raise self._error
+
+    def run(self, num_bytes: int) -> None:
+        """Verify shards until so many bytes were read; each that is whole is remembered.
+
+        Raises:
+            DataError: As ``verify_shard``.
+        """
+        verified = {}
+        try:
+            while self._missing and num_bytes > 0:
+                shard = self._missing[0]
+                # Taken before reading: a file that changes meanwhile is unknown next time.
+                state = _state(self._folder, shard)
+                verify_shard(self._folder, shard)
+                verified[shard.tokens_file] = state
+                num_bytes -= (self._folder / shard.tokens_file).stat().st_size
+                del self._missing[0]
+        finally:
+            if verified:
+                _remember(self._memory, {**_recall(self._memory), **verified})
+
+    def run_behind(self) -> None:
+        """Verify the rest, a shard at a time, and keep what goes wrong for ``check``."""
+        try:
+            while self._missing:
+                self.run(1)
+        except DataError as error:
+            self._error = DataError(
+                "Damage was found while training went on, so what was trained since this start is in doubt: "
+                + str(error).rstrip(".")
+            )
+        except OSError:
+            return  # a file that vanished under a running program; whoever reads it will say so
 
 
 def _state(folder: Path, shard: ShardRecord) -> list[int]:

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from gpt_lightning.data import verification
 from gpt_lightning.data.folders import cache_folder
 from gpt_lightning.data.manifest import ShardRecord
 from gpt_lightning.data.shards import TokenStore
+from gpt_lightning.errors import DataError
 from tests.data.stores import write_store
 
 
@@ -36,6 +39,40 @@ def test_a_shard_is_read_once_until_it_changes(checked: list[str], tmp_path: Pat
     os.utime(store.path / both[1], ns=(1, 1))
     TokenStore.open(store.path).split("train")
     assert checked == [*both, both[1]]
+
+
+def wait_for_verification() -> None:
+    for thread in threading.enumerate():
+        if thread.name == "verification":
+            thread.join(timeout=10)
+
+
+def test_the_rest_of_a_large_split_is_read_while_training_goes_on(
+    checked: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verification, "AT_ONCE_BYTES", 1)
+    begin = threading.Event()
+    run_behind = verification.FirstLook.run_behind
+    monkeypatch.setattr(verification.FirstLook, "run_behind", lambda look: begin.wait(10) and run_behind(look))
+    store, _ = write_store(tmp_path / "s", [10, 10, 10], shard_tokens=11)
+    last = store.path / "tokens-train-00002.bin"
+    last.write_bytes(last.read_bytes()[:-1] + b"\x7f")
+    split = store.split("train")
+    assert checked == ["tokens-train-00000.bin"]
+    split.gather(np.array([0]), 4)
+    begin.set()
+    wait_for_verification()
+    assert len(checked) == 3
+    for read in (
+        lambda: split.gather(np.array([0]), 4),
+        lambda: split.copy_runs(np.empty(2, split.dtype), np.array([0]), np.array([0]), np.array([2])),
+    ):
+        with pytest.raises(DataError, match=r"what was trained .* in doubt: .*00002.bin is damaged: CRC-32"):
+            read()
+    # What is whole was remembered, what is not is read again.
+    with pytest.raises(DataError, match="damaged"):
+        TokenStore.open(store.path).split("train")
+    assert checked[3:] == [last.name]
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"tokens-train-00000.bin": 3}'])

@@ -17,6 +17,9 @@ from pathlib import Path
 
 import pytest
 
+from gpt_lightning.parsing.strict_yaml import load_yaml
+from gpt_lightning.training.command_line import TrainerCommandLine
+
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SHORT = ["--trainer.max_steps=2", "--run.sample_tokens=5", "--trainer.limit_val_batches=2"]
@@ -83,6 +86,16 @@ def test_shown_errors_are_the_real_ones(place: Path) -> None:
         result = run(shlex.split(lines[0])[2:], place)
         assert result.returncode == 2
         assert result.stderr.splitlines() == lines[1:]
+
+
+def test_settings_are_real_ones(place: Path) -> None:
+    shown = blocks("yaml")
+    assert shown
+    for number, text in enumerate(shown):
+        (place / f"shown{number}.yaml").write_text(text, encoding="utf-8")
+        line = TrainerCommandLine("fit", [f"--config={place / f'shown{number}.yaml'}"])
+        written, resolved = load_yaml(text), line.parser.dump(line.config, skip_unset=False, skip_validation=True)
+        assert set(written) <= set(load_yaml(resolved))
 
 
 def test_python_runs(place: Path) -> None:
