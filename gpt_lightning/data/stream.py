@@ -62,7 +62,7 @@ class SampleStream(ABC):
         accumulate: int = 1,
         rank: int = 0,
         world: int = 1,
-        gather_batches: int = 32,
+        gather_batches: int = 64,
     ) -> Iterator[list[Rows]]:
         """The micro-batches of one process, for the optimizer steps ``first_step`` to ``first_step + steps - 1``.
 

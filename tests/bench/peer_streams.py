@@ -52,8 +52,9 @@ def time_batches(open_batches: Callable[[], Iterable[Any]]) -> dict[str, float]:
 
 
 def hugging_face(windows: Any, folder: Path) -> dict[str, dict[str, float]]:
-    """``datasets``: shuffled map-style, and iterable with a buffer of 1000."""
+    """``datasets``: shuffled map-style in batches, through a DataLoader, and iterable with a buffer of 1000."""
     datasets = importlib.import_module("datasets")
+    loaders = importlib.import_module("torch.utils.data")
     features = datasets.Features({"tokens": datasets.Sequence(datasets.Value(windows.dtype.name), BLOCK_SIZE + 1)})
     made = datasets.Dataset.from_dict({"tokens": windows}, features=features)
     made.save_to_disk(str(folder / "hf"))
@@ -61,6 +62,9 @@ def hugging_face(windows: Any, folder: Path) -> dict[str, dict[str, float]]:
     return {
         "HF datasets, map-style": time_batches(
             lambda: stored.shuffle(seed=1).with_format("numpy").iter(batch_size=BATCH_SIZE)
+        ),
+        "HF datasets, DataLoader": time_batches(
+            lambda: loaders.DataLoader(stored.with_format("torch"), batch_size=BATCH_SIZE, shuffle=True)
         ),
         "HF datasets, iterable": time_batches(
             lambda: (
@@ -93,7 +97,20 @@ def litdata(windows: Any, folder: Path) -> dict[str, dict[str, float]]:
     return {"litdata TokensLoader": time_batches(batches)}
 
 
-PEERS = {"datasets": hugging_face, "litdata": litdata}
+def mosaicml(windows: Any, folder: Path) -> dict[str, dict[str, float]]:
+    """``streaming`` (mosaicml-streaming) over MDS shards on this disk, shuffled, without workers."""
+    library = importlib.import_module("streaming")
+    loaders = importlib.import_module("torch.utils.data")
+    place = str(folder / "mds")
+    with library.MDSWriter(out=place, columns={"tokens": f"ndarray:{windows.dtype.name}:{BLOCK_SIZE + 1}"}) as out:
+        for window in windows:
+            out.write({"tokens": window})
+    library.base.util.clean_stale_shared_memory()
+    data = library.StreamingDataset(local=place, shuffle=True, batch_size=BATCH_SIZE)
+    return {"mosaicml streaming": time_batches(lambda: loaders.DataLoader(data, batch_size=BATCH_SIZE))}
+
+
+PEERS = {"datasets": hugging_face, "litdata": litdata, "streaming": mosaicml}
 
 
 def main(path: str) -> None:
