@@ -80,10 +80,14 @@ class StrictParserMixin(_Parser):
         self._given = collect_origins(args or [], self._config_options(), variables, os.environ)
         if self.default_env:
             self._check_environment(variables)
+        self.prepare_defaults(self._given)
         try:
             return super().parse_args(args, namespace, **kwargs)
         except (ValueError, ImportError) as problem:
             self.error(str(problem), problem)
+
+    def prepare_defaults(self, given: Sequence[Origin]) -> None:
+        """Called with everything that was given, before it is parsed: a setting may decide the defaults of others."""
 
     def validate(self, namespace: Namespace, *args: Any, **kwargs: Any) -> None:
         """Check a whole configuration; a value where a group of settings belongs is an error."""

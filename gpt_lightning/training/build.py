@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -37,8 +38,8 @@ from gpt_lightning.training.ranges import check_ranges
 from gpt_lightning.training.run import Run
 from gpt_lightning.training.settings import RunSettings
 
-_COMMAND_KEYS = ("config", "resume", "init_from", "checkpoint")
-"""Arguments of one start, not of the run: never part of the resolved configuration."""
+_COMMAND_KEYS = ("config", "preset", "resume", "init_from", "checkpoint")
+"""Arguments of one start, not of the run: never part of the resolved configuration (a preset is resolved in it)."""
 
 
 def build(*sources: str | Path | Mapping[str, Any], args: Sequence[str] = (), command: str = "fit") -> Run:
@@ -65,7 +66,7 @@ def _as_arguments(settings: Mapping[str, Any], prefix: str = "") -> list[str]:
         if isinstance(value, Mapping) and value:
             arguments += _as_arguments(value, f"{prefix}{key}.")
         else:
-            text = value if isinstance(value, str) else json.dumps(value)
+            text = str(value) if isinstance(value, (str, Path)) else json.dumps(value, default=os.fspath)
             arguments.append(f"--{prefix}{key}={text}")
     return arguments
 

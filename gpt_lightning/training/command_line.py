@@ -13,6 +13,9 @@ from typing import Any, ClassVar
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
+from gpt_lightning.model.config import GPTConfig
+from gpt_lightning.model.presets import PRESETS
+from gpt_lightning.parsing.origins import Origin
 from gpt_lightning.parsing.parser import StrictParserMixin
 from gpt_lightning.training.datamodule import TokenDataModule
 from gpt_lightning.training.module import GPTModule
@@ -39,10 +42,23 @@ _REPLACED = {
 """Trainer options that this platform answers in its own way, and what to write instead."""
 
 
+_SIZES_OF_DATA = ("vocab_size", "block_size")
+
+
 class TrainerParser(StrictParserMixin, LightningArgumentParser):
     """LightningCLI's parser with our errors."""
 
     replaced: ClassVar[Mapping[str, str]] = {f"trainer.{name}": instead for name, instead in _REPLACED.items()}
+
+    def prepare_defaults(self, given: Sequence[Origin]) -> None:
+        """A preset moves the defaults of ``model.config``, so that its single fields can still be set."""
+        names = [origin.value.strip("'\"") for origin in given if origin.key == "preset"]
+        if names and names[-1] not in ("", "null"):
+            values = GPTConfig.preset(names[-1]).to_dict()
+            # Sizes that belong to the data are still taken from them: a preset fits any tokenizer.
+            self.set_defaults(
+                {f"model.config.{name}": value for name, value in values.items() if name not in _SIZES_OF_DATA}
+            )
 
 
 class TrainerCommandLine(LightningCLI):
@@ -71,6 +87,13 @@ class TrainerCommandLine(LightningCLI):
         """One seed for weights, order of samples, dropout and masking."""
         parser.add_argument(
             "--seed_everything", type=int, default=1337, help="Seed of weights, order of samples and dropout."
+        )
+
+        parser.add_argument(
+            "--preset",
+            type=str | None,
+            default=None,
+            help=f"A known architecture, of which entries of model.config change single fields: {', '.join(PRESETS)}.",
         )
 
     def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
