@@ -123,7 +123,7 @@ def test_alias_bomb_is_refused_in_under_a_second(place: Path, refused: Refusal) 
 SETTINGS: list[tuple[int, list[str], list[str]]] = [
     # the command line
     (2, ["--trainer.max_step=5"], ["--trainer.max_step ", "Did you mean --trainer.max_steps?"]),
-    (2, ["--res=auto"], ["--res ", "Did you mean --resume?"]),
+    (2, ["--res=auto"], ["--res ", "Did you mean", "--resume?"]),
     (2, ["--model.config.n_layer=two"], ["--model.config.n_layer", "'two'", "a whole number"]),
     (2, ["--model.optimizer=Adamm"], ["'Adamm'", "AdamW", "Did you mean AdamW?"]),
     (2, ["--model.schedule=torch.nn.Linear"], ["'torch.nn.Linear'", "Cosine"]),

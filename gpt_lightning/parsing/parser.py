@@ -16,10 +16,11 @@ import yaml
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace, set_dumper, set_loader
 
 from gpt_lightning.errors import ConfigError
+from gpt_lightning.parsing.expectations import classes_in, list_settings
 from gpt_lightning.parsing.explain import Parsing, explain, scalar_for_group, user_error_behind
 from gpt_lightning.parsing.origins import Origin, collect_origins
 from gpt_lightning.parsing.strict_yaml import dump_yaml, load_yaml
-from gpt_lightning.parsing.suggest import did_you_mean
+from gpt_lightning.parsing.suggest import did_you_mean, known_subclasses
 from gpt_lightning.parsing.trust import TRUST_VARIABLE, apply_trust
 
 if TYPE_CHECKING:
@@ -80,11 +81,31 @@ class StrictParserMixin(_Parser):
         self._given = collect_origins(args or [], self._config_options(), variables, os.environ)
         if self.default_env:
             self._check_environment(variables)
+        self._choose_default_classes()
         self.prepare_defaults(self._given)
         try:
             return super().parse_args(args, namespace, **kwargs)
         except (ValueError, ImportError) as problem:
             self.error(str(problem), problem)
+
+    def _choose_default_classes(self) -> None:
+        """Start from the defaults of the class that will be used.
+
+        When a setting changes its class, jsonargparse keeps the values of all parameters that the new class has as
+        well: Muon would silently get AdamW's default learning rate.
+        """
+        for key, expectation in list_settings(self).items():
+            if isinstance(expectation.default, Namespace) and "class_path" in expectation.default:
+                bases = classes_in(expectation.hint)
+                known = {
+                    name: f"{each.__module__}.{each.__qualname__}"
+                    for base in bases
+                    for name, each in known_subclasses(base).items()
+                }
+                named = [given.value.strip("'\"") for given in self._given if given.key == key]
+                paths = [known.get(name, name) for name in named if name in known or name in known.values()]
+                if paths and paths[-1] != expectation.default["class_path"]:
+                    self.set_defaults({key: {"class_path": paths[-1]}})
 
     def prepare_defaults(self, given: Sequence[Origin]) -> None:
         """Called with everything that was given, before it is parsed: a setting may decide the defaults of others."""
