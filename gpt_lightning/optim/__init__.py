@@ -6,6 +6,7 @@ A schedule is a pure function of the step, so nothing of it has to be saved: bef
     lengths          steps, tokens or a share of the run -> steps
     schedules        the common curves, and their table; cycles, points: the others
     shapes           how a cooldown falls; stretches: warm-up and cooldown, which schedules share
+    batch_ramps      a global batch that grows; batch_sizes: the table it comes down to
     groups           matrix, embedding, head, vector: each with its own learning rate
     parametrization  how initial values and rates follow width and depth
     optimizers       recipes (AdamW, Muon, Lion); muon, lion: the update rules themselves

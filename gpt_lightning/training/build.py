@@ -31,6 +31,7 @@ from gpt_lightning.parsing.strict_yaml import load_yaml
 from gpt_lightning.training.checkpoint_io import DurableCheckpointIO
 from gpt_lightning.training.command_line import TrainerCommandLine
 from gpt_lightning.training.datamodule import Share, TokenDataModule
+from gpt_lightning.training.global_batch import MicroStep
 from gpt_lightning.training.lengths import Plan, plan_run
 from gpt_lightning.training.module import GPTModule
 from gpt_lightning.training.ranges import check_ranges
@@ -91,7 +92,10 @@ def build_parsed(line: TrainerCommandLine) -> Run:
     module.config = module.config.complete(vocab_size=store.vocab_size, block_size=datamodule.block_size)
     config["model.config.vocab_size"], config["model.config.block_size"] = module.config.data_sizes()
 
-    share = Share(datamodule.batch_size, trainer.accumulate_grad_batches, world=trainer.world_size)
+    micro = MicroStep(datamodule.block_size, datamodule.batch_size, trainer.world_size)
+    accumulate = micro.choose_accumulation(datamodule.global_batch_tokens, trainer.accumulate_grad_batches)
+    trainer.accumulate_grad_batches = accumulate
+    share = Share(datamodule.batch_size, accumulate, world=trainer.world_size)
     _check_data(datamodule, module, share)
     if initial is not None:
         # Here rather than when the model is built: by then the run has a folder.
@@ -105,7 +109,10 @@ def build_parsed(line: TrainerCommandLine) -> Run:
         global_batch_size=share.global_batch_size,
         block_size=datamodule.block_size,
         epoch=datamodule.windows_per_epoch(),
+        ramp=datamodule.batch_ramp,
     )
+    micro.check_sizes(plan.horizon.batch_sizes)
+    datamodule.batch_sizes = plan.horizon.batch_sizes
     _apply(plan, trainer, module)
     module.seed, module.manifest = seed, store.manifest
     module.token_bytes = torch.from_numpy(store.tokenizer.token_bytes())
