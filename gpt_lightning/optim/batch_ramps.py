@@ -81,7 +81,9 @@ class LinearRamp(BatchRamp):
 
     def __init__(self, start_tokens: int, length: Length = "10%", increment_tokens: int | None = None) -> None:
         self._start = _check_size(start_tokens, "start_tokens")
-        self._increment = _check_size(start_tokens if increment_tokens is None else increment_tokens, "increment_tokens")
+        self._increment = _check_size(
+            start_tokens if increment_tokens is None else increment_tokens, "increment_tokens"
+        )
         self._length = parse_length(length, "batch_ramp.length")
 
     def levels(self, full: int) -> list[tuple[ParsedLength, int]]:
@@ -128,7 +130,9 @@ class StagedRamp(BatchRamp):
         sizes = [*self._sizes, full]
         if sizes != sorted(sizes):
             raise ConfigError(
-                "batch_ramp falls", got=", ".join(map(str, sizes)), allowed="sizes that never fall, up to the full batch"
+                "batch_ramp falls",
+                got=", ".join(map(str, sizes)),
+                allowed="sizes that never fall, up to the full batch",
             )
         return list(zip([parse_length(0), *self._places], sizes, strict=True))
 

@@ -159,9 +159,7 @@ class Run:
         sizes, data = self.plan.horizon.batch_sizes, self.datamodule
         if sizes is None:
             return []
-        return [
-            RampedAccumulation(sizes, MicroStep(data.block_size, data.batch_size, self.trainer.world_size).tokens)
-        ]
+        return [RampedAccumulation(sizes, MicroStep(data.block_size, data.batch_size, self.trainer.world_size).tokens)]
 
     def validate(self, checkpoint: str | Path | None = None) -> dict[str, float]:
         """Metrics over the whole validation split: of a checkpoint, or of the weights in memory when None."""

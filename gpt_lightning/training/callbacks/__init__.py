@@ -1,6 +1,7 @@
 """What happens around a step, one callback each.
 
 ``step_seed``   randomness as a function of the sample number, so that resuming changes nothing
+``accumulation`` another number of micro-batches for every step, under a batch ramp
 ``ema``         the running mean of the weights, validated and saved in their place
 ``saving``      checkpoints at optimizer steps: periodic, best, last, and on a signal
 ``metrics_log`` the one clock of all curves: training and validation metrics to the loggers
