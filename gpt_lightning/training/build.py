@@ -93,9 +93,7 @@ def build_parsed(line: TrainerCommandLine) -> Run:
     config["model.config.vocab_size"], config["model.config.block_size"] = module.config.data_sizes()
 
     micro = MicroStep(datamodule.block_size, datamodule.batch_size, trainer.world_size)
-    accumulate = micro.choose_accumulation(datamodule.global_batch_tokens, trainer.accumulate_grad_batches)
-    trainer.accumulate_grad_batches = accumulate
-    share = Share(datamodule.batch_size, accumulate, world=trainer.world_size)
+    share = _choose_share(micro, datamodule, trainer)
     _check_data(datamodule, module, share)
     if initial is not None:
         # Here rather than when the model is built: by then the run has a folder.
@@ -112,8 +110,7 @@ def build_parsed(line: TrainerCommandLine) -> Run:
         ramp=datamodule.batch_ramp,
     )
     micro.check_sizes(plan.horizon.batch_sizes)
-    datamodule.batch_sizes = plan.horizon.batch_sizes
-    _apply(plan, trainer, module)
+    _apply(plan, trainer, module, datamodule)
     module.seed, module.manifest = seed, store.manifest
     module.token_bytes = torch.from_numpy(store.tokenizer.token_bytes())
     resolved = resolve_config(line, plan)
@@ -173,6 +170,13 @@ def _build_trainer(options: dict[str, Any]) -> Trainer:
         ) from error
 
 
+def _choose_share(micro: MicroStep, datamodule: TokenDataModule, trainer: Trainer) -> Share:
+    """The global batch as micro-batches, which the Trainer is told."""
+    accumulate = micro.choose_accumulation(datamodule.global_batch_tokens, trainer.accumulate_grad_batches)
+    trainer.accumulate_grad_batches = accumulate
+    return Share(datamodule.batch_size, accumulate, world=trainer.world_size)
+
+
 def _found_devices() -> str:
     found = torch.accelerator.current_accelerator()
     count = torch.accelerator.device_count() if found is not None and torch.accelerator.is_available() else 0
@@ -198,10 +202,11 @@ def _check_data(datamodule: TokenDataModule, module: GPTModule, share: Share) ->
     )
 
 
-def _apply(plan: Plan, trainer: Trainer, module: GPTModule) -> None:
+def _apply(plan: Plan, trainer: Trainer, module: GPTModule, datamodule: TokenDataModule) -> None:
     """Hand the lengths to those who use them; the schedule says now if its parts do not fit."""
     module.schedule.check(plan.horizon)
     module.horizon = plan.horizon
+    datamodule.batch_sizes = plan.horizon.batch_sizes
     module.agree = lambda flag: (
         flag if trainer.world_size == 1 else trainer.strategy.reduce_boolean_decision(flag, all=False)
     )

@@ -34,7 +34,7 @@ from gpt_lightning.optim.lengths import Horizon
 from gpt_lightning.optim.optimizers import AdamW, OptimizerRecipe
 from gpt_lightning.optim.parametrization import Parametrization, Standard
 from gpt_lightning.optim.schedules import Cosine, Schedule
-from gpt_lightning.training.callbacks.ema import EMA
+from gpt_lightning.training.callbacks.ema import EMA, OptimizerAverage
 from gpt_lightning.training.datamodule import TokenDataModule
 from gpt_lightning.training.nonfinite import BadStep, NonFinitePolicy, Stop
 
@@ -79,6 +79,13 @@ class GPTModule(LightningModule):
                 "checkpoint_activations counts blocks",
                 got=checkpoint_activations,
                 allowed="1 (every block) or more, or null",
+            )
+        if ema_decay is not None and optimizer.keeps_average:
+            raise ConfigError(
+                "ema_decay and the optimizer both keep a mean of the weights",
+                got={"ema_decay": ema_decay, "optimizer": type(optimizer).__name__},
+                allowed="one of both",
+                fix="Set model.ema_decay to null.",
             )
         self.checkpoint_activations = checkpoint_activations
         self.config, self.objective, self.optimizer_recipe, self.schedule = config, objective, optimizer, schedule
@@ -190,8 +197,11 @@ class GPTModule(LightningModule):
         self.log_dict(values, logger=False, sync_dist=False)
 
     def configure_callbacks(self) -> list[Callback]:
-        """The running mean; here rather than in ``trainer.callbacks``, which a resumed run may change freely."""
-        return [] if self._ema is None else [self._ema]
+        """Means of the weights, and what the policy needs; ``trainer.callbacks`` may change on a resume, these not."""
+        averages: list[Callback] = [] if self._ema is None else [self._ema]
+        if self.optimizer_recipe.keeps_average:
+            averages.append(OptimizerAverage())
+        return [*averages, *self.nonfinite.callbacks()]
 
     def configure_optimizers(self) -> Optimizer:
         """The optimizer alone: the schedule is applied in ``optimizer_step``, from the step and nothing else."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from gpt_lightning.training.loggers import read_metrics
 from tests.training.forked import TINY, run_child, train, write_corpus
@@ -111,4 +112,10 @@ def test_ramp_killed_on_two_processes_goes_on_as_one(place: Path) -> None:
     victim.communicate(timeout=30)
     assert 5 <= max(line["step"] for line in read_metrics(place / "ramp-two")) < STEPS
     assert run_child(place, train, place / "ramp-two", settings, None) == 0
-    assert_equal(outcome(place / "ramp-two"), outcome(place / "ramp-one"))
+    (mine, state), (wanted, expected) = outcome(place / "ramp-two"), outcome(place / "ramp-one")
+    # Of more than two micro-batches two processes add the gradients in another order.
+    for here, there in zip(mine, wanted, strict=True):
+        assert here == pytest.approx(there, rel=1e-5)
+        assert here.get("data/tokens") == there.get("data/tokens")
+    for name, value in state["weights"].items():
+        torch.testing.assert_close(value, expected["weights"][name], rtol=1e-3, atol=1e-5)

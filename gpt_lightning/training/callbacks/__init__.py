@@ -2,7 +2,8 @@
 
 ``step_seed``   randomness as a function of the sample number, so that resuming changes nothing
 ``accumulation`` another number of micro-batches for every step, under a batch ramp
-``ema``         the running mean of the weights, validated and saved in their place
+``ema``         means of the weights, validated and saved in their place: exponential, or the optimizer's own
+``snapshot``    the state of some steps ago, for a rollback
 ``saving``      checkpoints at optimizer steps: periodic, best, last, and on a signal
 ``metrics_log`` the one clock of all curves: training and validation metrics to the loggers
 ``status_line`` one line that tells where training stands
