@@ -6,9 +6,10 @@ A schedule is a pure function of the step, so nothing of it has to be saved: bef
     lengths          steps, tokens or a share of the run -> steps
     schedules        the common curves, and their table; cycles, points: the others
     shapes           how a cooldown falls; stretches: warm-up and cooldown, which schedules share
+    batch_ramps      a global batch that grows; batch_sizes: the table it comes down to
     groups           matrix, embedding, head, vector: each with its own learning rate
     parametrization  how initial values and rates follow width and depth
-    optimizers       recipes (AdamW, Muon, Lion); muon, lion: the update rules themselves
+    optimizers       recipes (AdamW, Muon, Lion, ScheduleFree); muon, lion, schedule_free: the update rules themselves
     clipping         by the global norm
 
 >>> from gpt_lightning.optim.lengths import Horizon

@@ -5,7 +5,8 @@
     0.05, "5%"                               share of the run, rounded down to whole steps
 
 Rounding down keeps promises: lengths that together fit the run in exact numbers also fit in steps, and a token
-budget is never overdrawn. Arithmetic is exact (0.29 of 100 steps is 29, not 28).
+budget is never overdrawn. Under a batch ramp tokens are counted from the start of the run, those of a cooldown from
+its end, and those of a cadence in full batches. Arithmetic is exact (0.29 of 100 steps is 29, not 28).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from fractions import Fraction
 from typing import Literal
 
 from gpt_lightning.errors import ConfigError
+from gpt_lightning.optim.batch_sizes import BatchSizes
 
 Length = int | float | str
 """A duration as typed; see the table above."""
@@ -32,16 +34,22 @@ class Horizon:
 
     Args:
         total_steps: Optimizer steps of the whole run.
-        tokens_per_step: Training positions in one global batch.
+        tokens_per_step: Training positions in one global batch; with a batch ramp, in the full one.
+        batch_sizes: Training positions of every step under a batch ramp; None = all alike.
     """
 
     total_steps: int
     tokens_per_step: int
+    batch_sizes: BatchSizes | None = None
 
     def __post_init__(self) -> None:
         for name in ("total_steps", "tokens_per_step"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is not positive", got=getattr(self, name), allowed="1 or more")
+
+    def tokens_before(self, step: int) -> int:
+        """Training positions of the first ``step`` steps."""
+        return step * self.tokens_per_step if self.batch_sizes is None else self.batch_sizes.before(step)
 
 
 @dataclass(frozen=True)
@@ -73,6 +81,21 @@ class ParsedLength:
             )
         return math.floor(self.value * total_steps)
 
+    def count_first(self, horizon: Horizon) -> int:
+        """Whole steps of a stretch that begins with the run."""
+        if self.unit == "tokens" and horizon.batch_sizes is not None:
+            return max(horizon.batch_sizes.within(math.floor(self.value)), 1 if self.value else 0)
+        return self.to_steps(total_steps=horizon.total_steps, tokens_per_step=horizon.tokens_per_step)
+
+    def count_last(self, horizon: Horizon) -> int:
+        """Whole steps of a stretch that ends with the run."""
+        total = horizon.total_steps
+        if self.unit == "tokens" and horizon.batch_sizes is not None:
+            left = horizon.tokens_before(total) - math.floor(self.value)
+            steps = total - horizon.batch_sizes.reaching(left) if left >= 0 else total + 1
+            return max(steps, 1 if self.value else 0)
+        return self.to_steps(total_steps=total, tokens_per_step=horizon.tokens_per_step)
+
 
 def parse_length(length: Length, name: str = "length") -> ParsedLength:
     """Understand a length.
@@ -97,7 +120,7 @@ def parse_length(length: Length, name: str = "length") -> ParsedLength:
 
 def to_steps(length: Length, horizon: Horizon, name: str = "length") -> int:
     """Whole optimizer steps of ``length`` in a run of ``horizon``; raises like ``parse_length``."""
-    return parse_length(length, name).to_steps(total_steps=horizon.total_steps, tokens_per_step=horizon.tokens_per_step)
+    return parse_length(length, name).count_first(horizon)
 
 
 def _parse_share(number: float, name: str) -> ParsedLength:

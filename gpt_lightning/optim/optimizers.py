@@ -18,6 +18,7 @@ from gpt_lightning.optim.groups import Role, build_groups
 from gpt_lightning.optim.lion import LionOptimizer
 from gpt_lightning.optim.muon import MuonOptimizer
 from gpt_lightning.optim.parametrization import Parametrization, Standard
+from gpt_lightning.optim.schedule_free import ScheduleFreeOptimizer
 
 _FUSED_DEVICES = {"cpu", "cuda"}
 _FUSED_QKV = "query_key_value.weight"
@@ -37,6 +38,9 @@ class OptimizerRecipe(ABC):
     Raises:
         ConfigError: A value is out of range.
     """
+
+    keeps_average = False
+    """Whether the optimizer has ``average(parameter)``, the weights to use in place of those under training."""
 
     def __init__(
         self,
@@ -251,6 +255,59 @@ class Lion(OptimizerRecipe):
     def build(self, model: nn.Module, parametrization: Parametrization = Standard()) -> torch.optim.Optimizer:  # noqa: B008 (no state)
         """A ``LionOptimizer``, one group for each role."""
         return LionOptimizer(self.build_groups(model, parametrization), betas=self._betas)
+
+
+class ScheduleFree(OptimizerRecipe):
+    """Schedule-free AdamW (Defazio et al. 2024): no falling learning rate; goes with the schedule ``Constant``.
+
+    The mean of the weights is what is validated, saved for use and left at the end. Wants one to ten times AdamW's
+    learning rate, and costs as much memory.
+
+    Args:
+        lr: Learning rate after the warm-up, which the schedule multiplies; 0 or more.
+        betas: How near to the mean the gradient is taken, above 0 and below 1; and the decay of the running square of
+            the gradient, from 0 to below 1.
+        eps: Added to the root of the running square; 0 or more.
+        weight_decay: Share of a matrix, times the learning rate, that each step takes away; biases and norms are
+            spared.
+        embedding_lr: Learning rate of the embeddings. None = lr.
+        head_lr: That of a head that is not tied to the embedding. None = lr.
+        vector_lr: That of biases, norms and other vectors. None = lr.
+        layer_decay: What multiplies the learning rate for every layer further from the head; above 0, at most 1.
+
+    Raises:
+        ConfigError: A value is out of range.
+    """
+
+    keeps_average = True
+
+    def __init__(
+        self,
+        lr: float = 2.5e-3,
+        betas: tuple[float, float] = (0.9, 0.95),
+        eps: float = 1e-8,
+        weight_decay: float = 0.1,
+        embedding_lr: float | None = None,
+        head_lr: float | None = None,
+        vector_lr: float | None = None,
+        layer_decay: float = 1.0,
+    ) -> None:
+        super().__init__(
+            lr=lr,
+            embedding_lr=embedding_lr,
+            head_lr=head_lr,
+            vector_lr=vector_lr,
+            weight_decay=weight_decay,
+            layer_decay=layer_decay,
+        )
+        _check_sizes(eps=eps)
+        if betas[0] <= 0:
+            raise ConfigError("optimizer.betas leave no way to the mean", got=betas, allowed="the first above 0")
+        self._betas, self._eps = _check_betas(betas), eps
+
+    def build(self, model: nn.Module, parametrization: Parametrization = Standard()) -> torch.optim.Optimizer:  # noqa: B008 (no state)
+        """A ``ScheduleFreeOptimizer``, one group for each role."""
+        return ScheduleFreeOptimizer(self.build_groups(model, parametrization), betas=self._betas, eps=self._eps)
 
 
 def _can_fuse(groups: Iterable[dict[str, Any]]) -> bool:

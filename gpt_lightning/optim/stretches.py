@@ -71,7 +71,7 @@ class Cooldown:
             ConfigError: Warm-up and cooldown are together longer than the run.
         """
         total = horizon.total_steps
-        decay = count_steps(self._length, horizon)
+        decay = self._length.count_last(horizon)
         if warmup + decay > total:
             raise ConfigError(
                 "warm-up and decay are longer than the run",
@@ -87,7 +87,7 @@ class Cooldown:
 
 def count_steps(length: ParsedLength, horizon: Horizon) -> int:
     """Whole optimizer steps of ``length`` in a run of ``horizon``."""
-    return length.to_steps(total_steps=horizon.total_steps, tokens_per_step=horizon.tokens_per_step)
+    return length.count_first(horizon)
 
 
 def progress(step: int, start: int, end: int) -> float:

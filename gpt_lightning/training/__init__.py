@@ -14,6 +14,7 @@ line, sweeps, tests and notebooks::
     run            what can be done with them; run_folder, start, resume: where, and from which checkpoint
     module         decoder + objective + optimizer + schedule, without logic of its own
     datamodule     the prepared store as loaders
+    global_batch   tokens of a step -> micro-batches of every process
     callbacks/     what happens around a step
 
 Resuming is exact because nothing depends on where a process happened to be: the order of samples and all randomness

@@ -32,6 +32,7 @@ from gpt_lightning.parsing.strict_yaml import load_yaml
 from gpt_lightning.training.checkpoint_io import DurableCheckpointIO
 from gpt_lightning.training.command_line import TrainerCommandLine
 from gpt_lightning.training.datamodule import Share, TokenDataModule
+from gpt_lightning.training.global_batch import MicroStep
 from gpt_lightning.training.lengths import Plan, plan_run
 from gpt_lightning.training.module import GPTModule
 from gpt_lightning.training.ranges import check_ranges
@@ -92,7 +93,8 @@ def build_parsed(line: TrainerCommandLine) -> Run:
     module.config = module.config.complete(vocab_size=store.vocab_size, block_size=datamodule.block_size)
     config["model.config.vocab_size"], config["model.config.block_size"] = module.config.data_sizes()
 
-    share = Share(datamodule.batch_size, trainer.accumulate_grad_batches, world=trainer.world_size)
+    micro = MicroStep(datamodule.block_size, datamodule.batch_size, trainer.world_size)
+    share = _choose_share(micro, datamodule, trainer)
     _check_data(datamodule, module, share)
     if initial is not None:
         # Here rather than when the model is built: by then the run has a folder.
@@ -106,8 +108,10 @@ def build_parsed(line: TrainerCommandLine) -> Run:
         global_batch_size=share.global_batch_size,
         block_size=datamodule.block_size,
         epoch=datamodule.windows_per_epoch(),
+        ramp=datamodule.batch_ramp,
     )
-    _apply(plan, trainer, module)
+    micro.check_sizes(plan.horizon.batch_sizes)
+    _apply(plan, trainer, module, datamodule)
     module.seed, module.manifest = seed, store.manifest
     module.token_bytes = torch.from_numpy(store.tokenizer.token_bytes())
     resolved = resolve_config(line, plan)
@@ -167,6 +171,13 @@ def _build_trainer(options: dict[str, Any]) -> Trainer:
         ) from error
 
 
+def _choose_share(micro: MicroStep, datamodule: TokenDataModule, trainer: Trainer) -> Share:
+    """The global batch as micro-batches, which the Trainer is told."""
+    accumulate = micro.choose_accumulation(datamodule.global_batch_tokens, trainer.accumulate_grad_batches)
+    trainer.accumulate_grad_batches = accumulate
+    return Share(datamodule.batch_size, accumulate, world=trainer.world_size)
+
+
 def _found_devices() -> str:
     found = torch.accelerator.current_accelerator()
     count = torch.accelerator.device_count() if found is not None and torch.accelerator.is_available() else 0
@@ -192,10 +203,11 @@ def _check_data(datamodule: TokenDataModule, module: GPTModule, share: Share) ->
     )
 
 
-def _apply(plan: Plan, trainer: Trainer, module: GPTModule) -> None:
+def _apply(plan: Plan, trainer: Trainer, module: GPTModule, datamodule: TokenDataModule) -> None:
     """Hand the lengths to those who use them; the schedule says now if its parts do not fit."""
     module.schedule.check(plan.horizon)
     module.horizon = plan.horizon
+    datamodule.batch_sizes = plan.horizon.batch_sizes
     module.agree = lambda flag: (
         flag if trainer.world_size == 1 else trainer.strategy.reduce_boolean_decision(flag, all=False)
     )

@@ -22,7 +22,7 @@ def describe_result(run: Run, result: FitResult, config_files: list[str]) -> str
 def _metric_lines(run: Run, result: FitResult) -> list[str]:
     if result.step == result.resumed_step:
         return [f"Nothing to do: {result.folder} had already reached step {result.step}."]
-    done = f"Done: {result.step} steps, {result.step * run.plan.horizon.tokens_per_step:,} tokens."
+    done = f"Done: {result.step} steps, {run.plan.horizon.tokens_before(result.step):,} tokens."
     if "val/loss" not in result.metrics:
         return [done, "Not validated (trainer.limit_val_batches is 0)."]
     loss, expected = result.metrics["val/loss"], run.settings.expected_val_loss

@@ -73,10 +73,12 @@ def _fit(run: Run, resume: str, config_files: list[str]) -> None:
 
 def _headline(run: Run) -> str:
     horizon, store = run.plan.horizon, run.datamodule.open_store()
+    full = f"{horizon.tokens_per_step:,}"
+    size = full if horizon.batch_sizes is None else f"{horizon.batch_sizes.tokens[0]:,} to {full}"
     train, val = store.split("train"), store.split("val")
     return (
         f"model {run.module.config.num_parameters:,} parameters | data {train.num_tokens:,} train and "
-        f"{val.num_tokens:,} validation tokens | {horizon.total_steps:,} steps of {horizon.tokens_per_step:,} tokens\n"
+        f"{val.num_tokens:,} validation tokens | {horizon.total_steps:,} steps of {size} tokens\n"
     )
 
 

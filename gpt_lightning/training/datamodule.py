@@ -31,6 +31,8 @@ from gpt_lightning.data.remote import RemoteStore
 from gpt_lightning.data.shards import TokenStore
 from gpt_lightning.data.stream import EvaluationWindows, SampleStream, TrainStream
 from gpt_lightning.errors import CheckpointError, ConfigError
+from gpt_lightning.optim.batch_ramps import BatchRamp
+from gpt_lightning.optim.batch_sizes import BatchSizes
 from gpt_lightning.training.loaders import EvaluationLoader as EvaluationLoader
 from gpt_lightning.training.loaders import Share as Share
 from gpt_lightning.training.loaders import TrainLoader as TrainLoader
@@ -51,6 +53,9 @@ class TokenDataModule(LightningDataModule):
         packing: How documents share the windows: Concat, Pack or Document.
         document_mask: Keep attention and loss inside documents.
         mixture: Several sources in given proportions, instead of source and store; see Mixture.
+        global_batch_tokens: Training positions of one optimizer step over all devices, instead of
+            trainer.accumulate_grad_batches; a multiple of block_size x batch_size x devices.
+        batch_ramp: Smaller global batches at first: LinearRamp or StagedRamp. Null = all steps alike.
         shuffle_tokens: Shuffle within stretches of so many tokens, and the stretches; for stores behind a URL that are
             larger than the cache. Null = the whole split at once.
         **settings: Identity of the store, see PrepareSettings.
@@ -67,6 +72,8 @@ class TokenDataModule(LightningDataModule):
         document_mask: bool = False,
         mixture: Mixture | None = None,
         shuffle_tokens: int | None = None,
+        global_batch_tokens: int | None = None,
+        batch_ramp: BatchRamp | None = None,
         **settings: Any,
     ) -> None:
         super().__init__()
@@ -88,6 +95,8 @@ class TokenDataModule(LightningDataModule):
         self.store_path = store
         self.packing, self.document_mask, self.mixture = packing, document_mask, mixture
         self.shuffle_tokens = shuffle_tokens
+        self.global_batch_tokens, self.batch_ramp = global_batch_tokens, batch_ramp
+        self.batch_sizes: BatchSizes | None = None
         self.settings = PrepareSettings(**settings)
         self.seed = 0
         self.allow_changes: Collection[str] = ()
@@ -165,12 +174,25 @@ class TokenDataModule(LightningDataModule):
         assert trainer is not None
         stream, share = self._stream(), self.share(self.batch_size)
         if isinstance(stream, MixedStream):
-            samples = trainer.max_steps * share.global_batch_size
+            samples = self.samples_before(trainer.max_steps)
             stream.check_length(samples)
             if trainer.is_global_zero:
                 _warn_of_repetition(stream, samples)
         pin = trainer.strategy.root_device.type == "cuda"
-        return TrainLoader(stream, share, trainer.max_steps, lambda: trainer.global_step, pin=pin)
+        return TrainLoader(
+            stream,
+            share,
+            trainer.max_steps,
+            lambda: trainer.global_step,
+            samples_before=self.samples_before,
+            pin=pin,
+        )
+
+    def samples_before(self, steps: int) -> int:
+        """Windows that the first ``steps`` optimizer steps take, over all processes."""
+        if self.batch_sizes is not None:
+            return self.batch_sizes.before(steps) // self.block_size
+        return steps * self.share(self.batch_size).global_batch_size
 
     def _evaluation(self, split: str) -> EvaluationLoader | list[EvaluationLoader]:
         """One loader, or one for each source of a mixture."""
@@ -218,12 +240,14 @@ class TokenDataModule(LightningDataModule):
         facts |= {f"data.packing.{name}": value for name, value in self.packing.describe().items()}
         if self.mixture is not None:
             facts["data.mixture"] = self.mixture.describe()
+        if self.batch_sizes is not None:
+            facts["data.batch_ramp"] = [list(self.batch_sizes.starts), list(self.batch_sizes.tokens)]
         return facts
 
     def state_dict(self) -> dict[str, Any]:
         """Where the stream stands: samples consumed by the optimizer steps done; and which stream that is."""
         assert self.trainer is not None
-        consumed = self.trainer.global_step * self.share(self.batch_size).global_batch_size
+        consumed = self.samples_before(self.trainer.global_step)
         return {"consumed_samples": consumed, "stream": self.describe()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

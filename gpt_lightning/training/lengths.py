@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gpt_lightning.errors import ConfigError
+from gpt_lightning.optim.batch_ramps import BatchRamp
 from gpt_lightning.optim.lengths import Horizon, Length, to_steps
+from gpt_lightning.training.global_batch import check_ramp_fits
 from gpt_lightning.training.settings import RunSettings
 
 
@@ -32,6 +34,7 @@ def plan_run(
     global_batch_size: int,
     block_size: int,
     epoch: int,
+    ramp: BatchRamp | None = None,
 ) -> Plan:
     """Turn what the user wrote into steps.
 
@@ -42,9 +45,10 @@ def plan_run(
         global_batch_size: Windows per optimizer step.
         block_size: Positions per window.
         epoch: Windows in one pass over the training split.
+        ramp: How the global batch grows; None = all steps take ``global_batch_size``.
 
     Raises:
-        ConfigError: Two lengths, or one that is not positive.
+        ConfigError: Two lengths, or one that is not positive; or a ramp that does not fit.
     """
     tokens_per_step = global_batch_size * block_size
     given = {
@@ -63,12 +67,15 @@ def plan_run(
     name, value = next(iter(chosen.items()), ("trainer.max_epochs", 1))
     if value < 1:
         raise ConfigError(f"{name} is a count", got=value, allowed=">= 1", fix=f"Say --{name} 100.")
-    total = {
-        "trainer.max_steps": value,
-        "trainer.max_epochs": value * epoch // global_batch_size,
-        "run.max_tokens": value // tokens_per_step,
-    }[name]
-    horizon = Horizon(total_steps=max(1, total), tokens_per_step=tokens_per_step)
+    budget = {"trainer.max_epochs": value * epoch * block_size, "run.max_tokens": value}.get(name)
+    if ramp is None:
+        total = value if budget is None else max(1, budget // tokens_per_step)
+        horizon = Horizon(total_steps=total, tokens_per_step=tokens_per_step)
+    else:
+        total = value if budget is None else ramp.count_steps(tokens_per_step, budget)
+        sizes = ramp.table(tokens_per_step, total)
+        check_ramp_fits(ramp, sizes, total)
+        horizon = Horizon(total_steps=total, tokens_per_step=tokens_per_step, batch_sizes=sizes)
     return Plan(
         horizon=horizon,
         validate_every=_cadence(settings.validate_every, horizon, "run.validate_every"),
@@ -77,7 +84,8 @@ def plan_run(
 
 
 def _cadence(length: Length, horizon: Horizon, name: str) -> int:
-    steps = to_steps(length, horizon, name)
+    # In full batches: under a ramp no constant number of steps has the same number of tokens.
+    steps = to_steps(length, Horizon(horizon.total_steps, horizon.tokens_per_step), name)
     if steps == 0 and length in (0, "0"):
         raise ConfigError(
             f"{name} is a cadence", got=length, allowed="more than 0", fix="Say '100%' for once, at the end."

@@ -36,25 +36,40 @@ class TrainLoader:
         share: Which of them are for this process.
         total_steps: Optimizer steps of the run.
         steps_done: Asked whenever an iteration begins.
+        samples_before: Windows that so many steps take, over all processes; None = all steps as many.
         pin: Put batches into page-locked memory, from where a CUDA device copies while it computes.
     """
 
     def __init__(
-        self, stream: SampleStream, share: Share, total_steps: int, steps_done: Callable[[], int], *, pin: bool = False
+        self,
+        stream: SampleStream,
+        share: Share,
+        total_steps: int,
+        steps_done: Callable[[], int],
+        *,
+        samples_before: Callable[[int], int] | None = None,
+        pin: bool = False,
     ) -> None:
         self._stream, self._share, self._total_steps, self._steps_done = stream, share, total_steps, steps_done
+        self._samples_before = samples_before or (lambda steps: steps * share.global_batch_size)
         self._pin = pin
 
+    def _micro_steps(self) -> range:
+        """Numbers of the micro-steps that are left, counted from the start of training."""
+        at_once = self._share.batch_size * self._share.world
+        done, total = (self._samples_before(steps) for steps in (self._steps_done(), self._total_steps))
+        return range(done // at_once, total // at_once)
+
     def __len__(self) -> int:
-        return (self._total_steps - self._steps_done()) * self._share.accumulate
+        return len(self._micro_steps())
 
     def __iter__(self) -> Iterator[Batch]:
-        share, first = self._share, self._steps_done()
+        share, left = self._share, self._micro_steps()
+        # Micro-batches follow each other across steps, so the stream need not know where steps begin.
         super_batches = self._stream.super_batches(
-            first,
-            self._total_steps - first,
+            left.start,
+            len(left),
             batch_size=share.batch_size,
-            accumulate=share.accumulate,
             rank=share.rank,
             world=share.world,
         )

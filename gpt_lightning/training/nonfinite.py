@@ -2,6 +2,12 @@
 
     Stop   training ends before the update, with advice (the default)
     Skip   that one step changes nothing: no weight, no moment, no decay; its batch is spent, and the next step goes on
+    Rollback   weights, moments and running mean go back to a snapshot some steps before, and training goes on forward
+               with the next step: its data, its learning rate. What was seen between is spent
+
+Going back and seeing the same data again would only lead to the same place, one step before the bad one: that is what
+Skip does, without the detour. So Rollback goes on with other data, as PaLM's authors did by hand (Chowdhery et al.
+2022), and the stream, the schedule and the numbers of the steps stay functions of the step alone.
 
 The steps that were left out are in the checkpoint, so that a resumed run counts them as the uninterrupted one would.
 """
@@ -12,7 +18,10 @@ import logging
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
+from lightning.pytorch import Callback
+
 from gpt_lightning.errors import ConfigError, TrainingError
+from gpt_lightning.training.callbacks.snapshot import Snapshot
 
 log = logging.getLogger("gpt_lightning")
 
@@ -41,6 +50,10 @@ class BadStep:
 
 class NonFinitePolicy(ABC):
     """What to do about a step that is not finite."""
+
+    def callbacks(self) -> list[Callback]:
+        """What the policy has to do around steps."""
+        return []
 
     @abstractmethod
     def meet(self, step: BadStep, skipped: list[int]) -> None:
@@ -84,6 +97,10 @@ class Skip(NonFinitePolicy):
 
     def meet(self, step: BadStep, skipped: list[int]) -> None:
         """Count, and raise when there were as many as allowed before."""
+        self._count(step, skipped)
+        log.warning("step %d is left out: %s", step.number, step.describe())
+
+    def _count(self, step: BadStep, skipped: list[int]) -> None:
         if len(skipped) >= self._max_steps:
             raise TrainingError(
                 f"Training stopped before step {step.number}: {step.describe()}, and {len(skipped)} steps were left "
@@ -92,4 +109,38 @@ class Skip(NonFinitePolicy):
                 "--model.nonfinite.max_steps.",
             )
         skipped.append(step.number)
-        log.warning("step %d is left out: %s", step.number, step.describe())
+
+
+class Rollback(Skip):
+    """The step is left out, and the weights go back to a snapshot; too many of them end training.
+
+    The snapshot lies in memory and in every checkpoint: weights, optimizer state and running mean once more.
+
+    Args:
+        every_steps: Steps between snapshots, at least 1: a rollback goes back by up to so many.
+        max_steps: How many steps of a run may be left out, at least 1.
+
+    Raises:
+        ConfigError: A count is not positive.
+    """
+
+    def __init__(self, every_steps: int = 100, max_steps: int = 10) -> None:
+        super().__init__(max_steps)
+        if every_steps < 1:
+            raise ConfigError("nonfinite.every_steps is a count", got=every_steps, allowed="1 or more")
+        self._snapshot = Snapshot(every_steps)
+
+    def callbacks(self) -> list[Callback]:
+        """What takes the snapshots."""
+        return [self._snapshot]
+
+    def meet(self, step: BadStep, skipped: list[int]) -> None:
+        """Count as Skip does, then go back."""
+        self._count(step, skipped)
+        self._snapshot.restore()
+        log.warning(
+            "step %d is left out, and the weights are those of step %d: %s",
+            step.number,
+            self._snapshot.step,
+            step.describe(),
+        )

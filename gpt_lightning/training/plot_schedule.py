@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from gpt_lightning.errors import ConfigError
+from gpt_lightning.optim.batch_ramps import BatchRamp
 from gpt_lightning.optim.lengths import Horizon
 from gpt_lightning.training.command_line import TrainerCommandLine
+from gpt_lightning.training.global_batch import MicroStep
 from gpt_lightning.training.lengths import plan_run
 from gpt_lightning.training.line_chart import Curve, draw_svg, draw_text
 from gpt_lightning.training.module import GPTModule
@@ -72,20 +74,21 @@ def read_curve(args: Sequence[str], name: str) -> Curve:
         ConfigError: A setting is wrong, or the length of the run depends on data.
     """
     line = TrainerCommandLine("fit", args)
-    horizon = read_horizon(line.config)
-    module: GPTModule = line.parser.instantiate(line.config).model
+    parts = line.parser.instantiate(line.config)
+    module: GPTModule = parts.model
+    horizon = read_horizon(line.config, parts.data.batch_ramp)
     module.schedule.check(horizon)
     peak = module.optimizer_recipe.rates["matrix"]
     stride = max(1, -(-horizon.total_steps // _MOST_POINTS))
     steps = [*range(0, horizon.total_steps - 1, stride), horizon.total_steps - 1]
     # At the number of steps done, as in the logs.
     points = [(float(step + 1), peak * module.schedule.factor(step, horizon)) for step in steps]
-    tokens = horizon.total_steps * horizon.tokens_per_step
+    tokens = horizon.tokens_before(horizon.total_steps)
     kind = type(module.schedule).__name__
     return Curve(f"{name}: {kind}, peak {peak:g}, {horizon.total_steps:,} steps, {tokens:,} tokens", points)
 
 
-def read_horizon(config: Any) -> Horizon:
+def read_horizon(config: Any, ramp: BatchRamp | None = None) -> Horizon:
     """Length of the run that a parsed configuration of ``fit`` describes, without its data.
 
     A number of devices that is left to the machine counts as one.
@@ -102,12 +105,16 @@ def read_horizon(config: Any) -> Horizon:
             fix="Add --trainer.max_steps 1000.",
         )
     devices = int(trainer.devices) if str(trainer.devices).isdigit() else 1
-    windows = config.data.batch_size * trainer.accumulate_grad_batches * devices * trainer.num_nodes
+    data = config.data
+    micro = MicroStep(data.block_size, data.batch_size, devices * trainer.num_nodes)
+    windows = micro.choose_accumulation(data.global_batch_tokens, trainer.accumulate_grad_batches) * micro.tokens
+    windows //= data.block_size
     return plan_run(
         settings,
         max_steps=trainer.max_steps,
         max_epochs=trainer.max_epochs,
         global_batch_size=windows,
-        block_size=config.data.block_size,
+        block_size=data.block_size,
         epoch=windows,
+        ramp=ramp,
     ).horizon

@@ -33,6 +33,7 @@ FREE = (
     "trainer.detect_anomaly",
     # Compared as part of the global batch. The micro-batch itself is not free: rounding and dropout depend on it.
     "trainer.accumulate_grad_batches",
+    "data.global_batch_tokens",
     "data.eval_batch_size",
     "data.predict_split",
     # Compared as the fingerprint of their content.

@@ -15,12 +15,14 @@ from lightning.pytorch import Callback, Trainer
 from gpt_lightning.checkpoints.folder import step_of, write_text_durably
 from gpt_lightning.checkpoints.shelf import SHELF, discard_after, locate, sweep
 from gpt_lightning.parsing.strict_yaml import dump_yaml
+from gpt_lightning.training.callbacks.accumulation import RampedAccumulation
 from gpt_lightning.training.callbacks.metrics_log import MetricsLog
 from gpt_lightning.training.callbacks.prediction_file import PredictionFile
 from gpt_lightning.training.callbacks.saving import Saving
 from gpt_lightning.training.callbacks.status_line import StatusLine
 from gpt_lightning.training.callbacks.step_seed import StepSeed
 from gpt_lightning.training.datamodule import TokenDataModule
+from gpt_lightning.training.global_batch import MicroStep
 from gpt_lightning.training.lengths import Plan
 from gpt_lightning.training.loggers import JsonLines, RunTensorBoard, cut_metrics
 from gpt_lightning.training.module import GPTModule
@@ -145,12 +147,19 @@ class Run:
         every = int(vars(self.trainer)["log_every_n_steps"])
         return [
             StepSeed(self.seed),
-            MetricsLog(every_steps=every, tokens_per_step=horizon.tokens_per_step, tokens_per_epoch=epoch),
-            *([StatusLine(horizon.tokens_per_step)] if self.status_line else []),
+            *self._ramp_callbacks(),
+            MetricsLog(every_steps=every, tokens_before=horizon.tokens_before, tokens_per_epoch=epoch),
+            *([StatusLine(horizon.tokens_before)] if self.status_line else []),
             Saving(
                 folder / SHELF, every_steps=self.plan.save_every, keep=self.settings.keep_checkpoints, stop=StopFlag()
             ),
         ]
+
+    def _ramp_callbacks(self) -> list[Callback]:
+        sizes, data = self.plan.horizon.batch_sizes, self.datamodule
+        if sizes is None:
+            return []
+        return [RampedAccumulation(sizes, MicroStep(data.block_size, data.batch_size, self.trainer.world_size).tokens)]
 
     def validate(self, checkpoint: str | Path | None = None) -> dict[str, float]:
         """Metrics over the whole validation split: of a checkpoint, or of the weights in memory when None."""

@@ -20,12 +20,15 @@ from typing import Any
 
 import torch
 
+from gpt_lightning.model.presets import PRESETS
 from gpt_lightning.training.build import build
 from gpt_lightning.training.loggers import read_metrics
 
 ROOT = Path(__file__).parents[2]
 RECORDS = Path(__file__).with_name("curves.json")
 STEPS = 2
+CURVES = ("synthetic", "modern", "quickstart")
+"""GPT-2's options, those of the modern family (under Muon), and what a newcomer runs."""
 _KEPT = ("train/loss", "optim/grad_norm", "val/loss")
 
 
@@ -55,6 +58,11 @@ def synthetic_text() -> str:
     return "\n".join(sentences) + "\n"
 
 
+def _narrow(preset: str) -> dict[str, Any]:
+    """The options of a preset, in a size that trains in no time."""
+    return {**PRESETS[preset], "n_layer": 2, "n_head": 4, "n_embd": 32, "vocab_size": None, "block_size": None}
+
+
 def run_curve(name: str, place: Path) -> dict[str, Any]:
     """Train ``STEPS`` steps of a curve in ``place``: its points and the fingerprint of its corpus."""
     torch.set_num_threads(1)
@@ -63,11 +71,13 @@ def run_curve(name: str, place: Path) -> dict[str, Any]:
         "run": {"dir": str(place / name), "sample_tokens": 0, "validate_every": "100%"},
     }
     sources: list[Any] = [ROOT / "configs" / "quickstart.yaml"]
-    if name == "synthetic":
+    if name != "quickstart":
         corpus = place / "synthetic.txt"
         corpus.write_text(synthetic_text(), encoding="utf-8")
         sources = [{"data.source": str(corpus), "data.tokenizer": "bytes", "data.block_size": 64}]
         sources += [{"model.config": {"n_layer": 2, "n_head": 2, "n_embd": 32, "dropout": 0.1}}]
+        if name == "modern":
+            sources += [{"model.config": _narrow("modern-nano"), "model.optimizer": "Muon"}]
         sources += [{"trainer.accelerator": "cpu", "trainer.devices": 1, "trainer.gradient_clip_val": 1.0}]
     run = build(*sources, settings)
     result = run.fit()
@@ -79,7 +89,7 @@ def record() -> None:
     """Write ``curves.json`` for this machine, keeping other machines' recordings."""
     records = json.loads(RECORDS.read_text(encoding="utf-8")) if RECORDS.exists() else {}
     with tempfile.TemporaryDirectory() as place:
-        records[machine_key()] = {name: run_curve(name, Path(place)) for name in ("synthetic", "quickstart")}
+        records[machine_key()] = {name: run_curve(name, Path(place)) for name in CURVES}
     RECORDS.write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
 
 

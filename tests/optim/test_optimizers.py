@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from gpt_lightning.errors import ConfigError
-from gpt_lightning.optim.optimizers import AdamW, Lion, Muon, OptimizerRecipe
+from gpt_lightning.optim.optimizers import AdamW, Lion, Muon, OptimizerRecipe, ScheduleFree
 
 
 @pytest.mark.parametrize("fused", [None, True, False])
@@ -50,7 +50,7 @@ def test_groups_are_named() -> None:
     assert [group["name"] for group in AdamW().build(nn.Linear(2, 2)).param_groups] == ["matrix", "vector"]
 
 
-@pytest.mark.parametrize("recipe", [AdamW, Lion, Muon])
+@pytest.mark.parametrize("recipe", [AdamW, Lion, Muon, ScheduleFree])
 @pytest.mark.parametrize(
     ("settings", "part"),
     [

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from gpt_lightning.training.loggers import read_metrics
 from tests.training.forked import TINY, run_child, train, write_corpus
@@ -25,11 +26,20 @@ ONE_PROCESS: dict[str, Any] = {"trainer": {"accumulate_grad_batches": 2, "max_st
 TWO_PROCESSES = ("--trainer.devices=2", "--trainer.strategy=ddp", f"--trainer.max_steps={STEPS}")
 
 
-def start_ddp(place: Path, folder: Path) -> subprocess.Popen[str]:
+def start_ddp(place: Path, folder: Path, *more: str) -> subprocess.Popen[str]:
     """``fit --resume auto`` on two processes, in a process group of its own."""
     config = place / "tiny.yaml"
     config.write_text(json.dumps(TINY), encoding="utf-8")
-    command = [sys.executable, "-m", "gpt_lightning", "fit", f"--config={config}", *TWO_PROCESSES, "--resume=auto"]
+    command = [
+        sys.executable,
+        "-m",
+        "gpt_lightning",
+        "fit",
+        f"--config={config}",
+        *TWO_PROCESSES,
+        *more,
+        "--resume=auto",
+    ]
     command += [f"--run.dir={folder}", f"--data.source={place / 'corpus.txt'}"]
     environment = {**os.environ, "GPT_LIGHTNING_CACHE": str(place / "cache"), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
@@ -86,3 +96,26 @@ def test_sigterm_to_one_process_saves_on_all_and_exits_143(place: Path) -> None:
     if not (place / "one").exists():
         assert run_child(place, train, place / "one", ONE_PROCESS, None) == 0
     assert_equal(outcome(place / "stopped"), outcome(place / "one"))
+
+
+@pytest.mark.slow
+def test_ramp_killed_on_two_processes_goes_on_as_one(place: Path) -> None:
+    """The ramp is in tokens, so its steps are the same on one process, with twice the accumulation."""
+    ramp = {"class_path": "LinearRamp", "init_args": {"start_tokens": 128, "length": 8}}
+    data: dict[str, Any] = {"global_batch_tokens": 512, "batch_ramp": ramp}
+    settings = {"data": data, "trainer": {"max_steps": STEPS}}
+    assert run_child(place, train, place / "ramp-one", settings, None) == 0
+    more = ["--data.global_batch_tokens=512", f"--data.batch_ramp={json.dumps(ramp)}"]
+    victim = start_ddp(place, place / "ramp-two", *more)
+    wait_for_step(place / "ramp-two", 5, victim)
+    os.killpg(victim.pid, signal.SIGKILL)
+    victim.communicate(timeout=30)
+    assert 5 <= max(line["step"] for line in read_metrics(place / "ramp-two")) < STEPS
+    assert run_child(place, train, place / "ramp-two", settings, None) == 0
+    (mine, state), (wanted, expected) = outcome(place / "ramp-two"), outcome(place / "ramp-one")
+    # Of more than two micro-batches two processes add the gradients in another order.
+    for here, there in zip(mine, wanted, strict=True):
+        assert here == pytest.approx(there, rel=1e-5)
+        assert here.get("data/tokens") == there.get("data/tokens")
+    for name, value in state["weights"].items():
+        torch.testing.assert_close(value, expected["weights"][name], rtol=1e-3, atol=1e-5)

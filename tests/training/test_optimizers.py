@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from gpt_lightning.checkpoints.folder import read_checkpoint
-from gpt_lightning.checkpoints.shelf import SHELF, list_checkpoints
+from gpt_lightning.checkpoints.shelf import SHELF, list_checkpoints, locate
 from gpt_lightning.generation.loading import load_model
 from gpt_lightning.training.build import build
 from gpt_lightning.training.loggers import read_metrics
@@ -40,6 +40,7 @@ def _check_resume(place: Path, name: str, settings: dict[str, Any], kill: tuple[
 _MODERN = {"n_layer": 2, "n_head": 2, "n_embd": 16, "dropout": 0.1, "tie_embeddings": False}
 _OPTIMIZERS: dict[str, dict[str, Any]] = {
     "muon": {"optimizer": {"class_path": "Muon", "init_args": {"lr": 0.02, "weight_decay": 0.1}}, "config": _MODERN},
+    "schedule-free": {"optimizer": {"class_path": "ScheduleFree", "init_args": {"lr": 0.01}}},
     "lion": {"optimizer": {"class_path": "Lion", "init_args": {"lr": 2e-3, "layer_decay": 0.8}}},
     "completep": {"parametrization": {"class_path": "CompleteP", "init_args": {"base_width": 8, "base_layers": 1}}},
 }
@@ -54,6 +55,7 @@ def test_optimizer_resumes_bit_for_bit(place: Path, name: str) -> None:
     rates = {key for key in points[0] if key.startswith("optim/lr/")}
     groups = {
         "muon": {"matrix", "vector", "embedding", "head"},
+        "schedule-free": {"matrix", "vector", "embedding"},
         "lion": {f"{role}_layer{layer}" for layer in (1, 2) for role in ("matrix", "vector")}
         | {"embedding_layer0", "vector_layer3"},
         "completep": {"matrix", "matrix_end", "vector", "vector_end", "vector_final", "embedding"},
@@ -235,8 +237,119 @@ def test_too_many_bad_steps_end_training(place: Path) -> None:
     [
         ({"model": {"ema_decay": 1.0}}, "ema_decay is out of range: got 1.0"),
         ({"model": {"nonfinite": _skip(0)}}, "nonfinite.max_steps is a count: got 0"),
+        (
+            {"model": {"nonfinite": {"class_path": "Rollback", "init_args": {"every_steps": 0}}}},
+            "nonfinite.every_steps is a count: got 0",
+        ),
+        ({"model": {"ema_decay": 0.9, "optimizer": "ScheduleFree"}}, "both keep a mean of the weights"),
+        ({"model": {"checkpoint_activations": 0}}, "checkpoint_activations counts blocks: got 0"),
     ],
 )
 def test_settings_out_of_range(place: Path, settings: dict[str, Any], part: str) -> None:
     assert run_child(place, train, place / "refused", settings, None) == 2
     assert part in (place / "error.txt").read_text()
+
+
+class _Averaged(Callback):
+    """What is validated is the mean of the optimizer, and the weights under training come back."""
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.before = {name: value.detach().clone() for name, value in pl_module.named_parameters()}
+
+    def on_validation_batch_start(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+        (optimizer,) = trainer.optimizers
+        for name, value in pl_module.named_parameters():
+            base = optimizer.state[value]["base"]
+            expected = (self.before[name].double() - 0.1 * base.double()) / 0.9
+            torch.testing.assert_close(value.detach().double(), expected, rtol=1e-5, atol=1e-6)
+            assert not torch.equal(value, self.before[name])
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+        if trainer.global_step == 5:
+            assert all(torch.equal(value, self.before[name]) for name, value in pl_module.named_parameters())
+
+
+def schedule_free(folder: Path) -> None:
+    settings = {"model.optimizer": "ScheduleFree", "data.source": str(folder.parent / "corpus.txt")}
+    run = build(TINY, settings, {"run.dir": str(folder), "model.schedule": "Constant"})
+    vars(run.trainer)["callbacks"].insert(0, _Averaged())  # before the average takes the weights' place
+    result = run.fit()
+    assert_equal(dict(load_model(folder, prefer="last").model.state_dict()), dict(run.module.model.state_dict()))
+    again = build(TINY, settings)
+    assert again.validate(list_checkpoints(folder / SHELF)[-1])["val/loss"] == result.metrics["val/loss"]
+
+
+def test_mean_of_schedule_free_is_validated_saved_and_left(place: Path) -> None:
+    assert run_child(place, schedule_free, place / "schedule-free") == 0
+
+
+class _Back(Callback):
+    """Checks that a poisoned step ends with the state of a multiple of ``every`` before it, mean and moments too."""
+
+    def __init__(self, bad: list[int], every: int) -> None:
+        self.bad, self.every = bad, every
+        self.kept: Any = None
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+        step = trainer.global_step
+        state = _Witness._state(trainer, pl_module)
+        assert all(bool(torch.isfinite(value).all()) for value in state)
+        if step in self.bad and self.kept is not None:
+            assert all(torch.equal(one, other) for one, other in zip(self.kept, state, strict=True))
+        if step % self.every == 0:
+            self.kept = state
+
+
+def rolling(folder: Path, bad: list[int], kill: tuple[str, int] | None, optimizer: str) -> None:
+    policy = {"class_path": "Rollback", "init_args": {"every_steps": 4, "max_steps": 2}}
+    settings: dict[str, Any] = {"model": {"optimizer": optimizer, "nonfinite": policy}}
+    if optimizer != "ScheduleFree":
+        settings["model"]["ema_decay"] = 0.9
+    run = build(TINY, settings, {"run.dir": str(folder), "data.source": str(folder.parent / "corpus.txt")})
+    add_callbacks(run.trainer, _Poison(bad), _Back(bad, 4), *([] if kill is None else [KillAt(*kill)]))
+    run.fit(resume="auto")
+    assert run.module.skipped_steps == bad
+
+
+@pytest.mark.parametrize("optimizer", ["AdamW", "ScheduleFree"])
+def test_rollback_goes_back_and_on_also_over_a_resume(place: Path, optimizer: str) -> None:
+    """Killed between the snapshot of step 8 and the bad step 11; the checkpoint it goes on from is that of step 9."""
+    whole, killed = place / f"back-{optimizer}", place / f"back-killed-{optimizer}"
+    assert run_child(place, rolling, whole, [2, 11], None, optimizer) == 0
+    assert run_child(place, rolling, killed, [2, 11], ("batch_start", 10), optimizer) == -signal.SIGKILL
+    assert run_child(place, rolling, killed, [2, 11], None, optimizer) == 0
+    (mine, state), (wanted, expected) = outcome(killed), outcome(whole)
+    assert_equal(state, expected)
+    assert str(mine) == str(wanted)
+    assert all(bool(torch.isfinite(value).all()) for value in state["weights"].values())
+    assert run_child(place, rolling, place / f"back-many-{optimizer}", [2, 11, 13], None, optimizer) == 4
+    assert "2 steps were left out before (2, 11)" in (place / "error.txt").read_text()
+
+
+class _BadValidation(Callback):
+    """Weights that are not finite while step 10 is validated, and good ones again after it."""
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.good = [value.detach().clone() for value in pl_module.parameters()]
+        if trainer.global_step == 10:
+            for value in pl_module.parameters():
+                value.data.fill_(float("nan"))
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        for value, good in zip(pl_module.parameters(), self.good, strict=True):
+            value.data.copy_(good)
+
+
+def badly_validated(folder: Path) -> None:
+    settings = {"run.dir": str(folder), "data.source": str(folder.parent / "corpus.txt"), "trainer.max_steps": 10}
+    run = build(TINY, settings)
+    add_callbacks(run.trainer, _BadValidation())
+    run.fit()
+
+
+def test_a_loss_that_is_not_finite_is_never_the_best(place: Path) -> None:
+    folder = place / "never-best"
+    assert run_child(place, badly_validated, folder) == 0
+    values = {line["step"]: line["val/loss"] for line in read_metrics(folder) if "val/loss" in line}
+    assert str(values[10]) == "nan"
+    assert locate(folder).name == "step-000000005"

@@ -1,7 +1,9 @@
 """What happens around a step, one callback each.
 
 ``step_seed``   randomness as a function of the sample number, so that resuming changes nothing
-``ema``         the running mean of the weights, validated and saved in their place
+``accumulation`` another number of micro-batches for every step, under a batch ramp
+``ema``         means of the weights, validated and saved in their place: exponential, or the optimizer's own
+``snapshot``    the state of some steps ago, for a rollback
 ``saving``      checkpoints at optimizer steps: periodic, best, last, and on a signal
 ``metrics_log`` the one clock of all curves: training and validation metrics to the loggers
 ``status_line`` one line that tells where training stands

@@ -11,6 +11,7 @@ checkpoint (generate, validate, ``--init_from``) should use; the weights under t
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
@@ -19,13 +20,85 @@ from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from torch import Tensor
 
 from gpt_lightning.errors import CheckpointError, ConfigError
+from gpt_lightning.optim.schedule_free import ScheduleFreeOptimizer
 from gpt_lightning.training.callbacks.saving import at_step_border
 
 _STATE = "ema"
 
 
-class EMA(Callback):
-    """Keeps the mean beside the weights and puts it in their place for validation, in checkpoints and at the end.
+class AveragedWeights(Callback, ABC):
+    """Puts a mean in the place of the weights for validation, in checkpoints and at the end; see the file's head."""
+
+    def __init__(self) -> None:
+        self._trained: dict[str, Tensor] = {}
+
+    @abstractmethod
+    def average(self, trainer: Trainer, module: LightningModule) -> dict[str, Tensor]:
+        """The mean of every trained parameter, by name; empty while nothing is trained."""
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Every process must hold all weights."""
+        if not isinstance(trainer.strategy, (SingleDeviceStrategy, DDPStrategy)):
+            raise ConfigError(
+                "A mean of the weights (ema_decay, ScheduleFree) needs every process to hold all weights",
+                got=type(trainer.strategy).__name__,
+                allowed="one device, or DDP",
+                fix="Leave model.ema_decay out, and choose another optimizer.",
+            )
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Validate the mean."""
+        mean = self.average(trainer, pl_module)
+        if mean:
+            self._trained = {name: value.detach().clone() for name, value in pl_module.named_parameters()}
+            _put(pl_module, mean)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Go on training the weights."""
+        if self._trained:
+            _put(pl_module, self._trained)
+            self._trained = {}
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Leave the mean, which is what the last checkpoint offers."""
+        _put(pl_module, self.average(trainer, pl_module))
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """The mean as the weights, and the weights under training beside them."""
+        weights, mean = checkpoint["state_dict"], self.average(trainer, pl_module)
+        # The mean itself as well, where weights are narrower; where they are not, both names share one storage.
+        checkpoint[_STATE] = {"trained": {name: weights[name] for name in mean}, "mean": mean}
+        for name, value in mean.items():
+            weights[name] = value.to(weights[name].dtype)
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Where training goes on, with both; elsewhere the mean has just been loaded as the weights."""
+        if not trainer.training:
+            return
+        state = checkpoint.get(_STATE)
+        if state is None:
+            raise CheckpointError("The checkpoint holds no mean of the weights", fix="Leave out ema_decay.")
+        _put(pl_module, state["trained"])
+        self.take_over(dict(state["mean"]))
+
+    def take_over(self, mean: dict[str, Tensor]) -> None:
+        """Go on from the mean of a checkpoint."""
+
+
+class OptimizerAverage(AveragedWeights):
+    """The mean that the optimizer itself keeps (``ScheduleFree``)."""
+
+    def average(self, trainer: Trainer, module: LightningModule) -> dict[str, Tensor]:
+        """As the optimizer computes it."""
+        if not trainer.optimizers:
+            return {}
+        (optimizer,) = trainer.optimizers
+        assert isinstance(optimizer, ScheduleFreeOptimizer)
+        return {name: optimizer.average(value) for name, value in module.named_parameters() if value.requires_grad}
+
+
+class EMA(AveragedWeights):
+    """The exponential mean, kept beside the weights.
 
     Args:
         decay: Share of the mean that each step keeps in the long run; above 0 and below 1.
@@ -35,21 +108,23 @@ class EMA(Callback):
     """
 
     def __init__(self, decay: float) -> None:
+        super().__init__()
         if not 0 < decay < 1:
             raise ConfigError("ema_decay is out of range", got=decay, allowed="above 0 and below 1, e.g. 0.999")
         self._decay = decay
         self._mean: dict[str, Tensor] = {}
-        self._trained: dict[str, Tensor] = {}
+
+    def average(self, trainer: Trainer, module: LightningModule) -> dict[str, Tensor]:
+        """The mean as it stands."""
+        return dict(self._mean)
+
+    def take_over(self, mean: dict[str, Tensor]) -> None:
+        """Go on from it; ``on_fit_start`` moves it to the device."""
+        self._mean = mean
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The mean begins as the initial weights, or where the checkpoint left it; on the weights' device."""
-        if not isinstance(trainer.strategy, (SingleDeviceStrategy, DDPStrategy)):
-            raise ConfigError(
-                "ema_decay needs every process to hold all weights",
-                got=type(trainer.strategy).__name__,
-                allowed="one device, or DDP",
-                fix="Leave model.ema_decay out.",
-            )
+        super().on_fit_start(trainer, pl_module)
         for name, parameter in pl_module.named_parameters():
             # At least float32: a narrower mean would not notice a step's small share.
             wide = torch.promote_types(parameter.dtype, torch.float32)
@@ -65,43 +140,14 @@ class EMA(Callback):
             weights = [value.detach().to(self._mean[name].dtype) for name, value in pl_module.named_parameters()]
             torch._foreach_lerp_(list(self._mean.values()), weights, 1 - decay)
 
-    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Validate the mean."""
-        if self._mean:
-            self._trained = {name: value.detach().clone() for name, value in pl_module.named_parameters()}
-            _put(pl_module, self._mean)
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Go on training the weights."""
-        if self._trained:
-            _put(pl_module, self._trained)
-            self._trained = {}
-
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Leave the mean, which is what the last checkpoint offers."""
-        _put(pl_module, self._mean)
+        """Leave the mean, and let go of it."""
+        super().on_train_end(trainer, pl_module)
         self._mean = {}
-
-    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """The mean as the weights, and the weights under training beside them."""
-        weights = checkpoint["state_dict"]
-        # The mean itself as well, where weights are narrower; where they are not, both names share one storage.
-        checkpoint[_STATE] = {"trained": {name: weights[name] for name in self._mean}, "mean": dict(self._mean)}
-        for name, mean in self._mean.items():
-            weights[name] = mean.to(weights[name].dtype)
-
-    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Where training goes on, with both; elsewhere the mean has just been loaded as the weights."""
-        if not trainer.training:
-            return
-        state = checkpoint.get(_STATE)
-        if state is None:
-            raise CheckpointError("The checkpoint holds no running mean of the weights", fix="Leave out ema_decay.")
-        _put(pl_module, state["trained"])
-        self._mean = dict(state["mean"])
 
 
 @torch.no_grad()
 def _put(module: LightningModule, weights: dict[str, Tensor]) -> None:
     for name, parameter in module.named_parameters():
-        parameter.copy_(weights[name])
+        if name in weights:
+            parameter.copy_(weights[name])

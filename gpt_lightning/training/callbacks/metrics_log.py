@@ -10,6 +10,7 @@ The sums of an unfinished interval travel in the checkpoint: the logged sequence
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -46,24 +47,20 @@ class MetricsLog(Callback):
 
     Args:
         every_steps: Steps between training points.
-        tokens_per_step: Tokens of one global batch.
+        tokens_before: Training tokens of so many optimizer steps.
         tokens_per_epoch: Tokens of one pass over the training split.
     """
 
-    def __init__(self, *, every_steps: int, tokens_per_step: int, tokens_per_epoch: int) -> None:
-        self._every_steps, self._tokens_per_step, self._tokens_per_epoch = (
-            every_steps,
-            tokens_per_step,
-            tokens_per_epoch,
-        )
+    def __init__(self, *, every_steps: int, tokens_before: Callable[[int], int], tokens_per_epoch: int) -> None:
+        self._every_steps, self._tokens_before, self._tokens_per_epoch = every_steps, tokens_before, tokens_per_epoch
         self._pending: list[tuple[Tensor, Tensor]] = []
         self._carried = (0.0, 0.0)
         self._timer = _Stopwatch()
-        self._timed_steps = 0
+        self._timed_tokens = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
-        self._timer = _Stopwatch()
+        self._timer, self._timed_tokens = _Stopwatch(), self._tokens_before(trainer.global_step)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -72,7 +69,6 @@ class MetricsLog(Callback):
         self._pending.append((outputs["mean"], outputs["weight"]))
         if not at_step_border(trainer):
             return
-        self._timed_steps += 1
         step = trainer.global_step
         if step % self._every_steps == 0 or step >= trainer.max_steps:
             self._write(trainer, pl_module, step)
@@ -81,15 +77,15 @@ class MetricsLog(Callback):
         assert isinstance(module, GPTModule)
         total, weight = self._sums(trainer, module.device)
         self._pending, self._carried = [], (0.0, 0.0)
-        tokens = step * self._tokens_per_step
+        tokens = self._tokens_before(step)
         values = {"train/loss": total / weight}
         for group in trainer.optimizers[0].param_groups:
             values[f"optim/lr/{group['name']}"] = float(group["lr"])
         if module.grad_norm is not None:
             values["optim/grad_norm"] = module.grad_norm.item()
-        values["perf/tokens_per_second"] = self._timed_steps * self._tokens_per_step / self._timer.lap()
+        values["perf/tokens_per_second"] = (tokens - self._timed_tokens) / self._timer.lap()
         values |= {"data/tokens": float(tokens), "data/epoch": tokens / self._tokens_per_epoch}
-        self._timed_steps = 0
+        self._timed_tokens = tokens
         _log(trainer, values, step)
 
     def _sums(self, trainer: Trainer, device: torch.device) -> tuple[float, float]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from typing import Any, TextIO
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -21,17 +22,17 @@ class StatusLine(Callback):
     """Writes the line; costs nothing between two writes.
 
     Args:
-        tokens_per_step: Tokens of one global batch.
+        tokens_before: Training tokens of so many optimizer steps.
         stream: Where to write; null = standard error.
     """
 
-    def __init__(self, tokens_per_step: int, stream: TextIO | None = None) -> None:
-        self._tokens_per_step = tokens_per_step
+    def __init__(self, tokens_before: Callable[[int], int], stream: TextIO | None = None) -> None:
+        self._tokens_before = tokens_before
         self._stream = stream or sys.stderr
         self._terminal = self._stream.isatty()
         self._every = _TERMINAL_SECONDS if self._terminal else _FILE_SECONDS
         self._val_loss: float | None = None
-        self._last_time = self._last_step = 0.0
+        self._last_time, self._last_step = 0.0, 0
         self._paused = 0.0
         self._width = 0
 
@@ -52,15 +53,17 @@ class StatusLine(Callback):
 
     def _write(self, trainer: Trainer, loss: float, now: float) -> None:
         step, total = trainer.global_step, trainer.max_steps
-        steps_per_second = (step - self._last_step) / max(now - self._last_time - self._paused, 1e-9)
+        seconds = max(now - self._last_time - self._paused, 1e-9)
+        rate = (self._tokens_before(step) - self._tokens_before(self._last_step)) / seconds
         self._last_time, self._last_step, self._paused = now, step, 0.0
-        rate = steps_per_second * self._tokens_per_step
         parts = [f"step {step}/{total}", f"loss {loss:.4f}"]
         if self._val_loss is not None:
             parts.append(f"val {self._val_loss:.4f}")
         parts += [f"lr {trainer.optimizers[0].param_groups[0]['lr']:.2e}", f"{format_count(rate)} tokens/s"]
-        if steps_per_second > 0:
-            parts.append(f"ETA {format_seconds((total - step) / steps_per_second)}")
+        if rate > 0:
+            # By tokens: later steps of a batch ramp take longer.
+            left = self._tokens_before(total) - self._tokens_before(step)
+            parts.append(f"ETA {format_seconds(left / rate)}")
         self._show("  ".join(parts), final=step >= total)
 
     def _show(self, text: str, final: bool) -> None:
