@@ -36,6 +36,7 @@ from gpt_lightning.training.module import GPTModule
 from gpt_lightning.training.ranges import check_ranges
 from gpt_lightning.training.run import Run
 from gpt_lightning.training.settings import RunSettings
+from gpt_lightning.training.sharding import Sharded, choose_strategy, team_size
 
 _COMMAND_KEYS = ("config", "resume", "init_from", "checkpoint")
 """Arguments of one start, not of the run: never part of the resolved configuration."""
@@ -91,7 +92,7 @@ def build_parsed(line: TrainerCommandLine) -> Run:
     module.config = module.config.complete(vocab_size=store.vocab_size, block_size=datamodule.block_size)
     config["model.config.vocab_size"], config["model.config.block_size"] = module.config.data_sizes()
 
-    share = Share(datamodule.batch_size, trainer.accumulate_grad_batches, world=trainer.world_size)
+    share = Share(datamodule.batch_size, trainer.accumulate_grad_batches, world=trainer.world_size // team_size(trainer))
     _check_data(datamodule, module, share)
     if initial is not None:
         # Here rather than when the model is built: by then the run has a folder.
@@ -152,6 +153,9 @@ def _build_trainer(options: dict[str, Any]) -> Trainer:
         # Lightning's own requeue would save into a file of its own, mid-accumulation; ours is SIGTERM + --resume auto.
         options["plugins"].append(SLURMEnvironment(auto_requeue=False))
     options["callbacks"] = list(options["callbacks"] or [])
+    options["strategy"] = choose_strategy(options["strategy"])
+    if isinstance(options["strategy"], Sharded):
+        options["inference_mode"] = False  # parameters gathered there could not be trained on afterwards
     try:
         with warnings.catch_warnings():
             # Lightning would train in another precision than the one asked for.
