@@ -79,9 +79,7 @@ def describe_parts(parts: Sequence[Part], number: int) -> list[dict[str, Any]]:
             "path": list(part.place),
             "shape": list(part.shape),
             "dtype": str(part.values[0].dtype).removeprefix("torch."),
-            "pieces": [
-                [number, place, list(box.offset), list(box.size)] for place, box in enumerate(part.boxes)
-            ],
+            "pieces": [[number, place, list(box.offset), list(box.size)] for place, box in enumerate(part.boxes)],
         }
         for part in parts
         if part.boxes
@@ -166,4 +164,3 @@ def pick(state: Any, path: Sequence[str | int]) -> Any:
     for step in path:
         state = state[step]
     return state
-

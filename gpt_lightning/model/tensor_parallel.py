@@ -28,8 +28,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from gpt_lightning.errors import ConfigError
+from gpt_lightning.model.attention import CausalSelfAttention
+from gpt_lightning.model.block import Block
 from gpt_lightning.model.config import GPTConfig
+from gpt_lightning.model.embeddings import reserve_embedding
 from gpt_lightning.model.gpt import GPT
+from gpt_lightning.model.mlp import MLP
 from gpt_lightning.model.norm import RMSNorm
 
 
@@ -117,6 +121,18 @@ class _Collect(torch.autograd.Function):
         return gradients[0], None
 
 
+def spread(value: Tensor, group: Any) -> Tensor:
+    """The value; its gradient becomes the sum of the devices' gradients."""
+    result: Tensor = _Spread.apply(value, group)  # type: ignore[no-untyped-call]
+    return result
+
+
+def collect(value: Tensor, group: Any) -> Tensor:
+    """The sum of the devices' values."""
+    result: Tensor = _Collect.apply(value, group)  # type: ignore[no-untyped-call]
+    return result
+
+
 def _sum(value: Tensor, group: Any) -> Tensor:
     total = value.clone(memory_format=torch.contiguous_format)
     torch.distributed.all_reduce(total, group=group)
@@ -127,14 +143,12 @@ class ColumnParallel(nn.Linear):
     """Some of the outputs of a linear layer."""
 
     def __init__(self, whole: nn.Linear, outputs: int, team: Team) -> None:
-        super().__init__(
-            whole.in_features, outputs, whole.bias is not None, device="meta", dtype=whole.weight.dtype
-        )
+        super().__init__(whole.in_features, outputs, whole.bias is not None, device="meta", dtype=whole.weight.dtype)
         self._group = team.group
 
     def forward(self, hidden: Float[Tensor, "*batch inputs"]) -> Float[Tensor, "*batch outputs"]:
         """This device's outputs."""
-        return F.linear(_Spread.apply(hidden, self._group), self.weight, self.bias)
+        return F.linear(spread(hidden, self._group), self.weight, self.bias)
 
 
 class RowParallel(nn.Linear):
@@ -142,13 +156,13 @@ class RowParallel(nn.Linear):
 
     def __init__(self, whole: nn.Linear, inputs: int, team: Team) -> None:
         super().__init__(inputs, whole.out_features, whole.bias is not None, device="meta", dtype=whole.weight.dtype)
-        self._group = team.group
+        self._group, self._has_bias = team.group, whole.bias is not None
 
     def forward(self, hidden: Float[Tensor, "*batch inputs"]) -> Float[Tensor, "*batch outputs"]:
         """All outputs."""
-        total: Tensor = _Collect.apply(F.linear(hidden, self.weight), self._group)
+        total = collect(F.linear(hidden, self.weight), self._group)
         # Under autocast the product is narrower than the stored bias, as it is inside F.linear.
-        return total if self.bias is None else total + self.bias.to(total.dtype)
+        return total if not self._has_bias else total + self.bias.to(total.dtype)
 
 
 class SpreadRMSNorm(RMSNorm):
@@ -160,7 +174,7 @@ class SpreadRMSNorm(RMSNorm):
 
     def forward(self, hidden: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch width"]:
         """Normalise over the last axis."""
-        weight: Tensor = _Spread.apply(self.weight, self._group)
+        weight = spread(self.weight, self._group)
         hidden = hidden.to(torch.promote_types(hidden.dtype, weight.dtype))
         return F.rms_norm(hidden, self.normalized_shape, weight, self.eps)
 
@@ -187,29 +201,39 @@ def split_over_team(model: GPT, team: Team) -> dict[str, Cut]:
     if team.size == 1:
         return cuts
     for index, block in enumerate(model.blocks):
-        attention, mlp = block.attention, block.mlp
-        place = f"blocks.{index}"
-        inner = [config.inner_size] * (2 if config.is_gated else 1)
-        cuts |= _cut_pair(f"{place}.attention.query_key_value", team.shares(attention.widths), config.bias)
-        cuts[f"{place}.attention.output.weight"] = Cut(((0, config.n_embd),), team.share(0, config.n_embd))
-        cuts |= _cut_pair(f"{place}.mlp.expand", team.shares(inner), config.bias)
-        cuts[f"{place}.mlp.contract.weight"] = Cut(((0, config.n_embd),), team.share(0, config.inner_size))
-        attention.widths = [width // team.size for width in attention.widths]
-        attention.query_key_value = ColumnParallel(attention.query_key_value, sum(attention.widths), team)
-        attention.output = RowParallel(attention.output, config.n_embd // team.size, team)
-        mlp.expand = ColumnParallel(mlp.expand, sum(inner) // team.size, team)
-        mlp.contract = RowParallel(mlp.contract, config.inner_size // team.size, team)
-        if config.qk_norm:
-            attention.query_norm = SpreadRMSNorm(attention.query_norm, team)
-            attention.key_norm = SpreadRMSNorm(attention.key_norm, team)
+        assert isinstance(block, Block)
+        cuts |= _split_attention(block.attention, f"blocks.{index}.attention", config, team)
+        cuts |= _split_mlp(block.mlp, f"blocks.{index}.mlp", config, team)
     for layer, table in model.value_embeddings.items():
-        width = table.embedding_dim
-        cuts[f"value_embeddings.{layer}.weight"] = Cut(((0, table.num_embeddings),), team.share(0, width))
-        part = torch.empty(table.num_embeddings, width // team.size, device="meta", dtype=table.weight.dtype)
-        model.value_embeddings[layer] = nn.Embedding.from_pretrained(part, freeze=False)  # type: ignore[no-untyped-call]
+        assert isinstance(table, nn.Embedding)
+        rows, width = table.num_embeddings, table.embedding_dim
+        cuts[f"value_embeddings.{layer}.weight"] = Cut(((0, rows),), team.share(0, width))
+        with torch.device("meta"):
+            model.value_embeddings[layer] = reserve_embedding(rows, width // team.size)
     return cuts
 
 
-def _cut_pair(name: str, rows: tuple[tuple[int, int], ...], bias: bool) -> dict[str, Cut]:
+def _split_attention(attention: CausalSelfAttention, place: str, config: GPTConfig, team: Team) -> dict[str, Cut]:
+    cuts = _cut_outputs(f"{place}.query_key_value", team.shares(attention.widths), config.bias)
+    cuts[f"{place}.output.weight"] = Cut(((0, config.n_embd),), team.share(0, config.n_embd))
+    attention.widths = [width // team.size for width in attention.widths]
+    attention.query_key_value = ColumnParallel(attention.query_key_value, sum(attention.widths), team)
+    attention.output = RowParallel(attention.output, config.n_embd // team.size, team)
+    if attention.query_norm is not None and attention.key_norm is not None:
+        attention.query_norm = SpreadRMSNorm(attention.query_norm, team)
+        attention.key_norm = SpreadRMSNorm(attention.key_norm, team)
+    return cuts
+
+
+def _split_mlp(mlp: MLP, place: str, config: GPTConfig, team: Team) -> dict[str, Cut]:
+    inner = [config.inner_size] * (2 if config.is_gated else 1)
+    cuts = _cut_outputs(f"{place}.expand", team.shares(inner), config.bias)
+    cuts[f"{place}.contract.weight"] = Cut(((0, config.n_embd),), team.share(0, config.inner_size))
+    mlp.expand = ColumnParallel(mlp.expand, sum(inner) // team.size, team)
+    mlp.contract = RowParallel(mlp.contract, config.inner_size // team.size, team)
+    return cuts
+
+
+def _cut_outputs(name: str, rows: tuple[tuple[int, int], ...], bias: bool) -> dict[str, Cut]:
     """Weight and bias of a layer that is cut by its outputs."""
     return {f"{name}.{kind}": Cut(rows) for kind in ("weight", "bias")[: 1 + bias]}

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from gpt_lightning.errors import ConfigError
+from gpt_lightning.optim.shares import local_part
 
 
-def measure_gradients(parameters: list[nn.Parameter]) -> Float[Tensor, ""]:
+def measure_gradients(parameters: list[Tensor]) -> Float[Tensor, ""]:
     """L2 norm of the gradients, of which there is at least one."""
     return measure_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
 
 
 def clip_gradients(
-    parameters: Iterable[nn.Parameter],
+    parameters: Iterable[Tensor],
     max_norm: float | None,
-    measure: Callable[[list[nn.Parameter]], Tensor] = measure_gradients,
+    measure: Callable[[list[Tensor]], Tensor] = measure_gradients,
 ) -> Float[Tensor, ""]:
     """Scale all gradients down, in place, so that their joint L2 norm is at most ``max_norm``.
 
@@ -50,12 +50,6 @@ def clip_gradients(
         factor = torch.clamp(max_norm / (norm + 1e-6), max=1.0)
         torch._foreach_mul_([local_part(parameter.grad) for parameter in owners], factor)
     return norm
-
-
-def local_part(tensor: Any) -> Tensor:
-    """What this process holds of a tensor that is spread over processes (a DTensor); others are returned as they are."""
-    local: Tensor = tensor if type(tensor) is Tensor else tensor.to_local()
-    return local
 
 
 @torch.no_grad()

@@ -33,10 +33,11 @@ from gpt_lightning.training.command_line import TrainerCommandLine
 from gpt_lightning.training.datamodule import Share, TokenDataModule
 from gpt_lightning.training.lengths import Plan, plan_run
 from gpt_lightning.training.module import GPTModule
+from gpt_lightning.training.processes import check_launched
 from gpt_lightning.training.ranges import check_ranges
 from gpt_lightning.training.run import Run
 from gpt_lightning.training.settings import RunSettings
-from gpt_lightning.training.sharding import Sharded, choose_strategy, team_size
+from gpt_lightning.training.sharding import Sharded, check_sharding, choose_strategy, team_size
 
 _COMMAND_KEYS = ("config", "resume", "init_from", "checkpoint")
 """Arguments of one start, not of the run: never part of the resolved configuration."""
@@ -87,12 +88,15 @@ def build_parsed(line: TrainerCommandLine) -> Run:
     module: GPTModule = parts.model
     datamodule: TokenDataModule = parts.data
     trainer = _build_trainer(parts.trainer.as_dict())
+    check_launched(trainer)
     datamodule.seed = seed
     store = datamodule.open_store()
     module.config = module.config.complete(vocab_size=store.vocab_size, block_size=datamodule.block_size)
     config["model.config.vocab_size"], config["model.config.block_size"] = module.config.data_sizes()
 
-    share = Share(datamodule.batch_size, trainer.accumulate_grad_batches, world=trainer.world_size // team_size(trainer))
+    check_sharding(trainer, module.config, module.optimizer_recipe, has_mean=module.has_mean)
+    streams = trainer.world_size // team_size(trainer)
+    share = Share(datamodule.batch_size, trainer.accumulate_grad_batches, world=streams)
     _check_data(datamodule, module, share)
     if initial is not None:
         # Here rather than when the model is built: by then the run has a folder.
@@ -239,5 +243,6 @@ _HARMLESS = (
     ".*GPU available but not used.*",
     ".*isinstance\\(treespec, LeafSpec\\).*",
     ".*smaller than the logging interval.*",
+    ".*sync_dist=True.*",  # the metrics have summed over the processes already
     ".*callbacks used to create the checkpoint need to be provided.*",
 )

@@ -35,8 +35,8 @@ from gpt_lightning.optim.parametrization import Parametrization, Standard
 from gpt_lightning.optim.schedules import Cosine, Schedule
 from gpt_lightning.training.callbacks.ema import EMA
 from gpt_lightning.training.datamodule import TokenDataModule
-from gpt_lightning.training.sharding import Sharded
 from gpt_lightning.training.nonfinite import BadStep, NonFinitePolicy, Stop
+from gpt_lightning.training.sharding import Sharded
 
 _CHANGING = frozenset({"_current_fx_name", "_step_loss", "grad_norm"})
 
@@ -72,7 +72,7 @@ class GPTModule(LightningModule):
         self.compile_model, self.parametrization, self.nonfinite = compile, parametrization, nonfinite
         self._ema = None if ema_decay is None else EMA(ema_decay)
         self.skipped_steps: list[int] = []
-        self._trained: list[nn.Parameter] = []
+        self._trained: list[Tensor] = []
         self.seed = 0
         self.horizon: Horizon | None = None
         self.card: dict[str, Any] = {}
@@ -83,7 +83,7 @@ class GPTModule(LightningModule):
         self._step_loss: Tensor | None = None
         self.generator: torch.Generator | None = None
         self.agree: Callable[[bool], bool] = bool
-        self.measure_norm: Callable[[list[nn.Parameter]], Tensor] = measure_gradients
+        self.measure_norm: Callable[[list[Tensor]], Tensor] = measure_gradients
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set names that change many times a step without asking whether they are parameters or modules.
@@ -190,6 +190,11 @@ class GPTModule(LightningModule):
             loss.reset()
         # logger=False: Lightning would stamp these one step off the training curve.
         self.log_dict(values, logger=False, sync_dist=False)
+
+    @property
+    def has_mean(self) -> bool:
+        """Whether a running mean of the weights is kept."""
+        return self._ema is not None
 
     def configure_callbacks(self) -> list[Callback]:
         """The running mean; here rather than in ``trainer.callbacks``, which a resumed run may change freely."""

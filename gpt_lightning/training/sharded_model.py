@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
@@ -100,7 +100,7 @@ class ShardedModel:
 
     def part(self, place: Place, name: str, value: DTensor) -> Part:
         """This process's share of a parameter, or of a tensor of its shape, for a checkpoint."""
-        local, boxes, values = value.detach().to_local(), [], []
+        local, boxes, values = value.to_local().detach(), [], []
         # What is whole on every process of a team is written by its first.
         for row, box in self._stretches(name) if name in self._cuts or self._team.rank == 0 else ():
             boxes.append(box)
@@ -131,7 +131,7 @@ class ShardedModel:
             layer.to_empty(device="meta", recurse=False)
 
     @torch.no_grad()
-    def measure_norm(self, parameters: list[nn.Parameter]) -> Float[Tensor, ""]:
+    def measure_norm(self, parameters: list[Tensor]) -> Float[Tensor, ""]:
         """L2 norm of the gradients of all processes, each number counted once; in at least float32.
 
         Args:

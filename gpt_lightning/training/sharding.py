@@ -30,11 +30,14 @@ from gpt_lightning.checkpoints.folder import (
     open_checkpoint,
     step_of,
     storing,
+    verify_checkpoint,
     write_tensors,
 )
 from gpt_lightning.checkpoints.pieces import INDEX, Box, Part, describe_parts, pack_parts, pick, pieces_file, put
-from gpt_lightning.errors import CheckpointError, ConfigError, TrainingError, UserError
+from gpt_lightning.errors import ConfigError, TrainingError, UserError
 from gpt_lightning.model.config import GPTConfig
+from gpt_lightning.model.tensor_parallel import check_split
+from gpt_lightning.optim.optimizers import Muon, OptimizerRecipe
 from gpt_lightning.training.checkpoint_io import facts_of
 from gpt_lightning.training.sharded_model import ShardedModel
 
@@ -56,7 +59,7 @@ class Sharded(ModelParallelStrategy):
         tensor_parallel_size: Literal["auto"] | int = 1,
     ) -> None:
         for name, value in (("data_parallel", data_parallel_size), ("tensor_parallel", tensor_parallel_size)):
-            if value != "auto" and (not isinstance(value, int) or value < 1):
+            if isinstance(value, int) and value < 1:
                 raise ConfigError(f"trainer.strategy's {name}_size is a count", got=value, allowed=">= 1, or auto")
         super().__init__(data_parallel_size, tensor_parallel_size)
         self._sharded: ShardedModel | None = None
@@ -74,11 +77,12 @@ class Sharded(ModelParallelStrategy):
         Raises:
             ConfigError: Together they are not the number of processes.
         """
-        data, tensor, world = self._data_parallel_size, self._tensor_parallel_size, self.num_nodes * self.num_processes
-        if tensor == "auto":
-            tensor = self.num_processes if data == "auto" else max(1, world // data)
-        if data == "auto":
-            data = max(1, world // tensor)
+        world = self.num_nodes * self.num_processes
+        typed = {"data": self._data_parallel_size, "tensor": self._tensor_parallel_size}
+        given = {way: size for way, size in typed.items() if isinstance(size, int)}
+        rest = self.num_processes if not given else max(1, world // given.get("data", 1))
+        tensor = given.get("tensor", rest)
+        data = given.get("data", max(1, world // tensor))
         if data * tensor != world:
             raise ConfigError(
                 "data_parallel_size x tensor_parallel_size is not the number of processes "
@@ -166,13 +170,14 @@ class Sharded(ModelParallelStrategy):
     def _on_first(self, action: Callable[[], Path], target: Path) -> Path:
         """Do something that writes on process 0, and have all processes know how it went."""
         result = self._attempt(action, target) if self.global_rank == 0 else None
-        return _unwrap(self.broadcast(result))
+        path: Path = _unwrap(self.broadcast(result))
+        return path
 
     def _on_all(self, action: Callable[[], Any], target: Path, begun: Path) -> list[Any]:
         """Do something that writes on every process; where one fails, all do."""
         results: list[Any] = [None] * self.world_size
         torch.distributed.all_gather_object(results, self._attempt(action, target))
-        if self.global_rank == 0 and any(isinstance(result, str) for result in results):
+        if self.global_rank == 0 and any(isinstance(result, UserError) for result in results):
             discard_begun(begun)
         return [_unwrap(result) for result in results]
 
@@ -183,21 +188,19 @@ class Sharded(ModelParallelStrategy):
             with storing(target.parent, step):
                 return action()
         except TrainingError as error:
-            return str(error)
+            return error
 
     def load_checkpoint(self, checkpoint_path: str | Path, weights_only: bool | None = None) -> dict[str, Any]:
         """The state with outlines of the tensors; their values are read when it is known where they go."""
         folder = Path(checkpoint_path)
         # Every process would read every byte for the checksums; the first does it for all.
-        problem = None
+        problem: UserError | None = None
         if self.global_rank == 0:
             try:
-                open_checkpoint(folder, mmap=True)
+                verify_checkpoint(folder)
             except UserError as error:
-                problem = str(error)
-        problem = self.broadcast(problem)
-        if problem is not None:
-            raise LoadRefused(problem)
+                problem = error
+        _unwrap(self.broadcast(problem))
         state, pieces = open_checkpoint(folder, mmap=True, verify=False)
         if pieces is None:
             whole = dict(state)
@@ -240,27 +243,14 @@ class Sharded(ModelParallelStrategy):
         read = self._read
         assert read is not None
         share = torch.zeros_like(self.sharded.parameters[name], dtype=value.dtype, requires_grad=False)
+        assert isinstance(share, DTensor)
         self.sharded.fill(name, share, lambda box: read(place, box))
         return share
 
 
-class LoadRefused(CheckpointError):
-    """Process 0 found the checkpoint wanting; its words as they are."""
-
-    def __init__(self, message: str) -> None:
-        Exception.__init__(self, message)
-
-
-class SaveFailed(TrainingError):
-    """A process could not write its part of a checkpoint; its words as they are."""
-
-    def __init__(self, message: str) -> None:
-        Exception.__init__(self, message)
-
-
 def _unwrap(result: Any) -> Any:
-    if isinstance(result, str):
-        raise SaveFailed(result)
+    if isinstance(result, UserError):
+        raise result
     return result
 
 
@@ -297,6 +287,38 @@ def choose_strategy(named: str | Strategy) -> str | Strategy:
 def discard_begun(begun: Path) -> None:
     """Remove a checkpoint that was begun and not finished."""
     shutil.rmtree(begun, ignore_errors=True)
+
+
+def check_sharding(trainer: Trainer, config: GPTConfig, recipe: OptimizerRecipe, has_mean: bool) -> None:
+    """Refuse what cannot be done on shares, before anything heavy is built.
+
+    Args:
+        trainer: Its strategy decides.
+        config: Of the decoder.
+        recipe: Its optimizer.
+        has_mean: Whether a running mean of the weights is asked for.
+
+    Raises:
+        ConfigError: Names the setting.
+    """
+    if not isinstance(trainer.strategy, Sharded):
+        return
+    size = team_size(trainer)
+    check_split(config, size)
+    if size > 1 and isinstance(recipe, Muon):
+        raise ConfigError(
+            "Muon needs whole matrices, and tensor parallelism cuts them",
+            got=f"tensor_parallel_size {size}",
+            allowed="model.optimizer AdamW or Lion; or trainer.strategy fsdp2 or ddp",
+            fix="Say --trainer.strategy fsdp2.",
+        )
+    if has_mean:
+        raise ConfigError(
+            "ema_decay needs every process to hold all weights",
+            got=f"trainer.strategy with {trainer.world_size} processes",
+            allowed="one device, or DDP",
+            fix="Leave model.ema_decay out, or say --trainer.strategy ddp.",
+        )
 
 
 def team_size(trainer: Trainer) -> int:
