@@ -4,7 +4,7 @@ Two ways of spreading, one inside the other::
 
     tensor parallel     a process computes some of the heads and channels   (model.tensor_parallel)
     FSDP2               of what is left, it keeps some of the rows; before a block runs, its rows are gathered from
-                        the other processes, and gradients go back as sums over them  (torch's fully_shard)
+                        the other processes, and gradients go back as means over them  (torch's fully_shard)
 
 With one process in either direction that way changes nothing, so there is one path for all of them. All numbers come
 in and go out as boxes in coordinates of the whole model; nobody ever holds more of it than one layer.
@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
@@ -37,8 +37,8 @@ class ShardedModel:
         mesh: Processes by ``data_parallel`` and ``tensor_parallel``.
         device: Where this process computes.
         compile: Compile every block.
-        mixed: Whether the run computes in bfloat16 from float32 weights. Blocks are then gathered in bfloat16, which
-            halves the traffic; autocast would round their matrices anyway, so only the scales of their norms see it.
+        mixed: Whether the run computes in bfloat16 from float32 weights. The blocks' linear layers are then gathered in
+            bfloat16, which halves the traffic and changes nothing: autocast rounds them to it anyway.
 
     Attributes:
         model: The decoder.
@@ -54,13 +54,14 @@ class ShardedModel:
         with torch.device("meta"):
             self._outline, self.model = GPT(config), GPT(config)
             self._cuts = split_over_team(self.model, self._team)
-        policy = MixedPrecisionPolicy(
-            param_dtype=torch.bfloat16 if mixed else None, reduce_dtype=torch.float32, cast_forward_inputs=False
-        )
+        narrow = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False)
         for block in self.model.blocks:
             if compile:
                 block.compile()
-            fully_shard(block, mesh=self._data_mesh, mp_policy=policy if mixed else MixedPrecisionPolicy())
+            if mixed:
+                fully_shard(_matrices(block), mesh=self._data_mesh, mp_policy=narrow)
+            else:
+                fully_shard(block, mesh=self._data_mesh)
         # The rest stays gathered between forward and backward: the head is used outside of the model's forward.
         fully_shard(self.model, mesh=self._data_mesh, reshard_after_forward=False)
         self.model.to_empty(device=device)
@@ -150,6 +151,11 @@ class ShardedModel:
             total += norm.double().square() * share
         torch.distributed.all_reduce(total)
         return total.sqrt().to(dtype)
+
+
+def _matrices(block: nn.Module) -> list[nn.Module]:
+    """The linear layers of a block; its norms are small and stay with the rest."""
+    return [layer for layer in block.modules() if isinstance(layer, nn.Linear)]
 
 
 def _local_gradient(parameter: Any) -> Tensor:

@@ -5,14 +5,24 @@ The processes are started as torchrun starts them; ``test_launchers`` uses the r
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from gpt_lightning.checkpoints import folder as checkpoint_folder
+from gpt_lightning.checkpoints.command import export_checkpoint
+from gpt_lightning.checkpoints.folder import read_checkpoint, verify_checkpoint
 from gpt_lightning.checkpoints.shelf import SHELF, list_checkpoints
+from gpt_lightning.errors import CheckpointError, ConfigError
+from gpt_lightning.generation.loading import load_model, read_weights
+from gpt_lightning.training import sharding
+from gpt_lightning.training.build import build
 from gpt_lightning.training.loggers import read_metrics
-from tests.training.forked import run_child, write_corpus
+from tests.training.forked import TINY, run_child, write_corpus
 from tests.training.test_resume_exact import assert_equal, outcome
 from tests.training.together import fit, run_together
 
@@ -156,19 +166,15 @@ def test_other_optimizers_on_shares(place: Path, name: str) -> None:
     assert_same_curve(place / f"{name}-two", place / f"{name}-one")
 
 
-def test_mixed_precision(place: Path) -> None:
-    """Blocks are gathered in bfloat16; only the scales of their norms are rounded more than on one process."""
+def test_mixed_precision_has_the_curve_of_one_process(place: Path) -> None:
+    """Gathered in bfloat16, kept in float32. Sums of bfloat16 gradients over processes are float32, hence rel."""
     settings = changed({**GPT2, "trainer": {"max_steps": 3, "precision": "bf16-mixed"}}, {})
     assert run_child(place, fit, place / "mixed-one", changed(settings, ONE), "never") == 0
     assert run_together(place, 2, fit, place / "mixed-two", changed(settings, FSDP2), "never") == [0, 0]
-    for name, values in curve(place / "mixed-one").items():
-        assert curve(place / "mixed-two")[name] == pytest.approx(values, rel=2e-3), name
-    assert_equal(
-        *(
-            outcome(place / name)[1]["weights"]["model.final_norm.weight"].dtype == torch.float32
-            for name in ("mixed-one", "mixed-two")
-        )
-    )
+    print(curve(place / "mixed-one"), curve(place / "mixed-two"))
+    weights = outcome(place / "mixed-two")[1]["weights"]
+    assert {value.dtype for value in weights.values()} == {torch.float32}
+    assert_same_curve(place / "mixed-two", place / "mixed-one")
 
 
 def fill_disk_of_one(folder: Path, settings: dict[str, Any]) -> None:
@@ -241,7 +247,7 @@ def test_lost_pieces_are_noticed(grid: Path, tmp_path: Path) -> None:
     copy = tmp_path / "step-000000003"
     shutil.copytree(first_checkpoint(grid), copy)
     (copy / "pieces-00002.pt").unlink()
-    with pytest.raises(CheckpointError, match="pieces-00002.pt is missing"):
+    with pytest.raises(CheckpointError, match=r"pieces-00002.pt is missing"):
         read_checkpoint(copy)
 
 
