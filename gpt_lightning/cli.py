@@ -63,6 +63,13 @@ COMMANDS = {
         typed=False,
     ),
     "generate": Command("gpt_lightning.generation.command", "generate_command", "Continue a prompt.", "Using a model"),
+    "export": Command(
+        "gpt_lightning.checkpoints.command",
+        "export_command",
+        "Put a checkpoint in pieces together (--consolidate).",
+        "Using a model",
+        typed=False,
+    ),
     "version": Command("gpt_lightning.cli", "show_versions", "Show what is installed.", "About"),
 }
 

@@ -36,6 +36,14 @@ class UserError(Exception):
         advice = f" {fix}" if fix else ""
         super().__init__(f"{problem}{found}{limits}.{advice}")
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """From the finished line, when one process tells another."""
+        return _remake, (type(self), self.args)
+
+
+def _remake(kind: type[UserError], args: tuple[object, ...]) -> UserError:
+    return kind.__new__(kind, *args)
+
 
 class ConfigError(UserError):
     """A setting is unknown, of the wrong type or out of range."""

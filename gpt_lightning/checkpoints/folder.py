@@ -15,15 +15,18 @@ import pickle
 import shutil
 import socket
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 import torch
 
+from gpt_lightning.checkpoints.pieces import INDEX, Pieces, put
 from gpt_lightning.errors import CheckpointError, TrainingError
 
-FORMAT = 1
+FORMAT = 2
+"""1: everything in state.pt. 2: tensors in pieces, see ``pieces``."""
 STATE_FILE = "state.pt"
 MANIFEST_FILE = "manifest.json"
 _PREFIX = "step-"
@@ -99,41 +102,88 @@ def write_checkpoint(
     Raises:
         TrainingError: The disk is full or refuses the write; earlier checkpoints are untouched.
     """
-    target = shelf / checkpoint_name(step)
-    temporary = shelf / f".writing-{target.name}-{owner_suffix()}"
+    with storing(shelf, step):
+        temporary = begin_checkpoint(shelf, step)
+        return commit_checkpoint(temporary, step=step, state=state, facts=facts)
+
+
+@contextmanager
+def storing(shelf: Path, step: int) -> Iterator[None]:
+    """Turn what goes wrong while a checkpoint is written into one line, and leave nothing of it behind.
+
+    Raises:
+        TrainingError: The disk is full or refuses the write; earlier checkpoints are untouched.
+    """
+    name = checkpoint_name(step)
     try:
-        shelf.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir()
-        _write_files(temporary, step, state, facts or {})
-        if target.exists():
-            discard(target)
-        os.rename(temporary, target)
-        fsync_folder(shelf)
+        yield
     except OSError as error:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise _storage_error(shelf, target.name, error) from error
+        shutil.rmtree(_temporary(shelf, step), ignore_errors=True)
+        raise _storage_error(shelf, name, error) from error
     except RuntimeError as error:
         # torch's zip writer turns a failing write into a RuntimeError; the cause is the OSError behind it.
         cause = error.__context__ if isinstance(error.__context__, OSError) else None
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise _storage_error(shelf, target.name, cause or error) from error
-    return target
+        shutil.rmtree(_temporary(shelf, step), ignore_errors=True)
+        raise _storage_error(shelf, name, cause or error) from error
 
 
-def _write_files(folder: Path, step: int, state: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
-    with (folder / STATE_FILE).open("wb") as raw:
-        file = _HashingFile(raw)
-        torch.save(dict(state), file)  # type: ignore[arg-type]
-        raw.flush()
-        os.fsync(raw.fileno())
-    files = {STATE_FILE: {"bytes": file.num_bytes, "sha256": file.sha256.hexdigest()}}
-    manifest = {"format": FORMAT, "step": step, "files": files, "facts": dict(facts)}
-    with (folder / MANIFEST_FILE).open("w", encoding="utf-8") as text:
+def _temporary(shelf: Path, step: int) -> Path:
+    return shelf / f".writing-{checkpoint_name(step)}-{owner_suffix()}"
+
+
+def begin_checkpoint(shelf: Path, step: int) -> Path:
+    """An empty folder that nobody takes for a checkpoint, for files to be written into before it is committed."""
+    temporary = _temporary(shelf, step)
+    shelf.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    return temporary
+
+
+def commit_checkpoint(
+    temporary: Path,
+    *,
+    step: int,
+    state: Mapping[str, Any],
+    facts: Mapping[str, Any] | None = None,
+    files: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Path:
+    """Write state and manifest into a folder that was begun, and give it its name.
+
+    Args:
+        temporary: From ``begin_checkpoint``.
+        step: Optimizer steps done.
+        state: As in ``write_checkpoint``.
+        facts: As in ``write_checkpoint``.
+        files: Entries (``write_tensors``) of files that are in the folder already.
+
+    Returns:
+        Path of the committed folder.
+    """
+    entries = {**(files or {}), STATE_FILE: write_tensors(temporary / STATE_FILE, state)}
+    # Versions that know no pieces must not take state.pt for the whole.
+    manifest = {"format": FORMAT if files else 1, "step": step, "files": entries, "facts": dict(facts or {})}
+    with (temporary / MANIFEST_FILE).open("w", encoding="utf-8") as text:
         text.write(json.dumps(manifest, indent=1, sort_keys=True) + "\n")
         text.flush()
         os.fsync(text.fileno())
-    fsync_folder(folder)
+    fsync_folder(temporary)
+    target = temporary.parent / checkpoint_name(step)
+    if target.exists():
+        discard(target)
+    os.rename(temporary, target)
+    fsync_folder(target.parent)
+    return target
+
+
+def write_tensors(path: Path, content: Mapping[str, Any]) -> dict[str, Any]:
+    """``torch.save`` to disk, durably; its size and SHA-256 as an entry of the manifest."""
+    with path.open("wb") as raw:
+        file = _HashingFile(raw)
+        torch.save(dict(content), file)  # type: ignore[arg-type]
+        raw.flush()
+        os.fsync(raw.fileno())
+    return {"bytes": file.num_bytes, "sha256": file.sha256.hexdigest()}
 
 
 def _storage_error(shelf: Path, name: str, error: BaseException) -> TrainingError:
@@ -222,8 +272,35 @@ def read_checkpoint(path: Path | str, *, device: str | torch.device = "cpu") -> 
         CheckpointError: Missing, damaged, remote, or a pickle that wants to run code.
     """
     folder = local_path(path)
-    verify_checkpoint(folder)
-    return _load(folder / STATE_FILE, device)
+    state, pieces = open_checkpoint(folder, device=device)
+    if pieces is not None:
+        for place, _ in pieces.outlines():
+            put(state, place, pieces.read(place).to(device))
+    return state
+
+
+def open_checkpoint(
+    folder: Path, *, device: str | torch.device = "cpu", mmap: bool = False, verify: bool = True
+) -> tuple[dict[str, Any], Pieces | None]:
+    """Verify a checkpoint folder, then load what is not in pieces.
+
+    Args:
+        folder: The checkpoint.
+        device: Where tensors go that are not in pieces.
+        mmap: Map ``state.pt`` instead of loading it; for those who need a part of every tensor. CPU only.
+        verify: Whether checksums are compared; not again where another process has just done it.
+
+    Returns:
+        The state, with ``None`` in the place of tensors in pieces, and the pieces; None = the state is complete.
+
+    Raises:
+        CheckpointError: As ``read_checkpoint``.
+    """
+    if verify:
+        verify_checkpoint(folder)
+    state = _load(folder / STATE_FILE, device, mmap=mmap)
+    index = state.pop(INDEX, None)
+    return state, None if index is None else Pieces(folder, index)
 
 
 def local_path(path: Path | str) -> Path:
@@ -253,9 +330,9 @@ def load_plain(file: Path, *, device: str | torch.device = "cpu") -> dict[str, A
     return _load(file, device)
 
 
-def _load(file: Path, device: str | torch.device) -> dict[str, Any]:
+def _load(file: Path, device: str | torch.device, mmap: bool = False) -> dict[str, Any]:
     try:
-        state = torch.load(file, map_location=device, weights_only=True)
+        state = torch.load(file, map_location=device, weights_only=True, mmap=mmap or None)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{file} was refused: loading it would run code or build objects other than tensors and plain data",

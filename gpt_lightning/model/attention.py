@@ -44,7 +44,7 @@ class CausalSelfAttention(nn.Module):
             rotation: Rotary angles of the new positions; None = queries and keys know no position.
             added_values: Added to the values, all heads side by side.
         """
-        batch, time, embed = hidden.shape
+        batch, time, _ = hidden.shape
         queries, keys, values = self.query_key_value(hidden).split(self.widths, dim=-1)
         if added_values is not None:
             values = values + added_values
@@ -61,5 +61,5 @@ class CausalSelfAttention(nn.Module):
         if cache is not None:
             keys, values = cache.extend(keys, values)
         mixed = (sight or Triangle()).mix(queries, keys, values, self.dropout if self.training else 0.0)
-        result: Tensor = self.output(mixed.transpose(1, 2).reshape(batch, time, embed))
+        result: Tensor = self.output(mixed.transpose(1, 2).reshape(batch, time, -1))
         return result

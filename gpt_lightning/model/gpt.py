@@ -93,16 +93,21 @@ class GPT(nn.Module):
     def init_weights(self, generator: torch.Generator | None = None) -> None:
         """Draw all weights anew (table above), in a fixed order; ``generator`` must live on the weights' device."""
         for name, module in self.named_modules():
-            if isinstance(module, (nn.LayerNorm, nn.RMSNorm)):
-                module.reset_parameters()
-            elif isinstance(module, Smear):
-                module.scale.zero_()
-            elif isinstance(module, (nn.Embedding, nn.Linear)):
-                std = self._choose_std(name)
-                # Nothing is drawn for zeros, so that these options leave the other weights as they are.
-                module.weight.normal_(0.0, std, generator=generator) if std > 0 else module.weight.zero_()
-                if isinstance(module, nn.Linear) and module.bias is not None:
-                    module.bias.zero_()
+            self.init_layer(name, module, generator)
+
+    @torch.no_grad()
+    def init_layer(self, name: str, module: nn.Module, generator: torch.Generator | None = None) -> None:
+        """Draw the weights that a module itself holds; all of them in the order of ``named_modules`` is the model."""
+        if isinstance(module, (nn.LayerNorm, nn.RMSNorm)):
+            module.reset_parameters()
+        elif isinstance(module, Smear):
+            module.scale.zero_()
+        elif isinstance(module, (nn.Embedding, nn.Linear)):
+            std = self._choose_std(name)
+            # Nothing is drawn for zeros, so that these options leave the other weights as they are.
+            module.weight.normal_(0.0, std, generator=generator) if std > 0 else module.weight.zero_()
+            if isinstance(module, nn.Linear) and module.bias is not None:
+                module.bias.zero_()
 
     def _choose_std(self, name: str) -> float:
         if name.startswith(("bigram_embedding", "value_embeddings")):

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from gpt_lightning.errors import ConfigError
+from gpt_lightning.optim.shares import local_part
 
 
-def clip_gradients(parameters: Iterable[Tensor], max_norm: float | None) -> Float[Tensor, ""]:
+def measure_gradients(parameters: list[Tensor]) -> Float[Tensor, ""]:
+    """L2 norm of the gradients, of which there is at least one."""
+    return measure_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
+
+
+def clip_gradients(
+    parameters: Iterable[Tensor],
+    max_norm: float | None,
+    measure: Callable[[list[Tensor]], Tensor] = measure_gradients,
+) -> Float[Tensor, ""]:
     """Scale all gradients down, in place, so that their joint L2 norm is at most ``max_norm``.
 
     Works on the gradients alone, so any optimizer can follow, fused ones too. The result stays on the device: reading
@@ -20,6 +30,7 @@ def clip_gradients(parameters: Iterable[Tensor], max_norm: float | None) -> Floa
     Args:
         parameters: Those without a gradient are passed over.
         max_norm: Positive; None = measure only.
+        measure: Tells the norm; another one where gradients are spread over processes.
 
     Returns:
         The norm before clipping, in at least float32; 0 where there is no gradient. Not finite when a gradient is not.
@@ -30,12 +41,14 @@ def clip_gradients(parameters: Iterable[Tensor], max_norm: float | None) -> Floa
     if max_norm is not None and not max_norm > 0:
         raise ConfigError("the gradient's largest norm is not positive", got=max_norm, allowed="above 0, or none")
     owners = [parameter for parameter in parameters if parameter.grad is not None]
-    norm = measure_norm([parameter.grad for parameter in owners if parameter.grad is not None])
+    norm = measure(owners)
     # Elsewhere the gradients are multiplied even by 1, because looking at the norm would make the device wait; here
     # looking is free, and multiplying is not.
     fits = max_norm is not None and norm.device.type == "cpu" and bool(norm <= max_norm)
     if max_norm is not None and owners and not fits:
-        torch.nn.utils.clip_grads_with_norm_(owners, max_norm, norm)
+        # What torch.nn.utils.clip_grads_with_norm_ does; that one asks shares for a norm that is one of them.
+        factor = torch.clamp(max_norm / (norm + 1e-6), max=1.0)
+        torch._foreach_mul_([local_part(parameter.grad) for parameter in owners], factor)
     return norm
 
 

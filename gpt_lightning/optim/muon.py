@@ -16,6 +16,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.optim.adamw import adamw
 
+from gpt_lightning.optim.shares import gather, is_share, local_part, local_rows
+
 _A, _B, _C = 3.4445, -4.7750, 2.0315
 """Jordan's coefficients: the steepest start, at the price of ending near 1 rather than at it."""
 _TINY = 1e-7
@@ -118,6 +120,22 @@ class MuonOptimizer(torch.optim.Optimizer):
         updates = list(torch._foreach_lerp(gradients, buffers, group["momentum"])) if group["nesterov"] else buffers
         if group["weight_decay"]:
             torch._foreach_mul_(owners, 1 - group["lr"] * group["weight_decay"])
+        if is_share(owners[0]):
+            self._add_shared(group, owners, updates, pieces)
+        else:
+            self._add(group, owners, updates, pieces)
+
+    def _add_shared(
+        self, group: dict[str, Any], owners: list[Tensor], updates: list[Tensor], pieces: list[int]
+    ) -> None:
+        """Where every process holds some rows: each gathers the momenta and computes whole steps."""
+        wholes = [gather(update) for update in updates]
+        steps = [torch.zeros_like(whole) for whole in wholes]
+        self._add(group, steps, wholes, pieces)
+        for owner, step in zip(owners, steps, strict=True):
+            local_part(owner).add_(local_rows(step, owner))
+
+    def _add(self, group: dict[str, Any], owners: list[Tensor], updates: list[Tensor], pieces: list[int]) -> None:
         for targets, sources in _sort_by_shape(owners, updates, pieces):
             rows, cols = targets[0].shape
             size = 0.2 * math.sqrt(max(rows, cols)) if group["match_adam"] else math.sqrt(max(1.0, rows / cols))

@@ -66,9 +66,14 @@ class Parametrization(ABC):
     def scale_weights(self, model: nn.Module) -> None:
         """Scale freshly drawn weights, in place."""
         for name, parameter in model.named_parameters():
-            factors = self.multipliers(name, parameter, model)
-            if factors.init * factors.size != 1.0:
-                parameter.mul_(factors.init * factors.size)
+            self.scale_weight(name, parameter, model)
+
+    @torch.no_grad()
+    def scale_weight(self, name: str, parameter: nn.Parameter, model: nn.Module) -> None:
+        """Scale one freshly drawn weight, in place."""
+        factors = self.multipliers(name, parameter, model)
+        if factors.init * factors.size != 1.0:
+            parameter.mul_(factors.init * factors.size)
 
 
 class Standard(Parametrization):

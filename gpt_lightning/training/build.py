@@ -35,9 +35,11 @@ from gpt_lightning.training.datamodule import Share, TokenDataModule
 from gpt_lightning.training.global_batch import MicroStep
 from gpt_lightning.training.lengths import Plan, plan_run
 from gpt_lightning.training.module import GPTModule
+from gpt_lightning.training.processes import check_launched
 from gpt_lightning.training.ranges import check_ranges
 from gpt_lightning.training.run import Run
 from gpt_lightning.training.settings import RunSettings
+from gpt_lightning.training.sharding import Sharded, check_sharding, choose_strategy, team_size
 
 _COMMAND_KEYS = ("config", "preset", "resume", "init_from", "checkpoint")
 """Arguments of one start, not of the run: never part of the resolved configuration (a preset is resolved in it)."""
@@ -88,12 +90,15 @@ def build_parsed(line: TrainerCommandLine) -> Run:
     module: GPTModule = parts.model
     datamodule: TokenDataModule = parts.data
     trainer = _build_trainer(parts.trainer.as_dict())
+    check_launched(trainer)
     datamodule.seed = seed
     store = datamodule.open_store()
     module.config = module.config.complete(vocab_size=store.vocab_size, block_size=datamodule.block_size)
     config["model.config.vocab_size"], config["model.config.block_size"] = module.config.data_sizes()
 
-    micro = MicroStep(datamodule.block_size, datamodule.batch_size, trainer.world_size)
+    check_sharding(trainer, module.config, module.optimizer_recipe, has_mean=module.has_mean)
+    streams = trainer.world_size // team_size(trainer)
+    micro = MicroStep(datamodule.block_size, datamodule.batch_size, streams)
     share = _choose_share(micro, datamodule, trainer)
     _check_data(datamodule, module, share)
     if initial is not None:
@@ -157,6 +162,9 @@ def _build_trainer(options: dict[str, Any]) -> Trainer:
         # Lightning's own requeue would save into a file of its own, mid-accumulation; ours is SIGTERM + --resume auto.
         options["plugins"].append(SLURMEnvironment(auto_requeue=False))
     options["callbacks"] = list(options["callbacks"] or [])
+    options["strategy"] = choose_strategy(options["strategy"])
+    if isinstance(options["strategy"], Sharded):
+        options["inference_mode"] = False  # parameters gathered there could not be trained on afterwards
     try:
         with warnings.catch_warnings():
             # Lightning would train in another precision than the one asked for.
@@ -175,7 +183,7 @@ def _choose_share(micro: MicroStep, datamodule: TokenDataModule, trainer: Traine
     """The global batch as micro-batches, which the Trainer is told."""
     accumulate = micro.choose_accumulation(datamodule.global_batch_tokens, trainer.accumulate_grad_batches)
     trainer.accumulate_grad_batches = accumulate
-    return Share(datamodule.batch_size, accumulate, world=trainer.world_size)
+    return Share(datamodule.batch_size, accumulate, world=micro.world)
 
 
 def _found_devices() -> str:
@@ -248,5 +256,6 @@ _HARMLESS = (
     ".*GPU available but not used.*",
     ".*isinstance\\(treespec, LeafSpec\\).*",
     ".*smaller than the logging interval.*",
+    ".*sync_dist=True.*",  # the metrics have summed over the processes already
     ".*callbacks used to create the checkpoint need to be provided.*",
 )

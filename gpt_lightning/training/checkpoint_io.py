@@ -16,6 +16,12 @@ from gpt_lightning.checkpoints.folder import discard, read_checkpoint, step_of, 
 from gpt_lightning.errors import CheckpointError
 
 
+def facts_of(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """What the manifest says about the model and its data."""
+    card = checkpoint.get("gpt_lightning", {})
+    return {name: value for name, value in card.items() if name != "tokenizer"}  # a vocabulary is large
+
+
 class DurableCheckpointIO(CheckpointIO):
     """Reads and writes checkpoint folders named ``step-NNN``."""
 
@@ -30,9 +36,7 @@ class DurableCheckpointIO(CheckpointIO):
                 allowed="step-000000600",
                 fix="Use checkpoints.folder.checkpoint_name(step).",
             )
-        card = checkpoint.get("gpt_lightning", {})
-        facts = {name: value for name, value in card.items() if name != "tokenizer"}  # a vocabulary is large
-        write_checkpoint(target.parent, step=step, state=checkpoint, facts=facts)
+        write_checkpoint(target.parent, step=step, state=checkpoint, facts=facts_of(checkpoint))
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any | None = None, weights_only: bool | None = None

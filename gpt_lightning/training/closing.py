@@ -8,6 +8,7 @@ from gpt_lightning.errors import DataError
 from gpt_lightning.generation.sampling import Sampling
 from gpt_lightning.generation.text import generate_text
 from gpt_lightning.training.run import FitResult, Run
+from gpt_lightning.training.sharding import Sharded
 
 
 def describe_result(run: Run, result: FitResult, config_files: list[str]) -> str:
@@ -35,6 +36,8 @@ def _metric_lines(run: Run, result: FitResult) -> list[str]:
 
 
 def _sample_lines(run: Run) -> list[str]:
+    if isinstance(run.trainer.strategy, Sharded):
+        return ["No sample: the weights are spread over processes that have parted."]
     try:
         return ["Sample (temperature 0.8, top-k 50):", sample_text(run)]
     except DataError as problem:

@@ -12,9 +12,9 @@ from gpt_lightning.errors import ConfigError
 from gpt_lightning.training.build import build_parsed
 from gpt_lightning.training.closing import describe_result
 from gpt_lightning.training.command_line import TrainerCommandLine
+from gpt_lightning.training.processes import process_rank
 from gpt_lightning.training.run import Run
 from gpt_lightning.training.run_folder import CONFIG_FILE
-from gpt_lightning.training.start import process_rank
 
 
 def trainer_command(command: str, args: Sequence[str]) -> None:

@@ -36,6 +36,7 @@ from gpt_lightning.optim.batch_sizes import BatchSizes
 from gpt_lightning.training.loaders import EvaluationLoader as EvaluationLoader
 from gpt_lightning.training.loaders import Share as Share
 from gpt_lightning.training.loaders import TrainLoader as TrainLoader
+from gpt_lightning.training.sharding import team_size
 
 _log = logging.getLogger(__name__)
 
@@ -139,7 +140,9 @@ class TokenDataModule(LightningDataModule):
         """This process's part of a batch, asked of the Trainer it is attached to."""
         trainer = self.trainer
         assert trainer is not None
-        return Share(batch_size, trainer.accumulate_grad_batches, trainer.global_rank, trainer.world_size)
+        team = team_size(trainer)
+        rank, world = trainer.global_rank // team, trainer.world_size // team
+        return Share(batch_size, trainer.accumulate_grad_batches, rank, world)
 
     def _stream(self) -> SampleStream:
         if self.seed not in self._streams:

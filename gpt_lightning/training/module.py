@@ -28,7 +28,7 @@ from gpt_lightning.model.gpt import GPT
 from gpt_lightning.objectives.base import Objective
 from gpt_lightning.objectives.causal import CausalLM
 from gpt_lightning.optim import cycles, points  # noqa: F401 (a config can name their classes once they are imported)
-from gpt_lightning.optim.clipping import clip_gradients
+from gpt_lightning.optim.clipping import clip_gradients, measure_gradients
 from gpt_lightning.optim.groups import set_learning_rates
 from gpt_lightning.optim.lengths import Horizon
 from gpt_lightning.optim.optimizers import AdamW, OptimizerRecipe
@@ -37,6 +37,7 @@ from gpt_lightning.optim.schedules import Cosine, Schedule
 from gpt_lightning.training.callbacks.ema import EMA, OptimizerAverage
 from gpt_lightning.training.datamodule import TokenDataModule
 from gpt_lightning.training.nonfinite import BadStep, NonFinitePolicy, Stop
+from gpt_lightning.training.sharding import Sharded
 
 _CHANGING = frozenset({"_current_fx_name", "_step_loss", "grad_norm"})
 
@@ -92,7 +93,7 @@ class GPTModule(LightningModule):
         self.compile_model, self.parametrization, self.nonfinite = compile, parametrization, nonfinite
         self._ema = None if ema_decay is None else EMA(ema_decay)
         self.skipped_steps: list[int] = []
-        self._trained: list[nn.Parameter] = []
+        self._trained: list[Tensor] = []
         self.seed = 0
         self.horizon: Horizon | None = None
         self.card: dict[str, Any] = {}
@@ -103,6 +104,7 @@ class GPTModule(LightningModule):
         self._step_loss: Tensor | None = None
         self.generator: torch.Generator | None = None
         self.agree: Callable[[bool], bool] = bool
+        self.measure_norm: Callable[[list[Tensor]], Tensor] = measure_gradients
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set names that change many times a step without asking whether they are parameters or modules.
@@ -119,15 +121,30 @@ class GPTModule(LightningModule):
         """Build the decoder once, on whatever device and dtype the strategy has set."""
         if "model" in self._modules:
             return
+        strategy = None if self._trainer is None else self._trainer.strategy
+        if isinstance(strategy, Sharded):
+            self._configure_sharded(strategy)
+        else:
+            self._configure_whole()
+        self.model.checkpoint_every = self.checkpoint_activations
+        self.initial_weights = None
+
+    def _configure_whole(self) -> None:
         self.model = GPT(self.config)
         self.model.init_weights(torch.Generator().manual_seed(self.seed))
         self.parametrization.scale_weights(self.model)
         if self.initial_weights is not None:
             self.model.load_state_dict(self.initial_weights)
-            self.initial_weights = None
-        self.model.checkpoint_every = self.checkpoint_activations
         if self.compile_model:
             self.model.compile()
+
+    def _configure_sharded(self, strategy: Sharded) -> None:
+        sharded = strategy.build_model(self.config, compile=self.compile_model)
+        if self.initial_weights is None:
+            sharded.draw(self.seed, self.parametrization)
+        else:
+            sharded.load(self.initial_weights)
+        self.model, self.measure_norm = sharded.model, sharded.measure_norm
 
     def setup(self, stage: str) -> None:
         """Create the validation metrics and the generator of the objective's own randomness."""
@@ -196,6 +213,11 @@ class GPTModule(LightningModule):
         # logger=False: Lightning would stamp these one step off the training curve.
         self.log_dict(values, logger=False, sync_dist=False)
 
+    @property
+    def has_mean(self) -> bool:
+        """Whether a mean of the weights is kept, by us or by the optimizer."""
+        return self._ema is not None or self.optimizer_recipe.keeps_average
+
     def configure_callbacks(self) -> list[Callback]:
         """Means of the weights, and what the policy needs; ``trainer.callbacks`` may change on a resume, these not."""
         averages: list[Callback] = [] if self._ema is None else [self._ema]
@@ -229,7 +251,7 @@ class GPTModule(LightningModule):
         Our own clipping, because Lightning's refuses a fused optimizer under bf16-mixed, and because the norm is
         wanted for the log anyway.
         """
-        self.grad_norm = clip_gradients(self._trained, gradient_clip_val)
+        self.grad_norm = clip_gradients(self._trained, gradient_clip_val, self.measure_norm)
         loss, self._step_loss = self._step_loss, None
         plugin = self.trainer.precision_plugin
         if isinstance(plugin, MixedPrecision) and plugin.scaler is not None:
@@ -251,7 +273,8 @@ class GPTModule(LightningModule):
         card = checkpoint.get("gpt_lightning", {})
         if self.manifest is not None and "tokenizer" in card:
             check_tokenizer(self.manifest, card["tokenizer"])
-        check_fit(decoder_weights(checkpoint["state_dict"]), self.model, "The checkpoint")
+        with torch.device("meta"):  # self.model may be a share of the whole
+            check_fit(decoder_weights(checkpoint["state_dict"]), GPT(self.config), "The checkpoint")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what rebuilds the model without this run: architecture, tokenizer, data, config (plain data)."""

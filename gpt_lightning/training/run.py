@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch import Callback, Trainer
 
 from gpt_lightning.checkpoints.folder import step_of, write_text_durably
 from gpt_lightning.checkpoints.shelf import SHELF, discard_after, locate, sweep
+from gpt_lightning.errors import UserError
 from gpt_lightning.parsing.strict_yaml import dump_yaml
 from gpt_lightning.training.callbacks.accumulation import RampedAccumulation
 from gpt_lightning.training.callbacks.metrics_log import MetricsLog
@@ -26,11 +24,18 @@ from gpt_lightning.training.global_batch import MicroStep
 from gpt_lightning.training.lengths import Plan
 from gpt_lightning.training.loggers import JsonLines, RunTensorBoard, cut_metrics
 from gpt_lightning.training.module import GPTModule
+from gpt_lightning.training.processes import (
+    announce_wait,
+    connect_processes,
+    launched_from_outside,
+    process_group_closed,
+    process_rank,
+)
 from gpt_lightning.training.resume import check_resumable
 from gpt_lightning.training.run_folder import CONFIG_FILE, RunLock, command_line, write_manifest
 from gpt_lightning.training.settings import RunSettings
 from gpt_lightning.training.signals import StopFlag
-from gpt_lightning.training.start import Start, choose_start, find_checkpoint, process_rank, publish, published, retract
+from gpt_lightning.training.start import Start, choose_start, find_checkpoint, publish, published, retract
 
 log = logging.getLogger("gpt_lightning")
 
@@ -93,16 +98,48 @@ class Run:
         told = published()
         if told is not None:
             return self._train(*told)
-        start = choose_start(self.settings, resume, self.name)
+        if launched_from_outside():
+            with process_group_closed():
+                connect_processes(self.trainer, self.module)
+                return self._fit_together(resume)
+        announce_wait(self.trainer)
+        return self._fit_alone(resume)
+
+    def _fit_alone(self, resume: str) -> FitResult:
+        """As the process that decides, and launches the others of this machine."""
+        start = choose_start(self.settings, resume, self.name, num_nodes=self.trainer.num_nodes)
         lock = RunLock(start.folder)
-        lock.acquire()
+        if process_rank() == 0:
+            lock.acquire()
         try:
             checkpoint = self._prepare_folder(start)
-            publish(start, checkpoint)
+            publish(start.folder, checkpoint)
             return self._train(start.folder, checkpoint)
         finally:
             retract()
             lock.release()
+
+    def _fit_together(self, resume: str) -> FitResult:
+        """As one of several processes that are connected: the first decides, and tells the others."""
+        lock: RunLock | None = None
+        decision: tuple[Path, Path | None] | UserError | None = None
+        try:
+            if process_rank() == 0:
+                try:
+                    start = choose_start(self.settings, resume, self.name)
+                    lock = RunLock(start.folder)
+                    lock.acquire()
+                    decision = (start.folder.resolve(), self._prepare_folder(start))
+                except UserError as error:
+                    decision = error  # the others must not wait for what never comes
+            decision = self.trainer.strategy.broadcast(decision)
+            if isinstance(decision, UserError):
+                raise decision
+            assert decision is not None
+            return self._train(*decision)
+        finally:
+            if lock is not None:
+                lock.release()
 
     def _prepare_folder(self, start: Start) -> Path | None:
         """Check the checkpoint, cut the curves back to it, write config and manifest."""
@@ -135,7 +172,7 @@ class Run:
         loggers = [RunTensorBoard(folder, -1 if resumed is None else resumed) if continues else RunTensorBoard(folder)]
         trainer.loggers = [*trainer.loggers, *(loggers if self.stock_logger else []), JsonLines(folder)]
         add_callbacks(trainer, *self._training_callbacks(folder))
-        with _process_group_closed():
+        with process_group_closed():
             trainer.fit(self.module, datamodule=self.datamodule, ckpt_path=checkpoint)
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
         return FitResult(folder, trainer.global_step, metrics, resumed)
@@ -172,7 +209,7 @@ class Run:
     def _evaluate(self, method: Any, checkpoint: str | Path | None) -> dict[str, float]:
         path = None if checkpoint is None else locate(checkpoint)
         add_callbacks(self.trainer, StepSeed(self.seed))
-        with _process_group_closed():
+        with process_group_closed():
             method(self.module, datamodule=self.datamodule, ckpt_path=path, verbose=False)
         return {name: float(value) for name, value in self.trainer.callback_metrics.items()}
 
@@ -180,7 +217,7 @@ class Run:
         """Write log-probabilities of every window of ``data.predict_split`` to ``output``, one JSON line each."""
         writer = PredictionFile(output, self.datamodule.open_store().tokenizer)
         add_callbacks(self.trainer, StepSeed(self.seed), writer)
-        with _process_group_closed():
+        with process_group_closed():
             self.trainer.predict(
                 self.module, datamodule=self.datamodule, ckpt_path=locate(checkpoint), return_predictions=False
             )
@@ -190,15 +227,3 @@ class Run:
 def add_callbacks(trainer: Trainer, *callbacks: Callback) -> None:
     """Append to a Trainer that has not started; the last ones run last."""
     vars(trainer)["callbacks"].extend(callbacks)  # an attribute that Lightning sets without declaring it
-
-
-@contextmanager
-def _process_group_closed() -> Iterator[None]:
-    """Close torch's process group at the end: left open, finished processes were seen hanging at exit."""
-    try:
-        yield
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.barrier()
-    finally:
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()

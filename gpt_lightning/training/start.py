@@ -15,10 +15,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from lightning.fabric.utilities.rank_zero import rank_zero_only
-
 from gpt_lightning.checkpoints.shelf import SHELF, Found, find_newest_valid, locate
 from gpt_lightning.errors import CheckpointError, ConfigError, RunFolderError
+from gpt_lightning.training.processes import process_rank
 from gpt_lightning.training.run_folder import holds_run, list_runs, make_folder, make_numbered
 from gpt_lightning.training.settings import RunSettings
 
@@ -42,27 +41,30 @@ class Start:
     checkpoint: Path | None = None
 
 
-def choose_start(settings: RunSettings, resume: str, name: str) -> Start:
+def choose_start(settings: RunSettings, resume: str, name: str, num_nodes: int = 1) -> Start:
     """Choose the folder and create it.
+
+    On several machines that nobody connected yet, the first decides by the same rules, and the others find its folder.
 
     Args:
         settings: ``run.*``.
         resume: never, auto, or a path.
         name: Name for a numbered folder.
+        num_nodes: Machines that run this code before they know of each other.
 
     Raises:
-        ConfigError: No folder is named where several processes were launched from outside.
+        ConfigError: No folder is named where several machines must agree on one.
         RunFolderError: The folder holds a run and ``resume`` is never.
         CheckpointError: A path without a usable checkpoint, or one that newer checkpoints of its run would contradict.
     """
     if resume not in ("never", "auto"):
         return _start_from_path(settings, Path(resume), resume)
-    if settings.dir is None and _launched_from_outside():
+    if settings.dir is None and num_nodes > 1:
         raise ConfigError(
-            "run.dir is not set, and every process that was launched must agree on one folder",
+            "run.dir is not set, and every machine must agree on one folder",
             got=None,
             allowed="a path all of them see",
-            fix="Add --run.dir runs/NAME.",
+            fix="Add --run.dir runs/NAME, or start the processes with torchrun or srun.",
         )
     if settings.dir is not None:
         folder = Path(settings.dir)
@@ -71,6 +73,8 @@ def choose_start(settings: RunSettings, resume: str, name: str) -> Start:
     else:
         known = list_runs(name)
         folder = known[-1] if resume == "auto" and known else make_numbered(name)
+    if process_rank() > 0:
+        return Start(folder, continues=resume == "auto" and holds_run(folder))
     if resume == "never" and holds_run(folder):
         raise RunFolderError(
             f"{folder} already holds a run",
@@ -118,20 +122,9 @@ def find_checkpoint(start: Start) -> Found:
     return found
 
 
-def _launched_from_outside() -> bool:
-    """Under torchrun or srun: several processes run this code before the Trainer launches any."""
-    outside = "TORCHELASTIC_RUN_ID" in os.environ or "SLURM_PROCID" in os.environ
-    return outside and int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", "1"))) > 1
-
-
-def process_rank() -> int:
-    """Global rank of this process, known before the Trainer connects the processes."""
-    return int(getattr(rank_zero_only, "rank", 0))
-
-
-def publish(start: Start, checkpoint: Path | None) -> None:
+def publish(folder: Path, checkpoint: Path | None) -> None:
     """Tell processes launched from here on."""
-    os.environ[_FOLDER_VARIABLE] = str(start.folder.resolve())
+    os.environ[_FOLDER_VARIABLE] = str(folder.resolve())
     os.environ[_CHECKPOINT_VARIABLE] = str(checkpoint.resolve()) if checkpoint else ""
 
 

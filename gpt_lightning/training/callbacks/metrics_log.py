@@ -20,6 +20,7 @@ from torch import Tensor
 
 from gpt_lightning.training.callbacks.saving import at_step_border
 from gpt_lightning.training.module import GPTModule
+from gpt_lightning.training.sharding import team_size
 
 METRICS = {
     "train/loss": "mean loss since the last point, weighted by tokens, over all processes",
@@ -95,6 +96,8 @@ class MetricsLog(Callback):
             wide = weight.double()
             sums = sums + torch.stack([mean.double() * wide, wide])
         if trainer.world_size > 1:
+            if trainer.global_rank % team_size(trainer):
+                sums = torch.zeros_like(sums)  # the same tokens as on the first process of the team
             sums = trainer.strategy.reduce(sums, reduce_op="sum")
         total, weight_sum = sums.tolist()
         return total, weight_sum

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gpt_lightning.batch import Batch
 from gpt_lightning.data.tokenizers import Tokenizer
+from gpt_lightning.training.sharding import team_size
 
 
 class PredictionFile(Callback):
@@ -24,11 +25,15 @@ class PredictionFile(Callback):
     def __init__(self, output: Path, tokenizer: Tokenizer) -> None:
         self.path = output
         self._tokenizer = tokenizer
+        self._idle = 0
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin an empty file."""
-        if trainer.global_rank > 0:
-            self.path = self.path.with_stem(f"{self.path.stem}-rank{trainer.global_rank}")
+        rank, self._idle = divmod(trainer.global_rank, team_size(trainer))
+        if self._idle:
+            return  # another process has the same windows
+        if rank > 0:
+            self.path = self.path.with_stem(f"{self.path.stem}-rank{rank}")
         self.path.write_text("", encoding="utf-8")
 
     def on_predict_batch_end(
@@ -41,6 +46,8 @@ class PredictionFile(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Write the windows of this batch; padding is left out."""
+        if self._idle:
+            return
         with self.path.open("a", encoding="utf-8") as file:
             for row in range(batch.tokens.shape[0]):
                 line = self._describe(outputs, row, batch.position + row)
