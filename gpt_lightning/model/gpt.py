@@ -14,6 +14,7 @@ Initial values, the one table of them (width-independent, as in GPT-2's released
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -43,12 +44,14 @@ class GPT(nn.Module):
 
     Attributes:
         position_embedding: Only there with learned positions.
+        is_compiled: Whether ``compile`` was called; a loss then compiles what it does with the logits.
 
     Raises:
         ConfigError: ``config`` is not complete.
     """
 
     position_embedding: nn.Embedding
+    is_compiled = False
 
     def __init__(self, config: GPTConfig, generator: torch.Generator | None = None) -> None:
         super().__init__()
@@ -62,6 +65,11 @@ class GPT(nn.Module):
         if device.type != "meta":
             self.to_empty(device=device)
             self.init_weights(generator)
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Compile ``forward`` in place, which keeps the names of the weights; arguments as in ``torch.compile``."""
+        super().compile(*args, **kwargs)
+        self.is_compiled = True
 
     def _reserve(self, config: GPTConfig) -> None:
         width, rows = config.n_embd, config.padded_vocab_size
