@@ -62,6 +62,13 @@ COMMANDS = {
         "Training",
         typed=False,
     ),
+    "bench": Command(
+        "gpt_lightning.training.bench",
+        "bench_command",
+        "Measure the training step here, and say what to change.",
+        "Training",
+        typed=False,
+    ),
     "generate": Command("gpt_lightning.generation.command", "generate_command", "Continue a prompt.", "Using a model"),
     "export": Command(
         "gpt_lightning.checkpoints.command",

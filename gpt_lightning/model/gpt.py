@@ -14,6 +14,7 @@ Initial values, the one table of them (width-independent, as in GPT-2's released
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -47,6 +48,7 @@ class GPT(nn.Module):
         checkpoint_every: In training, every so-many-th block keeps only its input and is computed a second time in
             the backward pass, dropout and all (Chen et al. 2016); 1 = every block, None = no block. It changes memory
             and time, never a number.
+        is_compiled: Whether ``compile`` was called; a loss then compiles what it does with the logits.
 
     Raises:
         ConfigError: ``config`` is not complete.
@@ -54,6 +56,7 @@ class GPT(nn.Module):
 
     position_embedding: nn.Embedding
     checkpoint_every: int | None = None
+    is_compiled = False
 
     def __init__(self, config: GPTConfig, generator: torch.Generator | None = None) -> None:
         super().__init__()
@@ -67,6 +70,11 @@ class GPT(nn.Module):
         if device.type != "meta":
             self.to_empty(device=device)
             self.init_weights(generator)
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Compile ``forward`` in place, which keeps the names of the weights; arguments as in ``torch.compile``."""
+        super().compile(*args, **kwargs)
+        self.is_compiled = True
 
     def _reserve(self, config: GPTConfig) -> None:
         width, rows = config.n_embd, config.padded_vocab_size

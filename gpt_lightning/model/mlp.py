@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -38,6 +40,11 @@ class GELU(MLP):
 
     def activate(self, expanded: Float[Tensor, "batch time expanded"]) -> Float[Tensor, "batch time inner"]:
         """As in ``MLP.activate``."""
+        if torch.compiler.is_compiling() and expanded.device.type == "cpu":
+            # The same function, since (1 + tanh z) / 2 = sigmoid(2 z). The compiler's exp costs a third of its tanh;
+            # uncompiled, the one kernel is faster than these five.
+            cubic = expanded + 0.044715 * expanded * expanded * expanded
+            return expanded * torch.sigmoid(2 * math.sqrt(2 / math.pi) * cubic)
         return F.gelu(expanded, approximate="tanh")
 
 

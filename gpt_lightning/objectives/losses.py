@@ -8,6 +8,9 @@ the plain loss on a CPU.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
@@ -32,11 +35,12 @@ def compute_losses(
         chunk_size: Positions whose logits exist at a time; None = all.
     """
     rows, labels = hidden.flatten(0, 1), targets.flatten()
+    compare = _compiled_compare() if model.is_compiled else _compare
     if chunk_size is None:
-        return _compare(model, rows, labels).view(targets.shape)
+        return compare(model, rows, labels).view(targets.shape)
     pieces = [
         # The head draws nothing, so there is no generator state to keep.
-        checkpoint(_compare, model, piece, wanted, use_reentrant=False, preserve_rng_state=False)
+        checkpoint(compare, model, piece, wanted, use_reentrant=False, preserve_rng_state=False)
         for piece, wanted in zip(torch.split(rows, chunk_size), torch.split(labels, chunk_size), strict=True)
     ]
     return torch.cat(pieces).view(targets.shape)
@@ -49,3 +53,9 @@ def _compare(
     if logits.dtype in (torch.bfloat16, torch.float16):
         logits = logits.float()
     return F.cross_entropy(logits, targets, reduction="none")
+
+
+@functools.cache
+def _compiled_compare() -> Callable[[GPT, Tensor, Tensor], Tensor]:
+    # Compiled, the passes over the logits after the product are fewer, and half-precision ones are never stored wide.
+    return torch.compile(_compare)

@@ -16,6 +16,7 @@ line, sweeps, tests and notebooks::
     datamodule     the prepared store as loaders
     global_batch   tokens of a step -> micro-batches of every process
     callbacks/     what happens around a step
+    bench          the step measured; step_parts: where its time goes; advice, bench_report: what to make of it
 
 Resuming is exact because nothing depends on where a process happened to be: the order of samples and all randomness
 are functions of the sample number, learning rates are functions of the step, and checkpoints exist only at optimizer

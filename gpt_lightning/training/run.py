@@ -177,6 +177,24 @@ class Run:
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
         return FitResult(folder, trainer.global_step, metrics, resumed)
 
+    def rehearse(self, folder: Path, steps: int, *observers: Callback) -> None:
+        """Train some steps as ``fit`` would, without validation, checkpoints and a record of the run.
+
+        Args:
+            folder: Where the loggers write.
+            steps: Optimizer steps; the lengths of the plan, and so the learning rates, stay as they are.
+            observers: Further callbacks, run after all others.
+        """
+        trainer = self.trainer
+        loop = trainer.fit_loop.epoch_loop
+        loop.max_steps, loop.min_steps = steps, None
+        trainer.limit_val_batches = 0
+        trainer.loggers = [RunTensorBoard(folder), JsonLines(folder)]
+        callbacks = [each for each in self._training_callbacks(folder) if not isinstance(each, (Saving, StatusLine))]
+        add_callbacks(trainer, *callbacks, *observers)
+        with _process_group_closed():
+            trainer.fit(self.module, datamodule=self.datamodule)
+
     def _training_callbacks(self, folder: Path) -> list[Callback]:
         """Saving comes last, so that a checkpoint holds what the others did at its step."""
         horizon = self.plan.horizon

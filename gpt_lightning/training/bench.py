@@ -1,0 +1,212 @@
+"""``bench``: the run that ``fit`` would start, for some steps, measured: where the time goes and what to change.
+
+Nothing remains of it but a prepared store in the cache: loggers write into a temporary folder, nothing is validated or
+saved, and loggers and a profiler of the user's own are left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import logging
+import os
+import resource
+import shutil
+import statistics
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+
+from gpt_lightning.errors import ConfigError
+from gpt_lightning.model.flops import count_training_flops
+from gpt_lightning.model.peak import measure_matrix_peak
+from gpt_lightning.training.advice import HALF, Measurement, Setup
+from gpt_lightning.training.bench_report import describe, to_json
+from gpt_lightning.training.build import build_parsed
+from gpt_lightning.training.command_line import TrainerCommandLine
+from gpt_lightning.training.run import Run
+from gpt_lightning.training.signals import StopFlag
+from gpt_lightning.training.start import process_rank
+from gpt_lightning.training.step_parts import PARTS, StepBorders, StepParts, StepTime, choose_clock
+
+_WARMUP_STEPS = 4
+"""The first compiles and allocates, the second may compile again, and a GPU needs a moment for its full clock."""
+
+_DESCRIPTION = """\
+Measure the training step of a configuration on this machine, and say what to change. Settings as for fit.
+
+Example: gpt-lightning bench --config configs/quickstart.yaml --model.compile true
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"bench: {message}", fix="See gpt-lightning bench --help.")
+
+
+def bench_command(command: str, args: Sequence[str]) -> int:
+    """Parse, measure and tell.
+
+    Args:
+        command: How the command is called.
+        args: What follows it.
+
+    Returns:
+        0, or what a signal that ended it asks for.
+
+    Raises:
+        UserError: A setting is wrong, or the data do not fit it.
+    """
+    parser = _Parser(
+        prog=f"gpt-lightning {command}",
+        description=_DESCRIPTION,
+        epilog="Everything else is a setting of the run: see gpt-lightning fit --help.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--steps", type=int, default=20, help="Steps to measure (default: 20).")
+    parser.add_argument(
+        "--seconds", type=float, default=60.0, help="Stop earlier after this time, with 3 steps at least (default: 60)."
+    )
+    parser.add_argument("--json", action="store_true", help="Write one JSON object instead of a table.")
+    own, settings = parser.parse_known_args(list(args))
+    if own.steps < 1 or not own.seconds > 0:
+        raise ConfigError(
+            "bench measures a number of steps for a time",
+            got={"steps": own.steps, "seconds": own.seconds},
+            allowed="steps >= 1, seconds > 0",
+        )
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    run = _build(settings)
+    stop = StopFlag()
+    measured = measure_run(run, steps=own.steps, seconds=own.seconds, stop=stop)
+    if stop.received is not None:
+        return 128 + int(stop.received)
+    if process_rank() == 0:
+        sys.stdout.write(to_json(measured) if own.json else describe(measured))
+    return 0
+
+
+def _build(settings: Sequence[str]) -> Run:
+    line = TrainerCommandLine("fit", settings)
+    if line.config.resume != "never":
+        raise ConfigError(
+            "bench goes on with no run", got=line.config.resume, allowed="never", fix="Leave out --resume."
+        )
+    # They may write to a place that remains, or to somebody's server.
+    line.config["trainer.logger"] = line.config["trainer.profiler"] = None
+    return build_parsed(line)
+
+
+def measure_run(run: Run, *, steps: int, seconds: float = 60.0, stop: StopFlag | None = None) -> Measurement:
+    """Train some steps of a run that has not started, and measure them; afterwards the run is used up.
+
+    Args:
+        run: As ``build`` made it.
+        steps: Steps to measure, after a few to warm up; the run's length bounds them.
+        seconds: Stop earlier after this time, with 3 steps at least.
+        stop: Is told of signals; they end the measurement, of which nothing is then kept.
+
+    Raises:
+        ConfigError: The run is shorter than the warm-up.
+    """
+    possible = run.plan.horizon.total_steps - _WARMUP_STEPS
+    if possible < 1:
+        raise ConfigError(
+            "the run is too short to be measured",
+            got=run.plan.horizon.total_steps,
+            allowed=f"more than {_WARMUP_STEPS} steps",
+            fix="Add --trainer.max_steps 100.",
+        )
+    setup, device = read_setup(run), run.trainer.strategy.root_device
+    peaks = _measure_peaks(setup.precision, device)
+    parts = StepParts(choose_clock(device))
+    vars(run.trainer)["profiler"] = parts  # an attribute that Lightning sets without declaring it
+    borders = StepBorders(parts, warmup_steps=_WARMUP_STEPS, seconds=seconds, stop=stop or StopFlag())
+    with tempfile.TemporaryDirectory(prefix="gpt-lightning-bench-") as folder:
+        run.rehearse(Path(folder), _WARMUP_STEPS + min(steps, possible), borders)
+    times = parts.steps()
+    if not times:  # a signal came first
+        return Measurement(setup)
+    totals = [each.total for each in times]
+    used, available = _memory(device)
+    return Measurement(
+        setup=read_setup(run),
+        parts=typical_parts(times),
+        fastest_seconds=min(totals),
+        slowest_seconds=max(totals),
+        steps=len(times),
+        tokens_per_step=run.plan.horizon.tokens_per_step,
+        flops_per_token=count_training_flops(run.module.config, run.datamodule.block_size),
+        peaks=peaks,
+        memory_bytes=used,
+        memory_total_bytes=available,
+    )
+
+
+def typical_parts(steps: Sequence[StepTime]) -> dict[str, float]:
+    """Mean of every part over the middle half of the steps, which disturbances do not reach."""
+    ordered = sorted(steps, key=lambda step: step.total)
+    middle = ordered[len(ordered) // 4 : len(ordered) - len(ordered) // 4]
+    return {part: statistics.fmean(step.parts[part] for step in middle) for part in PARTS}
+
+
+def read_setup(run: Run) -> Setup:
+    """What ``run`` is, as far as it bears on speed; ``fused`` is known once the run has started."""
+    trainer, data, config = run.trainer, run.datamodule, run.module.config
+    vocab_size, _ = config.data_sizes()
+    objective: dict[str, Any] = run.config["model"]["objective"].get("init_args") or {}
+    device = trainer.strategy.root_device.type
+    return Setup(
+        device=device,
+        precision=str(trainer.precision),
+        compiled=run.module.compile_model,
+        can_compile=_can_compile(device),
+        fused=trainer.optimizers[0].defaults.get("fused") if trainer.optimizers else None,
+        threads=torch.get_num_threads(),
+        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        world=trainer.world_size,
+        batch_size=data.batch_size,
+        accumulate=trainer.accumulate_grad_batches,
+        block_size=data.block_size,
+        vocab_size=vocab_size,
+        padded_vocab_size=config.padded_vocab_size,
+        num_parameters=config.num_parameters,
+        chunk_size=objective.get("chunk_size"),
+        log_every=int(vars(trainer)["log_every_n_steps"]),
+        detect_anomaly=bool(run.config["trainer"]["detect_anomaly"]),
+    )
+
+
+def _can_compile(device: str) -> bool:
+    if device == "cuda":
+        return importlib.util.find_spec("triton") is not None
+    return any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "g++", "clang++"))
+
+
+def _measure_peaks(precision: str, device: torch.device) -> dict[str, float]:
+    """Of the run's precision, and of the one it might be changed to."""
+    names = [precision]
+    if precision in HALF or precision == "32-true":
+        names.append("32-true" if precision in HALF else "bf16-mixed")
+    return {name: measure_matrix_peak(device, _dtype_of(name)) for name in names}
+
+
+def _dtype_of(precision: str) -> torch.dtype:
+    """Type of the factors of a product under a precision."""
+    types = {"64": torch.float64, "32": torch.float32, "16": torch.float16}
+    return types.get(precision.partition("-")[0], torch.bfloat16)
+
+
+def _memory(device: torch.device) -> tuple[int, int]:
+    """Bytes in use at most, and bytes that there are."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device), torch.cuda.get_device_properties(device).total_memory
+    # macOS counts bytes where Linux counts kilobytes.
+    unit = 1 if sys.platform == "darwin" else 1024
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit, total
