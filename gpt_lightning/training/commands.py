@@ -73,11 +73,13 @@ def _fit(run: Run, resume: str, config_files: list[str]) -> None:
 
 def _headline(run: Run) -> str:
     horizon, store = run.plan.horizon, run.datamodule.open_store()
-    train, val = store.split("train"), store.split("val")
-    return (
-        f"model {run.module.config.num_parameters:,} parameters | data {train.num_tokens:,} train and "
-        f"{val.num_tokens:,} validation tokens | {horizon.total_steps:,} steps of {horizon.tokens_per_step:,} tokens\n"
-    )
+    length = f"{horizon.total_steps:,} steps of {horizon.tokens_per_step:,} tokens"
+    if run.datamodule.on_the_fly:
+        data = "data on the fly"
+    else:
+        train, val = store.split("train"), store.split("val")
+        data = f"data {train.num_tokens:,} train and {val.num_tokens:,} validation tokens"
+    return f"model {run.module.config.num_parameters:,} parameters | {data} | {length}\n"
 
 
 def _evaluate(run: Run, command: str, checkpoint: str) -> None:

@@ -31,7 +31,7 @@ def plan_run(
     max_epochs: int | None,
     global_batch_size: int,
     block_size: int,
-    epoch: int,
+    epoch: int | None,
 ) -> Plan:
     """Turn what the user wrote into steps.
 
@@ -41,10 +41,10 @@ def plan_run(
         max_epochs: ``trainer.max_epochs``; None = not given.
         global_batch_size: Windows per optimizer step.
         block_size: Positions per window.
-        epoch: Windows in one pass over the training split.
+        epoch: Windows in one pass over the training split; None = nobody knows yet.
 
     Raises:
-        ConfigError: Two lengths, or one that is not positive.
+        ConfigError: Two lengths, one that is not positive, or epochs of unknown size.
     """
     tokens_per_step = global_batch_size * block_size
     given = {
@@ -63,9 +63,16 @@ def plan_run(
     name, value = next(iter(chosen.items()), ("trainer.max_epochs", 1))
     if value < 1:
         raise ConfigError(f"{name} is a count", got=value, allowed=">= 1", fix=f"Say --{name} 100.")
+    if epoch is None and name == "trainer.max_epochs":
+        raise ConfigError(
+            "With data.on_the_fly the size of an epoch is not known when training starts",
+            got=chosen or "no length",
+            allowed="trainer.max_steps or run.max_tokens",
+            fix="Say how long to train: --trainer.max_steps 1000.",
+        )
     total = {
         "trainer.max_steps": value,
-        "trainer.max_epochs": value * epoch // global_batch_size,
+        "trainer.max_epochs": value * (epoch or 0) // global_batch_size,
         "run.max_tokens": value // tokens_per_step,
     }[name]
     horizon = Horizon(total_steps=max(1, total), tokens_per_step=tokens_per_step)

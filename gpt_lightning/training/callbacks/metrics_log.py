@@ -34,7 +34,7 @@ METRICS = {
     "optim/grad_norm": "norm of all gradients before clipping, in the step just done",
     "perf/tokens_per_second": "training tokens per second since the last point, validation and saving left out",
     "data/tokens": "training tokens consumed",
-    "data/epoch": "passes over the training split",
+    "data/epoch": "passes over the training split (not with data.on_the_fly)",
 }
 """Every name that is logged, and what it means."""
 
@@ -47,10 +47,10 @@ class MetricsLog(Callback):
     Args:
         every_steps: Steps between training points.
         tokens_per_step: Tokens of one global batch.
-        tokens_per_epoch: Tokens of one pass over the training split.
+        tokens_per_epoch: Tokens of one pass over the training split; None = unknown, and epochs are not logged.
     """
 
-    def __init__(self, *, every_steps: int, tokens_per_step: int, tokens_per_epoch: int) -> None:
+    def __init__(self, *, every_steps: int, tokens_per_step: int, tokens_per_epoch: int | None) -> None:
         self._every_steps, self._tokens_per_step, self._tokens_per_epoch = (
             every_steps,
             tokens_per_step,
@@ -88,7 +88,9 @@ class MetricsLog(Callback):
         if module.grad_norm is not None:
             values["optim/grad_norm"] = module.grad_norm.item()
         values["perf/tokens_per_second"] = self._timed_steps * self._tokens_per_step / self._timer.lap()
-        values |= {"data/tokens": float(tokens), "data/epoch": tokens / self._tokens_per_epoch}
+        values["data/tokens"] = float(tokens)
+        if self._tokens_per_epoch is not None:
+            values["data/epoch"] = tokens / self._tokens_per_epoch
         self._timed_steps = 0
         _log(trainer, values, step)
 
