@@ -103,7 +103,7 @@ def train_once(folder: str, kill: int | None) -> None:
 
 
 def test_killed_with_the_store_unfinished_goes_on_bit_for_bit(place: Path) -> None:
-    slow_down(place, 60)
+    slow_down(place, 0.5)
     assert run_child(place, train_once, "killed", 4) == -signal.SIGKILL
     settings = PrepareSettings("corpus.jsonl", "bytes", val_fraction=0.1, drop_duplicates=True)
     folder = place / "cache" / "stores" / default_folder(settings).name
