@@ -20,6 +20,10 @@ r"""From text to windows of tokens: read, tokenize and store once; stream for ev
     prepare     find the store of some settings,         from the terminal
       freshness or make it                               command, store_commands, tokenizer_command, report
 
+    following   read a store while it is being made: data.on_the_fly
+      background, unit_plan          the process that makes it, and what it says of its plan
+      growing, growing_stream        units that arrived as splits; samples that are waited for
+
 A store is a folder: ``manifest.json`` (written last), token files in llm.c's format and the ends of the documents. It
 is addressed by ``PrepareSettings``; ``find_or_prepare`` finds or makes it. The state of a stream is one number, the
 samples consumed: which window sample k is depends on the seed and nothing else.

@@ -85,7 +85,7 @@ def assemble(
         shard_tokens: Size at which a new shard begins.
     """
     tally = _Tally(tokenizer.vocab_size)
-    room = max_tokens
+    limit = Limit(max_tokens)
     with ExitStack() as stack:
         writers = {
             name: stack.enter_context(
@@ -97,26 +97,42 @@ def assemble(
         }
         for path, mask in zip(paths, masks, strict=True):
             parts = read_parts(path, splits)
-            keep = mask
-            if room is not None:
-                keep = mask & _within(room, parts["train"], mask)
+            keep = limit.admit(parts["train"], mask)
             for name, part in parts.items():
                 chosen = part.select(keep[part.documents])
                 writers[name].extend(chosen.ids, chosen.num_tokens, chosen.text_bytes)
                 tally.add(chosen)
-                if room is not None and name == "train":
-                    # Once a document did not fit, none behind it may.
-                    room = room - len(chosen.ids) if keep.sum() == mask.sum() else 0
             tally.dropped["duplicates"] += len(mask) - int(mask.sum())
         records = {name: writer.finish() for name, writer in writers.items()}
     return Assembled(records, {reason: n for reason, n in tally.dropped.items() if n}, tally.counts())
 
 
-def _within(room: int, train: Part, mask: Mask) -> Mask:
-    """Documents in front of the first whose training tokens do not fit into ``room`` any more."""
-    tokens = np.bincount(train.documents, weights=train.num_tokens, minlength=len(mask)) * mask
-    fits: Mask = np.cumsum(tokens) <= room
-    return fits if room > 0 else np.zeros(len(mask), dtype=bool)
+class Limit:
+    """Lets documents in, unit after unit, until the training split is full.
+
+    Args:
+        max_tokens: Tokens of the training split; None = no limit.
+    """
+
+    def __init__(self, max_tokens: int | None) -> None:
+        self._room = max_tokens
+
+    def admit(self, train: Part, mask: Mask) -> Mask:
+        """Documents of the next unit that enter.
+
+        Args:
+            train: Its part of the training split.
+            mask: Documents that would enter without a limit.
+        """
+        if self._room is None:
+            return mask
+        tokens = np.bincount(train.documents, weights=train.num_tokens, minlength=len(mask)) * mask
+        totals = np.cumsum(tokens)
+        keep: Mask = mask & (totals <= self._room) if self._room > 0 else np.zeros(len(mask), dtype=bool)
+        # Once a document did not fit, none behind it may.
+        whole = keep.sum() == mask.sum()
+        self._room = self._room - int(totals[-1] if len(totals) else 0) if whole else 0
+        return keep
 
 
 class _Tally:

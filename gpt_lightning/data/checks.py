@@ -18,9 +18,18 @@ _ROUND_TO = 64
 def check_vocabulary(manifest: Manifest, model_vocab_size: int) -> None:
     """Every id must be one that the model has an embedding for.
 
+    Of a store without shards (it is still being made) every id of the tokenizer counts.
+
     Raises:
         DataError: Names the shard with the largest id; suggests the store's size rounded up to a multiple of 64.
     """
+    if not manifest.splits and manifest.vocab_size > model_vocab_size:
+        raise DataError(
+            f"The model's vocabulary is smaller than that of tokenizer {manifest.tokenizer['name']}",
+            got=model_vocab_size,
+            allowed=f"vocab_size >= {manifest.vocab_size}",
+            fix=f"Set vocab_size to {manifest.vocab_size}, or leave it null.",
+        )
     for split in manifest.splits.values():
         for shard in split.shards:
             if shard.max_id >= model_vocab_size:

@@ -29,6 +29,36 @@ def count_processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def start_module(name: str) -> subprocess.Popen[bytes]:
+    """A process of its own for a module of ours, with pipes to its stdin and stdout."""
+    root = str(Path(__file__).parents[2])
+    path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
+    return subprocess.Popen(
+        [sys.executable, "-m", name],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+
+
+def send(process: subprocess.Popen[bytes], item: object) -> None:
+    """Pickle something to the stdin of a process; if it has ended, reading its answer tells how."""
+    assert process.stdin is not None
+    try:
+        pickle.dump(item, process.stdin)
+        process.stdin.flush()
+    except BrokenPipeError:
+        return
+
+
+def close_pipes(process: subprocess.Popen[bytes]) -> None:
+    """Close both pipes, when no thread reads from them any more."""
+    for pipe in (process.stdin, process.stdout):
+        with contextlib.suppress(BrokenPipeError):
+            if pipe is not None:
+                pipe.close()
+
+
 def do_units(
     job: Job, units: Sequence[Unit], *, workers: int | None, note: Noted, tell: Told
 ) -> Generator[UnitResult, None, None]:
@@ -89,23 +119,11 @@ class _Member:
     """One process."""
 
     def __init__(self, job: Job) -> None:
-        root = str(Path(__file__).parents[2])
-        path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "gpt_lightning.data.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": path},
-        )
+        self._process = start_module("gpt_lightning.data.worker")
         self._send(job)
 
     def _send(self, item: object) -> None:
-        assert self._process.stdin is not None
-        try:
-            pickle.dump(item, self._process.stdin)
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            return  # reading the answer tells how it ended
+        send(self._process, item)
 
     def work(self, unit: Unit, note: Noted, tell: Told, lock: threading.Lock) -> UnitResult:
         self._send(unit)
@@ -146,7 +164,4 @@ class _Member:
 
     def close(self) -> None:
         """Close the pipes, when no thread reads from them any more."""
-        for pipe in (self._process.stdin, self._process.stdout):
-            with contextlib.suppress(BrokenPipeError):
-                if pipe is not None:
-                    pipe.close()
+        close_pipes(self._process)

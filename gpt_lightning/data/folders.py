@@ -64,6 +64,18 @@ def hold_lock(store: Path) -> Iterator[None]:
         yield
 
 
+def is_locked(store: Path) -> bool:
+    """Whether some process of this machine is making a store."""
+    try:
+        with store.with_name(store.name + ".lock").open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 @contextmanager
 def build_folder(store: Path) -> Iterator[Path]:
     """A temporary folder to write a store into; it becomes ``store`` when the block ends, and vanishes if it raises.
@@ -94,7 +106,7 @@ def work_folder(store: Path) -> Iterator[Path]:
     Raises:
         DataError: The disk refuses the write.
     """
-    folder = _work_path(store)
+    folder = work_path(store)
     try:
         with _explain_disk(store):
             folder.mkdir(exist_ok=True)
@@ -107,14 +119,15 @@ def work_folder(store: Path) -> Iterator[Path]:
     _remove_marked(folder)
 
 
-def _work_path(store: Path) -> Path:
+def work_path(store: Path) -> Path:
+    """The folder for half-done work on a store, whether it is there or not."""
     return store.with_name(f".units-{store.name}-{socket.gethostname()}")
 
 
 def count_finished(store: Path) -> tuple[int, int]:
     """``(finished units, units in all)`` of a store that this machine began to make; (0, 0) = it did not."""
     try:
-        head, *lines = (_work_path(store) / JOURNAL_FILE).read_text(encoding="utf-8").splitlines()
+        head, *lines = (work_path(store) / JOURNAL_FILE).read_text(encoding="utf-8").splitlines()
         return len(lines), int(json.loads(head)["units"])
     except (OSError, ValueError, KeyError, TypeError):
         return 0, 0

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from gpt_lightning.data.manifest import MANIFEST_FILE, InputRecord, Manifest, read_manifest
+from gpt_lightning.data.manifest import FORMAT, MANIFEST_FILE, InputRecord, Manifest, read_manifest
 from gpt_lightning.data.readers import Reader
 from gpt_lightning.data.shards import TokenStore
 from gpt_lightning.data.tokenizers import is_tokenizer_file, read_tokenizer
@@ -46,6 +48,44 @@ def find_store(
         raise _other_settings(folder, wanted, made, differing or ["source"])
     _log.info("Store %s is out of date: %s", folder, changed or f"{', '.join(differing)} changed")
     return None
+
+
+def sign_inputs(readers: Sequence[Reader], measured: Sequence[tuple[int, int]] | None = None) -> list[list[Any]]:
+    """What tells whether inputs changed: kind of reader, size, and time of change or content where there is no time.
+
+    Args:
+        readers: The inputs.
+        measured: Their sizes and times of change; None = as they are now.
+    """
+    known = measured if measured is not None else [reader.measure() for reader in readers]
+    return [
+        [type(reader).__name__, size, changed or reader.checksum()]
+        for reader, (size, changed) in zip(readers, known, strict=True)
+    ]
+
+
+def sign_records(manifest: Manifest) -> list[list[Any]]:
+    """The same of the inputs of a finished store."""
+    return [[record.reader, record.num_bytes, record.mtime_ns or record.sha256] for record in manifest.inputs]
+
+
+def fingerprint_inputs(settings: dict[str, Any], tokenizer: str | None, signs: list[list[Any]]) -> str:
+    """SHA-256 (hex) of what a store will be made of, known before it is made; places play no part.
+
+    Args:
+        settings: See ``PrepareSettings.describe``.
+        tokenizer: Fingerprint of a saved tokenizer, whose path says nothing; None = the settings name it.
+        signs: See ``sign_inputs``.
+    """
+    content = {name: value for name, value in settings.items() if name != "source"}
+    content["tokenizer"] = tokenizer or settings["tokenizer"]
+    return hashlib.sha256(json.dumps([FORMAT, content, signs], sort_keys=True).encode()).hexdigest()
+
+
+def fingerprint_store(manifest: Manifest) -> str:
+    """What ``fingerprint_inputs`` gave before the store was made."""
+    saved = manifest.tokenizer["fingerprint"] if is_tokenizer_file(manifest.settings["tokenizer"]) else None
+    return fingerprint_inputs(manifest.settings, saved, sign_records(manifest))
 
 
 def _find_change(

@@ -21,13 +21,15 @@ from gpt_lightning.data.assembling import Assembled, Mask, assemble, read_masks
 from gpt_lightning.data.cleaning import Cleaning
 from gpt_lightning.data.crew import do_units
 from gpt_lightning.data.folders import build_folder, work_folder
+from gpt_lightning.data.freshness import fingerprint_inputs, sign_inputs
 from gpt_lightning.data.journal import Journal
 from gpt_lightning.data.learning import find_tokenizer, iterate_texts
 from gpt_lightning.data.manifest import InputRecord, Manifest, write_manifest
 from gpt_lightning.data.readers import Reader, Reading
 from gpt_lightning.data.splitting import choose_rule
-from gpt_lightning.data.tokenizers import Tokenizer
+from gpt_lightning.data.tokenizers import Tokenizer, is_tokenizer_file
 from gpt_lightning.data.tokenizing import Job, UnitResult
+from gpt_lightning.data.unit_plan import UnitPlan, write_plan
 from gpt_lightning.data.work_units import Unit, plan_units
 from gpt_lightning.errors import DataError
 
@@ -93,6 +95,7 @@ def make_stores(
     units = plan_units(recipe.readers, recipe.reading)
     with work_folder(orders[0].store) as folder:
         job, tokenizers = _hire(recipe, orders, units, folder)
+        write_plan(folder, _plan(job, units, orders[0], tokenizers[0], before))
         results = _work(job, units, recipe, workers, _Meter(progress, units))
         inputs = [_record(reader, known) for reader, known in zip(recipe.readers, before, strict=True)]
         units = units[: len(results)]
@@ -116,6 +119,20 @@ def _hire(recipe: Recipe, orders: Sequence[Order], units: list[Unit], folder: Pa
         folder=folder,
     )
     return job, tokenizers
+
+
+def _plan(
+    job: Job, units: list[Unit], order: Order, tokenizer: Tokenizer, before: Sequence[tuple[int, int]]
+) -> UnitPlan:
+    """The first store for those who read it while it is made."""
+    saved = tokenizer.fingerprint if is_tokenizer_file(order.tokenizer) else None
+    return UnitPlan(
+        fingerprint=fingerprint_inputs(order.settings, saved, sign_inputs(job.readers, before)),
+        tokenizer=tokenizer.describe(),
+        splits=list(job.splits),
+        split_rule=job.rule.summary,
+        parts=[job.part_path(unit, 0).name for unit in units],
+    )
 
 
 def _work(job: Job, units: list[Unit], recipe: Recipe, workers: int | None, meter: _Meter) -> list[UnitResult]:

@@ -4,6 +4,7 @@ data.store: s3://...          a store behind a URL               remote
 data.store: tokens/           token files of another program     foreign
 data.source: train.bin        the same
 anything else                 our own store, made when missing   prepare
+  with data.on_the_fly        the same, read while it is made    following
 data.mixture                  several of these                   mixed_store
 """
 
@@ -12,15 +13,18 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from gpt_lightning.data.following import open_growing
 from gpt_lightning.data.foreign import find_token_files, open_foreign
+from gpt_lightning.data.growing import GrowingStore
 from gpt_lightning.data.manifest import Manifest
 from gpt_lightning.data.mixed_store import MixedStore
 from gpt_lightning.data.mixture import Mixture
+from gpt_lightning.data.packing import Concat, Packing
 from gpt_lightning.data.prepare import PrepareSettings, find_or_prepare
 from gpt_lightning.data.remote import RemoteStore, is_url
 from gpt_lightning.data.shards import TokenStore
 from gpt_lightning.data.tokenizers import is_tokenizer_file, read_tokenizer
-from gpt_lightning.errors import DataError
+from gpt_lightning.errors import ConfigError, DataError
 
 
 def open_store(settings: PrepareSettings, store: str | None) -> TokenStore:
@@ -77,3 +81,52 @@ def open_mixture(settings: PrepareSettings, mixture: Mixture) -> MixedStore:
         own = settings if source.source is None else replace(settings, source=source.source)
         stores[name] = open_store(own, source.store)
     return MixedStore(stores)
+
+
+def check_on_the_fly(packing: Packing, mixture: Mixture | None, store: str | None) -> None:
+    """Refuse what needs the whole corpus before the first sample.
+
+    Raises:
+        ConfigError: Names the setting.
+    """
+    if not isinstance(packing, Concat):
+        raise ConfigError(
+            "data.on_the_fly cuts windows from the running text; other packings plan over the whole corpus",
+            got=type(packing).__name__,
+            allowed="Concat",
+            fix="Set --data.packing Concat, or run gpt-lightning prepare first and leave data.on_the_fly out.",
+        )
+    if mixture is not None:
+        raise ConfigError(
+            "data.on_the_fly cannot mix: the shares of a mixture depend on the sizes of its sources",
+            got=sorted(mixture.sources),
+            allowed="one data.source",
+            fix="Run gpt-lightning prepare for each source first, and leave data.on_the_fly out.",
+        )
+    if store is not None and is_url(store):
+        raise ConfigError(
+            "data.on_the_fly prepares text on this machine, and data.store is a finished store far away",
+            got=store,
+            allowed="a folder, or null",
+            fix="Leave data.on_the_fly out.",
+        )
+
+
+def open_on_the_fly(settings: PrepareSettings, store: str | None, *, prepares: bool) -> GrowingStore:
+    """The store of some settings, which may still be in the making.
+
+    Args:
+        settings: What it is made of.
+        store: Its folder; None = the one in the cache.
+        prepares: Whether this process has it made; of a run's processes exactly one does.
+
+    Raises:
+        DataError: As ``open_store``, or there is nothing to prepare.
+    """
+    if (store is not None and find_token_files(store)) or _find_source_files(settings):
+        raise ConfigError(
+            "data.on_the_fly is for text, and these are token files already",
+            got=store or settings.sources[0],
+            fix="Leave data.on_the_fly out.",
+        )
+    return open_growing(settings, store, prepares=prepares)

@@ -82,13 +82,15 @@ class StretchedPermutation:
         size: Number of elements, at least 1.
         stretch: Elements of a stretch, at least 1.
         key: What the order depends on.
+        in_order: Stretches come as they lie, so that a whole one is in the same order whatever follows it: for data
+            that are still growing.
     """
 
-    def __init__(self, size: int, stretch: int, *key: int | str) -> None:
+    def __init__(self, size: int, stretch: int, *key: int | str, in_order: bool = False) -> None:
         assert stretch >= 1
         self.size, self._stretch, self._key = size, stretch, key
         self._whole = size // stretch
-        self._stretches = Permutation(self._whole, "stretches", *key) if self._whole else None
+        self._stretches = Permutation(self._whole, "stretches", *key) if self._whole and not in_order else None
 
     def __call__(self, indices: Int64[np.ndarray, " count"]) -> Int64[np.ndarray, " count"]:
         """Where each index goes; indices in [0, size), checked."""

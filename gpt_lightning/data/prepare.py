@@ -244,6 +244,17 @@ def find_or_prepare_all(
     return [found.get(wish.folder) or TokenStore.open(wish.folder) for wish in wishes]
 
 
+def find_prepared(settings: PrepareSettings, folder: Path, *, chosen: bool) -> TokenStore | None:
+    """The store of these settings if it is ready, see ``find_or_prepare``.
+
+    Args:
+        settings: What it is made of.
+        folder: Where it is.
+        chosen: Whether the user named the folder.
+    """
+    return _Wish(settings, folder, chosen).find()
+
+
 @dataclass(frozen=True)
 class _Wish:
     """A store that somebody wants, and where."""

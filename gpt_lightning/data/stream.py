@@ -108,6 +108,7 @@ class TrainStream(SampleStream):
         documents: Fill ``Rows.documents``.
         shuffle_tokens: Shuffle within stretches of about so many tokens, and the stretches; None = the whole split at
             once. For stores of which only a part fits on this machine.
+        first_in_order: The first pass takes the stretches as they lie, see ``growing_stream``.
 
     Raises:
         DataError: The split is shorter than one window.
@@ -122,11 +123,13 @@ class TrainStream(SampleStream):
         packing: Packing = _RUNNING_TEXT,
         documents: bool = False,
         shuffle_tokens: int | None = None,
+        first_in_order: bool = False,
     ) -> None:
         self.block_size, self.seed = block_size, seed
         self._split, self._documents = split, documents
         self._windows = packing.train(split, block_size, seed)
         self._stretch = None if shuffle_tokens is None else max(1, shuffle_tokens // block_size)
+        self._first_in_order = first_in_order
         self.windows_per_epoch = self._windows.count
 
     def read(self, samples: Int64[np.ndarray, " count"]) -> Rows:
@@ -154,7 +157,8 @@ class TrainStream(SampleStream):
         places = samples % self.windows_per_epoch
         if self._stretch is None:
             return Permutation(self.windows_per_epoch, *key)(places)
-        return StretchedPermutation(self.windows_per_epoch, self._stretch, *key)(places)
+        in_order = self._first_in_order and epoch == 0
+        return StretchedPermutation(self.windows_per_epoch, self._stretch, *key, in_order=in_order)(places)
 
 
 def interleave(parts: list[tuple[npt.NDArray[np.int64], Rows]], count: int) -> Rows:
@@ -221,16 +225,20 @@ class EvaluationWindows:
             ``batch_size`` rows with weights (0 = padding); the position is the number of the first window.
         """
         for number in range(self.num_batches(batch_size, world)):
-            first = (number * world + rank) * batch_size
-            there = np.arange(first, max(first, min(first + batch_size, self.num_windows)), dtype=np.int64)
-            rows = self._windows.read(there, documents=self._documents)
-            missing = batch_size - len(there)
-            yield Rows(
-                _pad(rows.tokens, missing, self._eot_id),
-                None if rows.weights is None else _pad(rows.weights, missing, 0),
-                None if rows.documents is None else _pad(rows.documents, missing, 0),
-                first,
-            )
+            yield self.batch(number, batch_size, rank, world)
+
+    def batch(self, number: int, batch_size: int, rank: int = 0, world: int = 1) -> Rows:
+        """One batch of one process; see ``batches``."""
+        first = (number * world + rank) * batch_size
+        there = np.arange(first, max(first, min(first + batch_size, self.num_windows)), dtype=np.int64)
+        rows = self._windows.read(there, documents=self._documents)
+        missing = batch_size - len(there)
+        return Rows(
+            _pad(rows.tokens, missing, self._eot_id),
+            None if rows.weights is None else _pad(rows.weights, missing, 0),
+            None if rows.documents is None else _pad(rows.documents, missing, 0),
+            first,
+        )
 
 
 def _pad(array: Shaped[np.ndarray, "count width"], rows: int, value: int) -> Shaped[np.ndarray, "rows width"]:

@@ -28,9 +28,9 @@ from gpt_lightning.training.advice import HALF, Measurement, Setup
 from gpt_lightning.training.bench_report import describe, to_json
 from gpt_lightning.training.build import build_parsed
 from gpt_lightning.training.command_line import TrainerCommandLine
+from gpt_lightning.training.processes import process_rank
 from gpt_lightning.training.run import Run
 from gpt_lightning.training.signals import StopFlag
-from gpt_lightning.training.start import process_rank
 from gpt_lightning.training.step_parts import PARTS, StepBorders, StepParts, StepTime, choose_clock
 
 _WARMUP_STEPS = 4

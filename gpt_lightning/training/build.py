@@ -92,7 +92,26 @@ def build_parsed(line: TrainerCommandLine) -> Run:
     trainer = _build_trainer(parts.trainer.as_dict())
     check_launched(trainer)
     datamodule.seed = seed
+    try:
+        return _complete(line, settings, initial, module, datamodule, trainer)
+    except BaseException:
+        datamodule.close()
+        raise
+
+
+def _complete(
+    line: TrainerCommandLine,
+    settings: RunSettings,
+    initial: tuple[dict[str, torch.Tensor], Path] | None,
+    module: GPTModule,
+    datamodule: TokenDataModule,
+    trainer: Trainer,
+) -> Run:
+    """Bring together what fits together."""
+    config, seed = line.config, datamodule.seed
+    _check_on_the_fly(datamodule, trainer)
     store = datamodule.open_store()
+    config["data.shuffle_tokens"] = datamodule.shuffle_tokens
     module.config = module.config.complete(vocab_size=store.vocab_size, block_size=datamodule.block_size)
     config["model.config.vocab_size"], config["model.config.block_size"] = module.config.data_sizes()
 
@@ -203,12 +222,31 @@ def _check_data(datamodule: TokenDataModule, module: GPTModule, share: Share) ->
             fix=f"Set --data.block_size {positions}, or leave model.config.block_size null.",
         )
     check_vocabulary(store.manifest, vocab_size)
-    check_global_batch(
-        datamodule.windows_per_epoch(),
-        batch_size=share.batch_size,
-        accumulate=share.accumulate,
-        world=share.world,
-    )
+    windows = datamodule.windows_per_epoch()
+    if windows is not None:
+        check_global_batch(windows, batch_size=share.batch_size, accumulate=share.accumulate, world=share.world)
+
+
+def _check_on_the_fly(datamodule: TokenDataModule, trainer: Trainer) -> None:
+    """Settings that need a finished store, refused before one is begun."""
+    if not datamodule.on_the_fly:
+        return
+    if trainer.num_nodes > 1:
+        raise ConfigError(
+            "data.on_the_fly works on one machine",
+            got=trainer.num_nodes,
+            allowed="trainer.num_nodes 1",
+            fix="Run gpt-lightning prepare first, and leave data.on_the_fly out.",
+        )
+    for split in ("val", "test", "predict"):
+        limit = getattr(trainer, f"limit_{split}_batches")
+        if isinstance(limit, float) and 0 < limit < 1:
+            raise ConfigError(
+                f"trainer.limit_{split}_batches is a share of a split whose size data.on_the_fly does not know",
+                got=limit,
+                allowed="a number of batches, or 1.0",
+                fix=f"Set --trainer.limit_{split}_batches 50.",
+            )
 
 
 def _apply(plan: Plan, trainer: Trainer, module: GPTModule, datamodule: TokenDataModule) -> None:

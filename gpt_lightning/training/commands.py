@@ -75,11 +75,13 @@ def _headline(run: Run) -> str:
     horizon, store = run.plan.horizon, run.datamodule.open_store()
     full = f"{horizon.tokens_per_step:,}"
     size = full if horizon.batch_sizes is None else f"{horizon.batch_sizes.tokens[0]:,} to {full}"
-    train, val = store.split("train"), store.split("val")
-    return (
-        f"model {run.module.config.num_parameters:,} parameters | data {train.num_tokens:,} train and "
-        f"{val.num_tokens:,} validation tokens | {horizon.total_steps:,} steps of {size} tokens\n"
-    )
+    if run.datamodule.on_the_fly:
+        data = "data on the fly"
+    else:
+        train, val = store.split("train"), store.split("val")
+        data = f"data {train.num_tokens:,} train and {val.num_tokens:,} validation tokens"
+    length = f"{horizon.total_steps:,} steps of {size} tokens"
+    return f"model {run.module.config.num_parameters:,} parameters | {data} | {length}\n"
 
 
 def _evaluate(run: Run, command: str, checkpoint: str) -> None:

@@ -20,11 +20,13 @@ from lightning.pytorch import LightningDataModule
 from lightning.pytorch.trainer.states import TrainerFn
 
 from gpt_lightning.batch import Batch
+from gpt_lightning.data.growing import GrowingSplit, GrowingStore
+from gpt_lightning.data.growing_stream import STRETCH_TOKENS, GrowingEvaluation, GrowingStream
 from gpt_lightning.data.manifest import SPLITS
 from gpt_lightning.data.mixed_store import MixedStore
 from gpt_lightning.data.mixed_stream import MixedStream, mix
 from gpt_lightning.data.mixture import Mixture
-from gpt_lightning.data.opening import open_mixture, open_store
+from gpt_lightning.data.opening import check_on_the_fly, open_mixture, open_on_the_fly, open_store
 from gpt_lightning.data.packing import Concat, Pack, Packing
 from gpt_lightning.data.prepare import PrepareSettings
 from gpt_lightning.data.remote import RemoteStore
@@ -34,11 +36,14 @@ from gpt_lightning.errors import CheckpointError, ConfigError
 from gpt_lightning.optim.batch_ramps import BatchRamp
 from gpt_lightning.optim.batch_sizes import BatchSizes
 from gpt_lightning.training.loaders import EvaluationLoader as EvaluationLoader
+from gpt_lightning.training.loaders import GrowingEvaluationLoader
 from gpt_lightning.training.loaders import Share as Share
 from gpt_lightning.training.loaders import TrainLoader as TrainLoader
+from gpt_lightning.training.processes import process_rank
 from gpt_lightning.training.sharding import team_size
 
 _log = logging.getLogger(__name__)
+Loaders = EvaluationLoader | GrowingEvaluationLoader | list[EvaluationLoader]
 
 
 class TokenDataModule(LightningDataModule):
@@ -59,6 +64,10 @@ class TokenDataModule(LightningDataModule):
         batch_ramp: Smaller global batches at first: LinearRamp or StagedRamp. Null = all steps alike.
         shuffle_tokens: Shuffle within stretches of so many tokens, and the stretches; for stores behind a URL that are
             larger than the cache. Null = the whole split at once.
+        on_the_fly: Start training on the first tokens while the rest of the text is still prepared. The first pass
+            takes stretches of shuffle_tokens (null = 8 M) in the order of the corpus, each shuffled within, so the
+            samples are the same whether the store is ready or not. Validation waits until the tokens it needs are
+            there: the whole split, or as much as trainer.limit_val_batches takes.
         **settings: Identity of the store, see PrepareSettings.
     """
 
@@ -75,6 +84,7 @@ class TokenDataModule(LightningDataModule):
         shuffle_tokens: int | None = None,
         global_batch_tokens: int | None = None,
         batch_ramp: BatchRamp | None = None,
+        on_the_fly: bool = False,
         **settings: Any,
     ) -> None:
         super().__init__()
@@ -95,9 +105,9 @@ class TokenDataModule(LightningDataModule):
         self.predict_split = predict_split
         self.store_path = store
         self.packing, self.document_mask, self.mixture = packing, document_mask, mixture
-        self.shuffle_tokens = shuffle_tokens
         self.global_batch_tokens, self.batch_ramp = global_batch_tokens, batch_ramp
         self.batch_sizes: BatchSizes | None = None
+        self.shuffle_tokens, self.on_the_fly = shuffle_tokens, on_the_fly
         self.settings = PrepareSettings(**settings)
         self.seed = 0
         self.allow_changes: Collection[str] = ()
@@ -118,6 +128,9 @@ class TokenDataModule(LightningDataModule):
                 got=self.store_path,
                 fix="Name the store as data.mixture.sources.NAME.store, or set one of both to null.",
             )
+        if self.on_the_fly:
+            check_on_the_fly(self.packing, self.mixture, self.store_path)
+            self.shuffle_tokens = self.shuffle_tokens or STRETCH_TOKENS
 
     def open_store(self) -> TokenStore:
         """The store of these settings: found, or prepared first when it is missing or stale.
@@ -125,11 +138,18 @@ class TokenDataModule(LightningDataModule):
         Of a mixture, all its stores as one.
         """
         if self._store is None:
-            if self.mixture is None:
+            if self.on_the_fly:
+                self._store = open_on_the_fly(self.settings, self.store_path, prepares=process_rank() == 0)
+            elif self.mixture is None:
                 self._store = open_store(self.settings, self.store_path)
             else:
                 self._store = open_mixture(self.settings, self.mixture)
         return self._store
+
+    def close(self) -> None:
+        """Stop preparing in the background, if that is still going on; the next call goes on."""
+        if isinstance(self._store, GrowingStore):
+            self._store.close()
 
     def sources_of(self, split: str) -> list[str]:
         """Sources of the mixture that have documents in a split, in the order of its loaders; none = no mixture."""
@@ -150,10 +170,20 @@ class TokenDataModule(LightningDataModule):
             if isinstance(store, MixedStore):
                 assert self.mixture is not None
                 stream: SampleStream = mix(store.stores, self.mixture, self.seed, self.block_size, self._stream_of)
+            elif isinstance(store, GrowingStore):
+                stream = self._growing_stream(store)
             else:
                 stream = self._stream_of(store, self.seed)
             self._streams[self.seed] = stream
         return self._streams[self.seed]
+
+    def _growing_stream(self, store: GrowingStore) -> GrowingStream:
+        split = store.split("train")
+        assert isinstance(split, GrowingSplit)
+        assert self.shuffle_tokens is not None
+        return GrowingStream(
+            split, self.block_size, self.seed, documents=self.document_mask, shuffle_tokens=self.shuffle_tokens
+        )
 
     def _stream_of(self, store: TokenStore, seed: int) -> TrainStream:
         if isinstance(store, RemoteStore):
@@ -167,9 +197,9 @@ class TokenDataModule(LightningDataModule):
             shuffle_tokens=self.shuffle_tokens,
         )
 
-    def windows_per_epoch(self) -> int:
-        """Windows in one pass over the training split, of all sources together."""
-        return self._stream().windows_per_epoch
+    def windows_per_epoch(self) -> int | None:
+        """Windows in one pass over the training split, of all sources together; None = not known, on the fly."""
+        return None if self.on_the_fly else self._stream().windows_per_epoch
 
     def train_dataloader(self) -> TrainLoader:
         """From where the run stands to its last step."""
@@ -197,9 +227,14 @@ class TokenDataModule(LightningDataModule):
             return self.batch_sizes.before(steps) // self.block_size
         return steps * self.share(self.batch_size).global_batch_size
 
-    def _evaluation(self, split: str) -> EvaluationLoader | list[EvaluationLoader]:
+    def _evaluation(self, split: str) -> Loaders:
         """One loader, or one for each source of a mixture."""
         store = self.open_store()
+        if isinstance(store, GrowingStore):
+            growing = store.split(split)
+            assert isinstance(growing, GrowingSplit)
+            windows = GrowingEvaluation(growing, self.block_size, documents=self.document_mask)
+            return GrowingEvaluationLoader(windows, self.share(self.eval_batch_size))
         if isinstance(store, MixedStore) and store.sources_of(split):
             return [self._loader(store.stores[name], split) for name in store.sources_of(split)]
         return self._loader(store, split)
@@ -210,15 +245,15 @@ class TokenDataModule(LightningDataModule):
         )
         return EvaluationLoader(windows, self.share(self.eval_batch_size))
 
-    def val_dataloader(self) -> EvaluationLoader | list[EvaluationLoader]:
+    def val_dataloader(self) -> Loaders:
         """The whole validation split."""
         return self._evaluation("val")
 
-    def test_dataloader(self) -> EvaluationLoader | list[EvaluationLoader]:
+    def test_dataloader(self) -> Loaders:
         """The whole test split."""
         return self._evaluation("test")
 
-    def predict_dataloader(self) -> EvaluationLoader | list[EvaluationLoader]:
+    def predict_dataloader(self) -> Loaders:
         """The whole ``predict_split``."""
         return self._evaluation(self.predict_split)
 
@@ -241,6 +276,8 @@ class TokenDataModule(LightningDataModule):
             "data.shuffle_tokens": self.shuffle_tokens,
         }
         facts |= {f"data.packing.{name}": value for name, value in self.packing.describe().items()}
+        if self.on_the_fly:
+            facts["data.on_the_fly"] = True
         if self.mixture is not None:
             facts["data.mixture"] = self.mixture.describe()
         if self.batch_sizes is not None:

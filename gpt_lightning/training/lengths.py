@@ -33,7 +33,7 @@ def plan_run(
     max_epochs: int | None,
     global_batch_size: int,
     block_size: int,
-    epoch: int,
+    epoch: int | None,
     ramp: BatchRamp | None = None,
 ) -> Plan:
     """Turn what the user wrote into steps.
@@ -44,11 +44,11 @@ def plan_run(
         max_epochs: ``trainer.max_epochs``; None = not given.
         global_batch_size: Windows per optimizer step.
         block_size: Positions per window.
-        epoch: Windows in one pass over the training split.
+        epoch: Windows in one pass over the training split; None = nobody knows yet.
         ramp: How the global batch grows; None = all steps take ``global_batch_size``.
 
     Raises:
-        ConfigError: Two lengths, or one that is not positive; or a ramp that does not fit.
+        ConfigError: Two lengths, one that is not positive, or epochs of unknown size; or a ramp that does not fit.
     """
     tokens_per_step = global_batch_size * block_size
     given = {
@@ -67,7 +67,14 @@ def plan_run(
     name, value = next(iter(chosen.items()), ("trainer.max_epochs", 1))
     if value < 1:
         raise ConfigError(f"{name} is a count", got=value, allowed=">= 1", fix=f"Say --{name} 100.")
-    budget = {"trainer.max_epochs": value * epoch * block_size, "run.max_tokens": value}.get(name)
+    if epoch is None and name == "trainer.max_epochs":
+        raise ConfigError(
+            "With data.on_the_fly the size of an epoch is not known when training starts",
+            got=chosen or "no length",
+            allowed="trainer.max_steps or run.max_tokens",
+            fix="Say how long to train: --trainer.max_steps 1000.",
+        )
+    budget = {"trainer.max_epochs": value * (epoch or 0) * block_size, "run.max_tokens": value}.get(name)
     if ramp is None:
         total = value if budget is None else max(1, budget // tokens_per_step)
         horizon = Horizon(total_steps=total, tokens_per_step=tokens_per_step)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from gpt_lightning.batch import Batch
+from gpt_lightning.data.growing_stream import GrowingEvaluation
 from gpt_lightning.data.rows import Rows
 from gpt_lightning.data.stream import EvaluationWindows, SampleStream
 
@@ -97,6 +98,21 @@ class EvaluationLoader:
 
     def __len__(self) -> int:
         return self._windows.num_batches(self._share.batch_size, self._share.world)
+
+    def __iter__(self) -> Iterator[Batch]:
+        share = self._share
+        yield from map(make_batch, self._windows.batches(share.batch_size, share.rank, share.world))
+
+
+class GrowingEvaluationLoader:
+    """Every window of a split that may still be growing, once.
+
+    Without a length, on every process and even when it is known: Lightning asks all processes for it together, and
+    they may not know it at the same moment.
+    """
+
+    def __init__(self, windows: GrowingEvaluation, share: Share) -> None:
+        self._windows, self._share = windows, share
 
     def __iter__(self) -> Iterator[Batch]:
         share = self._share

@@ -95,6 +95,12 @@ class Run:
             UserError: A setting, the data, a checkpoint or the folder does not fit, or training had to stop.
             StopRequested: A signal asked to stop; the state is saved.
         """
+        try:
+            return self._fit(resume)
+        finally:
+            self.datamodule.close()
+
+    def _fit(self, resume: str) -> FitResult:
         told = published()
         if told is not None:
             return self._train(*told)
@@ -192,13 +198,14 @@ class Run:
         trainer.loggers = [RunTensorBoard(folder), JsonLines(folder)]
         callbacks = [each for each in self._training_callbacks(folder) if not isinstance(each, (Saving, StatusLine))]
         add_callbacks(trainer, *callbacks, *observers)
-        with _process_group_closed():
+        with process_group_closed():
             trainer.fit(self.module, datamodule=self.datamodule)
 
     def _training_callbacks(self, folder: Path) -> list[Callback]:
         """Saving comes last, so that a checkpoint holds what the others did at its step."""
         horizon = self.plan.horizon
-        epoch = self.datamodule.windows_per_epoch() * self.datamodule.block_size
+        windows = self.datamodule.windows_per_epoch()
+        epoch = None if windows is None else windows * self.datamodule.block_size
         every = int(vars(self.trainer)["log_every_n_steps"])
         return [
             StepSeed(self.seed),

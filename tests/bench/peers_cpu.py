@@ -24,7 +24,7 @@ from gpt_lightning.model.peak import measure_matrix_peak
 from gpt_lightning.optim.clipping import clip_gradients
 from gpt_lightning.optim.groups import set_learning_rates
 from gpt_lightning.training.build import build
-from gpt_lightning.training.run import Run, add_callbacks
+from gpt_lightning.training.run import Run
 from tests.bench.nano_gpt import NanoGPT, NanoLoop
 from tests.bench.publish import SEED
 from tests.bench.turns import Loop, Turns, read_tokens
@@ -123,7 +123,7 @@ def _make_transformers(sizes: dict[str, int], vocab_size: int, positions: int) -
 def compare(size: str, rounds: int, source: str, *, compiled: bool) -> dict[str, Any]:
     """Steps of all loops, and the matrix peak measured before and after them."""
     turns_of = {"segment": 6, "unseen": 1} | _TURNS.get(size, {})
-    settings = {"trainer.max_steps": (rounds + 1) * turns_of["segment"] + 1, "data.source": source}
+    settings: dict[str, Any] = {"trainer.max_steps": (rounds + 1) * turns_of["segment"] + 1, "data.source": source}
     rest = {
         "model.compile": compiled,
         "model.schedule.warmup": "5%",
@@ -134,10 +134,10 @@ def compare(size: str, rounds: int, source: str, *, compiled: bool) -> dict[str,
     peaks = [measure_matrix_peak(torch.device("cpu"))]
     run = build("configs/shakespeare_char.yaml", SIZES[size], settings, rest)
     tokens = read_tokens(run)
-    sizes = {"block_size": run.datamodule.block_size, "batch_size": run.datamodule.batch_size}
+    block, batch = run.datamodule.block_size, run.datamodule.batch_size
 
     def nano(model: Callable[[], nn.Module], **options: bool) -> Callable[[], Loop]:
-        return lambda: NanoLoop(model(), tokens, **sizes, **options)
+        return lambda: NanoLoop(model(), tokens, block_size=block, batch_size=batch, **options)
 
     vocab_size, _ = run.module.config.data_sizes()
     own = partial(NanoGPT, run.module.config, vocab_size)

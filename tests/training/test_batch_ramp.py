@@ -113,6 +113,7 @@ def test_tokens_give_the_accumulation(tmp_path: Path, monkeypatch: pytest.Monkey
     assert budget.plan.horizon.total_steps == 8  # 768 tokens in six steps, then 256 each
     epoch = tiny_run(RAMPED, {"trainer.max_steps": -1, "trainer.max_epochs": 1})
     windows = epoch.datamodule.windows_per_epoch()
+    assert windows is not None
     assert epoch.plan.horizon.total_steps == 6 + (windows * 16 - 768) // 256
 
 

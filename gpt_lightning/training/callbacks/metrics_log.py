@@ -36,7 +36,7 @@ METRICS = {
     "optim/grad_norm": "norm of all gradients before clipping, in the step just done",
     "perf/tokens_per_second": "training tokens per second since the last point, validation and saving left out",
     "data/tokens": "training tokens consumed",
-    "data/epoch": "passes over the training split",
+    "data/epoch": "passes over the training split (not with data.on_the_fly)",
 }
 """Every name that is logged, and what it means."""
 
@@ -49,10 +49,10 @@ class MetricsLog(Callback):
     Args:
         every_steps: Steps between training points.
         tokens_before: Training tokens of so many optimizer steps.
-        tokens_per_epoch: Tokens of one pass over the training split.
+        tokens_per_epoch: Tokens of one pass over the training split; None = unknown, and epochs are not logged.
     """
 
-    def __init__(self, *, every_steps: int, tokens_before: Callable[[int], int], tokens_per_epoch: int) -> None:
+    def __init__(self, *, every_steps: int, tokens_before: Callable[[int], int], tokens_per_epoch: int | None) -> None:
         self._every_steps, self._tokens_before, self._tokens_per_epoch = every_steps, tokens_before, tokens_per_epoch
         self._pending: list[tuple[Tensor, Tensor]] = []
         self._carried = (0.0, 0.0)
@@ -85,7 +85,9 @@ class MetricsLog(Callback):
         if module.grad_norm is not None:
             values["optim/grad_norm"] = module.grad_norm.item()
         values["perf/tokens_per_second"] = (tokens - self._timed_tokens) / self._timer.lap()
-        values |= {"data/tokens": float(tokens), "data/epoch": tokens / self._tokens_per_epoch}
+        values["data/tokens"] = float(tokens)
+        if self._tokens_per_epoch is not None:
+            values["data/epoch"] = tokens / self._tokens_per_epoch
         self._timed_tokens = tokens
         _log(trainer, values, step)
 

@@ -1,0 +1,49 @@
+"""``plan.json`` in a working folder: what a reader needs to follow a store that is being made (``growing``).
+
+It is written when the vocabulary and the rule of division are known and before the first unit is done. A plan that was
+left over by an earlier attempt is told by its fingerprint.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+_PLAN_FILE = "plan.json"
+
+
+@dataclass(frozen=True)
+class UnitPlan:
+    """A store that is going to be.
+
+    Attributes:
+        fingerprint: Of inputs and settings, see ``freshness.fingerprint_inputs``.
+        tokenizer: Description of the tokenizer.
+        splits: Names of the splits.
+        split_rule: How documents are divided, in words.
+        parts: Names of the files of the units' parts, in order.
+    """
+
+    fingerprint: str
+    tokenizer: dict[str, Any]
+    splits: list[str]
+    split_rule: str
+    parts: list[str]
+
+
+def write_plan(folder: Path, plan: UnitPlan) -> None:
+    """Put a plan into a working folder, whole or not at all."""
+    temporary = folder / f"{_PLAN_FILE}.tmp-{os.getpid()}"
+    temporary.write_text(json.dumps(asdict(plan)), encoding="utf-8")
+    os.replace(temporary, folder / _PLAN_FILE)
+
+
+def read_plan(folder: Path) -> UnitPlan | None:
+    """The plan in a working folder; None while there is none."""
+    try:
+        return UnitPlan(**json.loads((folder / _PLAN_FILE).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
