@@ -15,6 +15,8 @@ line, sweeps, tests and notebooks::
     module         decoder + objective + optimizer + schedule, without logic of its own
     datamodule     the prepared store as loaders
     callbacks/     what happens around a step
+    processes      who started them, how they find each other, and that they part
+    sharding       FSDP2 and tensor parallelism: trainer.strategy fsdp2, tp; sharded_strategy, sharded_model: how
 
 Resuming is exact because nothing depends on where a process happened to be: the order of samples and all randomness
 are functions of the sample number, learning rates are functions of the step, and checkpoints exist only at optimizer
