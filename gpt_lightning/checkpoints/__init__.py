@@ -5,13 +5,15 @@ One checkpoint is one folder, one run keeps them side by side::
     RUN/checkpoints/
         step-000000600/             committed by one rename; its name carries the optimizer step
             state.pt                plain data only: tensors, numbers, strings, lists, dicts
+            pieces-00000.pt         of a sharded run, one for each process: its boxes of the tensors
             manifest.json           size and SHA-256 of every file, step, format version
         best.json                   pointer {"checkpoint", "metric", "value"}, replaced atomically
         .writing-step-...-HOST-PID  unfinished write; swept at the next start once its process is gone
         .trash-...-HOST-PID         being deleted (renamed first: a half-deleted checkpoint must not look valid)
 
 ``folder`` writes, verifies and reads one checkpoint; ``shelf`` keeps the folder of them: newest valid one, best
-pointer, rotation, sweeping. Torch only, so that ``generate`` loads a model without importing Lightning.
+pointer, rotation, sweeping; ``pieces`` puts tensors together that many processes wrote, for any number of readers;
+``command`` is ``export``. Torch only, so that ``generate`` loads a model without importing Lightning.
 
 Why our own format: ``torch.load`` noticed none of 300 flipped bits, Lightning's save is atomic only when the temporary
 folder shares a file system with the run, and neither calls fsync.

@@ -11,6 +11,7 @@ A schedule is a pure function of the step, so nothing of it has to be saved: bef
     parametrization  how initial values and rates follow width and depth
     optimizers       recipes (AdamW, Muon, Lion, ScheduleFree); muon, lion, schedule_free: the update rules themselves
     clipping         by the global norm
+    shares           tensors of which this process holds some rows
 
 >>> from gpt_lightning.optim.lengths import Horizon
 >>> from gpt_lightning.optim.schedules import WSD

@@ -17,6 +17,8 @@ line, sweeps, tests and notebooks::
     global_batch   tokens of a step -> micro-batches of every process
     callbacks/     what happens around a step
     bench          the step measured; step_parts: where its time goes; advice, bench_report: what to make of it
+    processes      who started them, how they find each other, and that they part
+    sharding       FSDP2 and tensor parallelism: trainer.strategy fsdp2, tp; sharded_strategy, sharded_model: how
 
 Resuming is exact because nothing depends on where a process happened to be: the order of samples and all randomness
 are functions of the sample number, learning rates are functions of the step, and checkpoints exist only at optimizer

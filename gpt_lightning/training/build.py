@@ -39,7 +39,8 @@ from gpt_lightning.training.processes import check_launched
 from gpt_lightning.training.ranges import check_ranges
 from gpt_lightning.training.run import Run
 from gpt_lightning.training.settings import RunSettings
-from gpt_lightning.training.sharding import Sharded, check_sharding, choose_strategy, team_size
+from gpt_lightning.training.sharded_strategy import Sharded
+from gpt_lightning.training.sharding import check_sharding, choose_strategy, team_size
 
 _COMMAND_KEYS = ("config", "preset", "resume", "init_from", "checkpoint")
 """Arguments of one start, not of the run: never part of the resolved configuration (a preset is resolved in it)."""
@@ -295,5 +296,6 @@ _HARMLESS = (
     ".*isinstance\\(treespec, LeafSpec\\).*",
     ".*smaller than the logging interval.*",
     ".*sync_dist=True.*",  # the metrics have summed over the processes already
+    ".*returned a view tensor.*",  # FSDP2 warns of in-place changes, which the decoder does not make
     ".*callbacks used to create the checkpoint need to be provided.*",
 )

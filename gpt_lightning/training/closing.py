@@ -8,7 +8,7 @@ from gpt_lightning.errors import DataError
 from gpt_lightning.generation.sampling import Sampling
 from gpt_lightning.generation.text import generate_text
 from gpt_lightning.training.run import FitResult, Run
-from gpt_lightning.training.sharding import Sharded
+from gpt_lightning.training.sharded_strategy import Sharded
 
 
 def describe_result(run: Run, result: FitResult, config_files: list[str]) -> str:

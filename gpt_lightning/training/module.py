@@ -37,7 +37,7 @@ from gpt_lightning.optim.schedules import Cosine, Schedule
 from gpt_lightning.training.callbacks.ema import EMA, OptimizerAverage
 from gpt_lightning.training.datamodule import TokenDataModule
 from gpt_lightning.training.nonfinite import BadStep, NonFinitePolicy, Stop
-from gpt_lightning.training.sharding import Sharded
+from gpt_lightning.training.sharded_strategy import Sharded
 
 _CHANGING = frozenset({"_current_fx_name", "_step_loss", "grad_norm"})
 

@@ -19,7 +19,7 @@ from gpt_lightning.checkpoints.folder import read_checkpoint, verify_checkpoint
 from gpt_lightning.checkpoints.shelf import SHELF, list_checkpoints
 from gpt_lightning.errors import CheckpointError, ConfigError
 from gpt_lightning.generation.loading import load_model, read_weights
-from gpt_lightning.training import sharding
+from gpt_lightning.training import sharded_strategy
 from gpt_lightning.training.build import build
 from gpt_lightning.training.loggers import read_metrics
 from tests.training.forked import TINY, run_child, write_corpus
@@ -129,8 +129,8 @@ def test_initial_values_are_those_of_one_process_bit_for_bit(place: Path) -> Non
     assert run_together(
         place, 2, fit, place / "still-tp", changed(still, {"devices": 2, "strategy": "tp"}), "never"
     ) == [0, 0]
-    one, two = (dict(outcome(place / name)[1]["weights"]) for name in ("still-one", "still-tp"))
-    assert_equal(one, two)
+    alone, team = (dict(outcome(place / name)[1]["weights"]) for name in ("still-one", "still-tp"))
+    assert_equal(team, alone)
 
 
 def test_two_processes_go_on_as_one(place: Path, fsdp2: Path, one: Path) -> None:
@@ -187,7 +187,7 @@ def fill_disk_of_one(folder: Path, settings: dict[str, Any]) -> None:
             raise OSError(28, "No space left on device")
         return real(path, content)
 
-    vars(sharding)["write_tensors"] = write
+    vars(sharded_strategy)["write_tensors"] = write
     fit(folder, settings, "never")
 
 

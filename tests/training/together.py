@@ -21,18 +21,36 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def as_torchrun(rank: int, world: int, port: int, body: Callable[..., None], *args: Any) -> None:
-    """The body of a child: ``body(*args)`` as process ``rank`` of ``world``."""
-    os.environ |= {
+def torchrun_environment(rank: int, world: int) -> dict[str, str]:
+    """What torchrun sets for process ``rank`` of ``world`` on one machine."""
+    return {
         "TORCHELASTIC_RUN_ID": "test",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
         "WORLD_SIZE": str(world),
         "LOCAL_WORLD_SIZE": str(world),
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),
         "GROUP_RANK": "0",
     }
+
+
+def srun_environment(rank: int, world: int) -> dict[str, str]:
+    """What srun sets for task ``rank`` of ``world`` on one machine."""
+    return {
+        "SLURM_JOB_ID": "12345",
+        "SLURM_JOB_NAME": "test",
+        "SLURM_NTASKS": str(world),
+        "SLURM_NTASKS_PER_NODE": str(world),
+        "SLURM_NNODES": "1",
+        "SLURM_NODELIST": "localhost",
+        "SLURM_PROCID": str(rank),
+        "SLURM_LOCALID": str(rank),
+        "SLURM_NODEID": "0",
+    }
+
+
+def connected(rank: int, environment: dict[str, str], port: int, body: Callable[..., None], *args: Any) -> None:
+    """The body of a child: ``body(*args)`` as process ``rank``."""
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), **environment}
     from lightning.fabric.utilities.rank_zero import rank_zero_only
 
     vars(rank_zero_only)["rank"] = rank  # the server imported Lightning as process 0
@@ -45,10 +63,17 @@ def fit(folder: Path, settings: Mapping[str, Any], resume: str) -> None:
     run.fit(resume=resume)
 
 
-def run_together(place: Path, world: int, body: Callable[..., None], *args: Any, timeout: float = 60) -> list[int]:
+def run_together(
+    place: Path,
+    world: int,
+    body: Callable[..., None],
+    *args: Any,
+    timeout: float = 50,
+    launcher: Callable[[int, int], dict[str, str]] = torchrun_environment,
+) -> list[int]:
     """Exit codes of ``body(*args)`` in ``world`` connected processes; none outlives the call."""
     port = free_port()
-    processes = [start_child(place, as_torchrun, rank, world, port, body, *args) for rank in range(world)]
+    processes = [start_child(place, connected, rank, launcher(rank, world), port, body, *args) for rank in range(world)]
     for process in processes:
         process.join(timeout)
     late = [process for process in processes if process.exitcode is None]
