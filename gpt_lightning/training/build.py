@@ -109,8 +109,7 @@ def build_parsed(line: TrainerCommandLine) -> Run:
         epoch=datamodule.windows_per_epoch(),
         ramp=datamodule.batch_ramp,
     )
-    micro.check_sizes(plan.horizon.batch_sizes)
-    _apply(plan, trainer, module, datamodule)
+    _apply(plan, micro, trainer, module, datamodule)
     module.seed, module.manifest = seed, store.manifest
     module.token_bytes = torch.from_numpy(store.tokenizer.token_bytes())
     resolved = resolve_config(line, plan)
@@ -202,8 +201,9 @@ def _check_data(datamodule: TokenDataModule, module: GPTModule, share: Share) ->
     )
 
 
-def _apply(plan: Plan, trainer: Trainer, module: GPTModule, datamodule: TokenDataModule) -> None:
-    """Hand the lengths to those who use them; the schedule says now if its parts do not fit."""
+def _apply(plan: Plan, micro: MicroStep, trainer: Trainer, module: GPTModule, datamodule: TokenDataModule) -> None:
+    """Hand the lengths to those who use them; ramp and schedule say now if their parts do not fit."""
+    micro.check_sizes(plan.horizon.batch_sizes)
     module.schedule.check(plan.horizon)
     module.horizon = plan.horizon
     datamodule.batch_sizes = plan.horizon.batch_sizes
