@@ -135,8 +135,7 @@ def _complete(
         epoch=datamodule.windows_per_epoch(),
         ramp=datamodule.batch_ramp,
     )
-    micro.check_sizes(plan.horizon.batch_sizes)
-    _apply(plan, trainer, module, datamodule)
+    _apply(plan, micro, trainer, module, datamodule)
     module.seed, module.manifest = seed, store.manifest
     module.token_bytes = torch.from_numpy(store.tokenizer.token_bytes())
     resolved = resolve_config(line, plan)
@@ -250,8 +249,9 @@ def _check_on_the_fly(datamodule: TokenDataModule, trainer: Trainer) -> None:
             )
 
 
-def _apply(plan: Plan, trainer: Trainer, module: GPTModule, datamodule: TokenDataModule) -> None:
-    """Hand the lengths to those who use them; the schedule says now if its parts do not fit."""
+def _apply(plan: Plan, micro: MicroStep, trainer: Trainer, module: GPTModule, datamodule: TokenDataModule) -> None:
+    """Hand the lengths to those who use them; ramp and schedule say now if their parts do not fit."""
+    micro.check_sizes(plan.horizon.batch_sizes)
     module.schedule.check(plan.horizon)
     module.horizon = plan.horizon
     datamodule.batch_sizes = plan.horizon.batch_sizes

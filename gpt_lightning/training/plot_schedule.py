@@ -85,7 +85,11 @@ def read_curve(args: Sequence[str], name: str) -> Curve:
     points = [(float(step + 1), peak * module.schedule.factor(step, horizon)) for step in steps]
     tokens = horizon.tokens_before(horizon.total_steps)
     kind = type(module.schedule).__name__
-    return Curve(f"{name}: {kind}, peak {peak:g}, {horizon.total_steps:,} steps, {tokens:,} tokens", points)
+    text = f"{name}: {kind}, peak {peak:g}, {horizon.total_steps:,} steps, {tokens:,} tokens"
+    sizes = horizon.batch_sizes
+    if sizes is not None:
+        text += f", batch {sizes.tokens[0]:,} to {sizes.tokens[-1]:,} tokens from step {sizes.starts[-1]:,} on"
+    return Curve(text, points)
 
 
 def read_horizon(config: Any, ramp: BatchRamp | None = None) -> Horizon:

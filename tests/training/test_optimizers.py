@@ -14,6 +14,7 @@ from gpt_lightning.checkpoints.folder import read_checkpoint
 from gpt_lightning.checkpoints.shelf import SHELF, list_checkpoints, locate
 from gpt_lightning.generation.loading import load_model
 from gpt_lightning.training.build import build
+from gpt_lightning.training.callbacks.ema import EMA
 from gpt_lightning.training.loggers import read_metrics
 from gpt_lightning.training.run import add_callbacks
 from tests.training.forked import TINY, KillAt, run_child, train, write_corpus
@@ -289,6 +290,16 @@ class _Back(Callback):
     def __init__(self, bad: list[int], every: int) -> None:
         self.bad, self.every = bad, every
         self.kept: Any = None
+        self.kept_mean: dict[str, torch.Tensor] = {}
+
+    @staticmethod
+    def _mean(trainer: Trainer, pl_module: LightningModule) -> dict[str, torch.Tensor]:
+        means = [callback for callback in vars(trainer)["callbacks"] if isinstance(callback, EMA)]
+        return {name: value.clone() for mean in means for name, value in mean.average(trainer, pl_module).items()}
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+        if trainer.global_step % self.every == 0:
+            self.kept_mean = self._mean(trainer, pl_module)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
         step = trainer.global_step
@@ -296,6 +307,9 @@ class _Back(Callback):
         assert all(bool(torch.isfinite(value).all()) for value in state)
         if step in self.bad and self.kept is not None:
             assert all(torch.equal(one, other) for one, other in zip(self.kept, state, strict=True))
+        if step in self.bad and self.kept_mean:
+            # Not yet moved on towards the weights: the mean's own turn comes after this.
+            assert_equal(self._mean(trainer, pl_module), self.kept_mean)
         if step % self.every == 0:
             self.kept = state
 

@@ -51,6 +51,13 @@ def test_without_a_config_the_settings_are_drawn(capsys: pytest.CaptureFixture[s
     assert "settings: Cyclic, peak 0.001, 50 steps" in capsys.readouterr().out
 
 
+def test_a_batch_ramp_is_told() -> None:
+    settings = ["--data.batch_size=1", "--data.block_size=10", "--data.global_batch_tokens=40"]
+    ramp = ["--data.batch_ramp=LinearRamp", "--data.batch_ramp.start_tokens=10", "--data.batch_ramp.length=6"]
+    curve = read_curve([*settings, *ramp, "--trainer.max_steps=8"], "ramp")
+    assert curve.name.endswith("8 steps, 200 tokens, batch 10 to 40 tokens from step 6 on")
+
+
 @pytest.mark.parametrize(
     ("args", "part"),
     [
