@@ -123,8 +123,10 @@ def _make_transformers(sizes: dict[str, int], vocab_size: int, positions: int) -
 def compare(size: str, rounds: int, source: str, *, compiled: bool) -> dict[str, Any]:
     """Steps of all loops, and the matrix peak measured before and after them."""
     turns_of = {"segment": 6, "unseen": 1} | _TURNS.get(size, {})
-    settings: dict[str, Any] = {"trainer.max_steps": (rounds + 1) * turns_of["segment"] + 1, "data.source": source}
-    rest = {
+    steps = (rounds + 1) * turns_of["segment"] + 1
+    settings = {
+        "trainer.max_steps": steps,
+        "data.source": source,
         "model.compile": compiled,
         "model.schedule.warmup": "5%",
         "trainer.limit_val_batches": 1,
@@ -132,12 +134,12 @@ def compare(size: str, rounds: int, source: str, *, compiled: bool) -> dict[str,
         "seed_everything": SEED,
     }
     peaks = [measure_matrix_peak(torch.device("cpu"))]
-    run = build("configs/shakespeare_char.yaml", SIZES[size], settings, rest)
-    tokens = read_tokens(run)
-    block, batch = run.datamodule.block_size, run.datamodule.batch_size
+    run = build("configs/shakespeare_char.yaml", SIZES[size], settings)
+    tokens, data = read_tokens(run), run.datamodule
 
-    def nano(model: Callable[[], nn.Module], **options: bool) -> Callable[[], Loop]:
-        return lambda: NanoLoop(model(), tokens, block_size=block, batch_size=batch, **options)
+    def nano(model: Callable[[], nn.Module], *, fused: bool = False, compiled: bool = False) -> Callable[[], Loop]:
+        sizes = {"block_size": data.block_size, "batch_size": data.batch_size}
+        return lambda: NanoLoop(model(), tokens, fused=fused, compiled=compiled, **sizes)
 
     vocab_size, _ = run.module.config.data_sizes()
     own = partial(NanoGPT, run.module.config, vocab_size)
@@ -147,7 +149,7 @@ def compare(size: str, rounds: int, source: str, *, compiled: bool) -> dict[str,
     rivals |= {name: nano(model) for name, model in find_checkouts(run).items()}
     turns = Turns(rivals, **turns_of)
     with tempfile.TemporaryDirectory() as folder:
-        run.rehearse(Path(folder), settings["trainer.max_steps"], turns)
+        run.rehearse(Path(folder), steps, turns)
     peaks.append(measure_matrix_peak(torch.device("cpu")))
     return {
         "times": turns.summary("nano"),

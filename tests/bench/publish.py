@@ -23,8 +23,8 @@ SEED = 1337
 _PACKAGES = ("torch", "lightning", "numpy")
 
 
-def measure(script: str, *arguments: str, threads: int | None = None) -> Any:
-    """What ``python -m tests.bench.SCRIPT`` printed last, as JSON.
+def measure(script: str, *arguments: str, threads: int | None = None, timeout: float | None = None) -> Any:
+    """What ``python -m tests.bench.SCRIPT`` printed last, as JSON; TimeoutExpired after ``timeout`` seconds.
 
     A process of its own, because the tests' import hook checks the shapes of every tensor function, which costs time.
     """
@@ -36,6 +36,7 @@ def measure(script: str, *arguments: str, threads: int | None = None) -> Any:
         capture_output=True,
         text=True,
         check=False,
+        timeout=timeout,
     )
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout.splitlines()[-1])

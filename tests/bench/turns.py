@@ -41,6 +41,7 @@ class Turns(Callback):
         self._own: list[float] = []
         self._left = 0.0
         self._cuda = False
+        self._resting = 0
 
     def _now(self) -> float:
         if self._cuda:
@@ -82,11 +83,12 @@ class Turns(Callback):
     def _begin_memory(self) -> None:
         if self._cuda:
             torch.cuda.reset_peak_memory_stats()
+            self._resting = torch.cuda.memory_allocated()
 
     def _end_memory(self, name: str) -> None:
-        """At most allocated in this turn: by all loops, since all hold their weights all the time."""
+        """At most allocated in this turn beyond what all loops hold all the time."""
         if self._cuda:
-            self.memory[name] = max(self.memory[name], torch.cuda.max_memory_allocated())
+            self.memory[name] = max(self.memory[name], torch.cuda.max_memory_allocated() - self._resting)
 
     def steps(self, name: str) -> list[float]:
         """Seconds of all counted steps of one loop, in order."""
