@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,7 +14,8 @@ from gpt_lightning.optim.lengths import Horizon
 from gpt_lightning.training.command_line import TrainerCommandLine
 from gpt_lightning.training.global_batch import MicroStep
 from gpt_lightning.training.lengths import plan_run
-from gpt_lightning.training.line_chart import Curve, draw_svg, draw_text
+from gpt_lightning.training.line_chart import Curve, draw_text
+from gpt_lightning.training.line_picture import draw_png, draw_svg
 from gpt_lightning.training.module import GPTModule
 from gpt_lightning.training.settings import RunSettings
 
@@ -48,23 +49,31 @@ def plot_schedule_command(command: str, args: Sequence[str]) -> None:
         allow_abbrev=False,
     )
     parser.add_argument("-c", "--config", action="append", default=[], help="YAML file; several are several curves.")
-    parser.add_argument("-o", "--output", help="Write an SVG file too.")
+    parser.add_argument("-o", "--output", help="Write a picture too: NAME.svg or NAME.png.")
     own, settings = parser.parse_known_args(list(args))
-    if own.output is not None and Path(own.output).suffix != ".svg":
+    draw = None if own.output is None else _PICTURES.get(Path(own.output).suffix)
+    if own.output is not None and draw is None:
         raise ConfigError(
-            "plot-schedule writes SVG",
+            "plot-schedule writes SVG and PNG",
             got=own.output,
-            allowed="a name that ends in .svg",
-            fix="Browsers and rsvg-convert turn it into PNG.",
+            allowed="a name that ends in .svg or .png",
+            fix="Say -o schedule.svg.",
         )
     curves = [read_curve([f"--config={file}", *settings], Path(file).stem) for file in own.config]
     curves = curves or [read_curve(settings, "settings")]
     sys.stdout.write(draw_text(curves, colours=sys.stdout.isatty()))
-    if own.output is not None:
+    if draw is not None:
         path = Path(own.output)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(draw_svg(curves, x_label="steps", y_label="learning rate of the matrices"), encoding="utf-8")
+        path.write_bytes(draw(curves))
         sys.stdout.write(f"{path}\n")
+
+
+_LABELS = {"x_label": "steps", "y_label": "learning rate of the matrices"}
+_PICTURES: dict[str, Callable[[list[Curve]], bytes]] = {
+    ".svg": lambda curves: draw_svg(curves, **_LABELS).encode(),
+    ".png": lambda curves: draw_png(curves, **_LABELS),
+}
 
 
 def read_curve(args: Sequence[str], name: str) -> Curve:

@@ -92,6 +92,7 @@ class NanoLoop:
         accumulate: Micro-batches per step.
         fused: Of AdamW; None = as nanoGPT chooses, on CUDA only.
         compiled: Whether to ``torch.compile`` the model.
+        warmup: Steps over which the learning rate rises.
     """
 
     def __init__(
@@ -104,6 +105,7 @@ class NanoLoop:
         accumulate: int = 1,
         fused: bool | None = None,
         compiled: bool = False,
+        warmup: int = 0,
     ) -> None:
         weights = list(model.parameters())
         self.device = weights[0].device
@@ -117,7 +119,7 @@ class NanoLoop:
         )
         self.context = torch.autocast("cuda", torch.bfloat16) if on_cuda else nullcontext()
         self.weights, self.tokens, self.block_size, self.batch_size = weights, tokens, block_size, batch_size
-        self.accumulate, self.count = accumulate, 0
+        self.accumulate, self.warmup, self.count = accumulate, warmup, 0
         self.model: Any = torch.compile(model) if compiled else model
         self.losses: list[float] = []
         self.batch = self.draw()
@@ -135,10 +137,17 @@ class NanoLoop:
             x, y = (part.pin_memory().to(self.device, non_blocking=True) for part in (x, y))
         return x, y
 
+    def learning_rate(self) -> float:
+        """As its ``get_lr``: up to 1e-3, then half a cosine to 1e-4 at step 2000."""
+        if self.count < self.warmup:
+            return 1e-3 * (self.count + 1) / (self.warmup + 1)
+        share = min((self.count - self.warmup) / (2000 - self.warmup), 1)
+        return 1e-4 + 0.45e-3 * (1 + math.cos(math.pi * share))
+
     def step(self) -> None:
         """Learning rate, gradients, clipping, update; the loss every 10 steps."""
         for group in self.optimizer.param_groups:
-            group["lr"] = 1e-4 + 0.45e-3 * (1 + math.cos(math.pi * min(self.count / 2000, 1)))
+            group["lr"] = self.learning_rate()
         for _ in range(self.accumulate):
             with self.context:
                 _, loss = self.model(*self.batch)
