@@ -38,7 +38,7 @@ from gpt_lightning.training.ranges import check_ranges
 from gpt_lightning.training.run import Run
 from gpt_lightning.training.settings import RunSettings
 from gpt_lightning.training.sharded_strategy import Sharded
-from gpt_lightning.training.sharding import check_sharding, choose_strategy, team_size
+from gpt_lightning.training.sharding import check_sharding, choose_strategy, count_streams
 
 _COMMAND_KEYS = ("config", "resume", "init_from", "checkpoint")
 """Arguments of one start, not of the run: never part of the resolved configuration."""
@@ -96,8 +96,7 @@ def build_parsed(line: TrainerCommandLine) -> Run:
     config["model.config.vocab_size"], config["model.config.block_size"] = module.config.data_sizes()
 
     check_sharding(trainer, module.config, module.optimizer_recipe, has_mean=module.has_mean)
-    streams = trainer.world_size // team_size(trainer)
-    share = Share(datamodule.batch_size, trainer.accumulate_grad_batches, world=streams)
+    share = Share(datamodule.batch_size, trainer.accumulate_grad_batches, world=count_streams(trainer))
     _check_data(datamodule, module, share)
     if initial is not None:
         # Here rather than when the model is built: by then the run has a folder.
