@@ -40,7 +40,7 @@ from gpt_lightning.training.ranges import check_ranges
 from gpt_lightning.training.run import Run
 from gpt_lightning.training.settings import RunSettings
 from gpt_lightning.training.sharded_strategy import Sharded
-from gpt_lightning.training.sharding import check_sharding, choose_strategy, team_size
+from gpt_lightning.training.sharding import check_sharding, choose_strategy, count_streams
 
 _COMMAND_KEYS = ("config", "preset", "resume", "init_from", "checkpoint")
 """Arguments of one start, not of the run: never part of the resolved configuration (a preset is resolved in it)."""
@@ -117,8 +117,7 @@ def _complete(
     config["model.config.vocab_size"], config["model.config.block_size"] = module.config.data_sizes()
 
     check_sharding(trainer, module.config, module.optimizer_recipe, has_mean=module.has_mean)
-    streams = trainer.world_size // team_size(trainer)
-    micro = MicroStep(datamodule.block_size, datamodule.batch_size, streams)
+    micro = MicroStep(datamodule.block_size, datamodule.batch_size, count_streams(trainer))
     share = _choose_share(micro, datamodule, trainer)
     _check_data(datamodule, module, share)
     if initial is not None:

@@ -40,7 +40,7 @@ from gpt_lightning.training.loaders import GrowingEvaluationLoader
 from gpt_lightning.training.loaders import Share as Share
 from gpt_lightning.training.loaders import TrainLoader as TrainLoader
 from gpt_lightning.training.processes import process_rank
-from gpt_lightning.training.sharding import team_size
+from gpt_lightning.training.sharding import count_streams, team_size
 
 _log = logging.getLogger(__name__)
 Loaders = EvaluationLoader | GrowingEvaluationLoader | list[EvaluationLoader]
@@ -160,9 +160,8 @@ class TokenDataModule(LightningDataModule):
         """This process's part of a batch, asked of the Trainer it is attached to."""
         trainer = self.trainer
         assert trainer is not None
-        team = team_size(trainer)
-        rank, world = trainer.global_rank // team, trainer.world_size // team
-        return Share(batch_size, trainer.accumulate_grad_batches, rank, world)
+        rank = trainer.global_rank // team_size(trainer)
+        return Share(batch_size, trainer.accumulate_grad_batches, rank, count_streams(trainer))
 
     def _stream(self) -> SampleStream:
         if self.seed not in self._streams:

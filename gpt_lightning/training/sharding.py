@@ -87,3 +87,8 @@ def check_sharding(trainer: Trainer, config: GPTConfig, recipe: OptimizerRecipe,
 def team_size(trainer: Trainer) -> int:
     """Processes that work on the same batch; 1 without tensor parallelism."""
     return trainer.strategy.sizes()[1] if isinstance(trainer.strategy, Sharded) else 1
+
+
+def count_streams(trainer: Trainer) -> int:
+    """Processes, or teams of them, that each work on batches of their own."""
+    return trainer.world_size // team_size(trainer)

@@ -105,6 +105,7 @@ def call(place: Path, command: list[str]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp2", "tp"])
 def test_the_real_launchers(place: Path, strategy: str) -> None:
     """The same command, started by itself and by torchrun; it ends, which it once did not."""
