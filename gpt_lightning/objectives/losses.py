@@ -2,8 +2,9 @@
 
 The logits are the largest tensor of a step: batch x time x vocab. In pieces they never exist together: each piece is
 thrown away after its losses are known and computed again in the backward pass. Only the hidden states are kept.
-torch.nn.functional.linear_cross_entropy has the same purpose but knows no soft-cap, and was three times slower than
-the plain loss on a CPU.
+torch.nn.functional.linear_cross_entropy has the same purpose but knows no soft-cap, and on a CPU took as much memory as
+the plain loss (tests/bench/results/loss_memory.md). A compiled model halves the memory and costs no time, so pieces,
+which cost half as much again on a CPU, are for what is still too large.
 """
 
 from __future__ import annotations
