@@ -36,12 +36,13 @@ def compute_losses(
         chunk_size: Positions whose logits exist at a time; None = all.
     """
     rows, labels = hidden.flatten(0, 1), targets.flatten()
-    compare = _compiled_compare() if model.is_compiled else _compare
     if chunk_size is None:
+        compare = _compiled_compare() if model.is_compiled else _compare
         return compare(model, rows, labels).view(targets.shape)
     pieces = [
-        # The head draws nothing, so there is no generator state to keep.
-        checkpoint(compare, model, piece, wanted, use_reentrant=False, preserve_rng_state=False)
+        # The head draws nothing, so there is no generator state to keep. Not compiled: the last piece is shorter, and
+        # the recomputation could meet another graph than the forward pass did, which torch refuses.
+        checkpoint(_compare, model, piece, wanted, use_reentrant=False, preserve_rng_state=False)
         for piece, wanted in zip(torch.split(rows, chunk_size), torch.split(labels, chunk_size), strict=True)
     ]
     return torch.cat(pieces).view(targets.shape)
