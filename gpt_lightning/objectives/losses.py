@@ -2,8 +2,9 @@
 
 The logits are the largest tensor of a step: batch x time x vocab. In pieces they never exist together: each piece is
 thrown away after its losses are known and computed again in the backward pass. Only the hidden states are kept.
-torch.nn.functional.linear_cross_entropy has the same purpose but knows no soft-cap, and was three times slower than
-the plain loss on a CPU.
+torch.nn.functional.linear_cross_entropy has the same purpose but knows no soft-cap, and on a CPU took as much memory as
+the plain loss (tests/bench/results/loss_memory.md). A compiled model halves the memory and costs no time, so pieces,
+which cost half as much again on a CPU, are for what is still too large.
 """
 
 from __future__ import annotations
@@ -35,12 +36,13 @@ def compute_losses(
         chunk_size: Positions whose logits exist at a time; None = all.
     """
     rows, labels = hidden.flatten(0, 1), targets.flatten()
-    compare = _compiled_compare() if model.is_compiled else _compare
     if chunk_size is None:
+        compare = _compiled_compare() if model.is_compiled else _compare
         return compare(model, rows, labels).view(targets.shape)
     pieces = [
-        # The head draws nothing, so there is no generator state to keep.
-        checkpoint(compare, model, piece, wanted, use_reentrant=False, preserve_rng_state=False)
+        # The head draws nothing, so there is no generator state to keep. Not compiled: the last piece is shorter, and
+        # the recomputation could meet another graph than the forward pass did, which torch refuses.
+        checkpoint(_compare, model, piece, wanted, use_reentrant=False, preserve_rng_state=False)
         for piece, wanted in zip(torch.split(rows, chunk_size), torch.split(labels, chunk_size), strict=True)
     ]
     return torch.cat(pieces).view(targets.shape)

@@ -32,6 +32,10 @@ from tests.bench.turns import Loop, Turns, read_tokens
 SIZES: dict[str, dict[str, Any]] = {
     "check": {"model.config": {"n_layer": 1, "n_head": 2, "n_embd": 16}, "data": {"block_size": 16, "batch_size": 4}},
     "tiny": {"model.config": {"n_layer": 4, "n_head": 4, "n_embd": 128}, "data": {"block_size": 64, "batch_size": 12}},
+    "million": {
+        "model.config": {"n_layer": 4, "n_head": 4, "n_embd": 160},
+        "data": {"block_size": 64, "batch_size": 12},
+    },
     "gpt2": {
         "model.config": {"n_layer": 12, "n_head": 12, "n_embd": 768, "vocab_size": 50257, "block_size": 1024},
         "data": {"block_size": 256, "batch_size": 2},

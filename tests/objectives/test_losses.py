@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -82,3 +84,40 @@ def test_low_precision_is_compared_in_single_precision() -> None:
 def test_a_piece_of_nothing_is_refused() -> None:
     with pytest.raises(ConfigError, match="chunk_size is not positive: got 0"):
         CausalLM(chunk_size=0)
+
+
+_COMPILED = """
+import torch
+from gpt_lightning.batch import Batch
+from gpt_lightning.model.config import GPTConfig
+from gpt_lightning.model.gpt import GPT
+from gpt_lightning.objectives import losses
+from gpt_lightning.objectives.causal import CausalLM
+
+sizes = dict(n_layer=1, n_head=2, n_embd=16, vocab_size=11, vocab_multiple=8, logit_softcap=5.0)
+seen = []
+compare = losses._compare
+losses._compare = lambda *args: seen.append(torch.compiler.is_compiling()) or compare(*args)
+for block_size in (6, 80):  # below and above the length up to which attention is written out
+    tokens = torch.randint(11, (2, block_size + 1), generator=torch.Generator().manual_seed(3))
+    for chunk_size in (None, 4):
+        model = GPT(GPTConfig(**sizes, block_size=block_size), torch.Generator().manual_seed(0))
+        found = {}
+        for way in ("plain", "compiled"):
+            if way == "compiled":
+                model.compile()
+            model.zero_grad()
+            loss = CausalLM(chunk_size=chunk_size)(model, Batch(tokens=tokens), None).loss
+            loss.backward()
+            found[way] = (loss, [parameter.grad.clone() for parameter in model.parameters()])
+        torch.testing.assert_close(found["compiled"], found["plain"], rtol=1e-5, atol=1e-6)
+assert seen.count(True) > 0, seen
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_compiled_loss_agrees() -> None:
+    # A process of its own: the compiler cannot trace through the run-time type checks of the test session.
+    finished = subprocess.run([sys.executable, "-c", _COMPILED], capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr
