@@ -77,7 +77,7 @@ def evaluate(model: NanoGPT, store: TokenStore) -> float:
     for rows in EvaluationWindows(store.split("val"), BLOCK_SIZE).batches(32):
         tokens = torch.from_numpy(rows.tokens).long()
         weights = torch.ones(len(tokens), BLOCK_SIZE) if rows.weights is None else torch.from_numpy(rows.weights)
-        logits, _ = model(tokens[:, :-1], tokens[:, 1:])
+        logits, _ = model(tokens[:, :-1], tokens[:, 1:].contiguous())
         losses = torch.nn.functional.cross_entropy(logits.transpose(1, 2), tokens[:, 1:], reduction="none")
         total += float((losses * weights).sum())
         weight += float(weights.sum())

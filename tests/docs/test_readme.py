@@ -71,7 +71,7 @@ def test_commands_run_in_their_order(place: Path) -> None:
             )
             continue
         assert words[0] == "gpt-lightning", f"cannot run {line!r}"
-        trains = words[1] == "fit" and not {"--help", "--print_config"} & set(words)
+        trains = words[1] == "fit" and not any(word.endswith(("help", "--print_config")) for word in words)
         shorter = SHORT if trains else ["--steps=3"] if words[1] == "bench" else []
         result = run(words[1:] + shorter, place, **variables)
         assert result.returncode == 0, f"{line}\n{result.stderr}"
