@@ -12,7 +12,7 @@ Prepared tokens are gathered from the memory map many batches at a time; moving 
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 import torch
@@ -146,6 +146,11 @@ class TokenDataModule(LightningDataModule):
                 self._store = open_mixture(self.settings, self.mixture)
         return self._store
 
+    def watch_waits(self, check: Callable[[], None]) -> None:
+        """Let ``check`` end a wait for tokens by raising; it is called again and again meanwhile."""
+        if isinstance(self._store, GrowingStore):
+            self._store.while_waiting = check
+
     def close(self) -> None:
         """Stop preparing in the background, if that is still going on; the next call goes on."""
         if isinstance(self._store, GrowingStore):
@@ -233,11 +238,20 @@ class TokenDataModule(LightningDataModule):
         if isinstance(store, GrowingStore):
             growing = store.split(split)
             assert isinstance(growing, GrowingSplit)
-            windows = GrowingEvaluation(growing, self.block_size, documents=self.document_mask)
+            windows = GrowingEvaluation(
+                growing, self.block_size, documents=self.document_mask, advice=self._advise(split)
+            )
             return GrowingEvaluationLoader(windows, self.share(self.eval_batch_size))
         if isinstance(store, MixedStore) and store.sources_of(split):
             return [self._loader(store.stores[name], split) for name in store.sources_of(split)]
         return self._loader(store, split)
+
+    def _advise(self, split: str) -> str:
+        """How to wait for less than a whole split; nothing where it is limited already."""
+        trainer = self.trainer
+        if trainer is None or split != "val" or trainer.limit_val_batches != 1.0:
+            return ""
+        return "validation reads the whole split, --trainer.limit_val_batches 50 would wait for 50 batches only"
 
     def _loader(self, store: TokenStore, split: str) -> EvaluationLoader:
         windows = EvaluationWindows(

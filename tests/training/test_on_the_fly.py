@@ -7,6 +7,7 @@ Units are of a thousand bytes, so that a small corpus has ten of them; the prepa
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import time
@@ -15,15 +16,17 @@ from typing import Any
 
 import pytest
 
-from gpt_lightning.data.folders import is_locked
+from gpt_lightning.data import following
+from gpt_lightning.data.folders import hold_lock, is_locked
 from gpt_lightning.data.manifest import MANIFEST_FILE
 from gpt_lightning.data.prepare import PrepareSettings, default_folder
-from gpt_lightning.errors import CheckpointError, ConfigError, DataError
+from gpt_lightning.errors import CheckpointError, ConfigError, DataError, StopRequested
 from gpt_lightning.training.build import build
 from gpt_lightning.training.run import Run, add_callbacks
 from tests.training.forked import TINY, KillAt, run_child
 from tests.training.runs import SIX_STEPS, crash_at
 from tests.training.test_resume_exact import assert_equal, outcome
+from tests.training.together import run_together
 
 FLY: dict[str, Any] = {
     "data": {"on_the_fly": True, "shuffle_tokens": 512, "document_mask": True, "drop_duplicates": True},
@@ -158,3 +161,97 @@ def test_a_limited_validation_does_not_wait_for_the_end(place: Path) -> None:
     assert result.metrics["val/loss"] > 0
     assert not store_folder(run).exists()
     assert not is_locked(store_folder(run))
+
+
+@pytest.mark.parametrize(
+    ("settings", "saved"),
+    [
+        # 64 micro-batches are read at once, and the first three units have no more.
+        (
+            {"data": {"batch_size": 1, "block_size": 32}, "trainer.max_steps": 66}
+            | {"run": {"validate_every": "100%", "save_every": 99}},
+            64,
+        ),
+        ({}, 2),  # the validation of step 3 cannot be saved half done
+    ],
+    ids=["training", "validation"],
+)
+def test_a_signal_ends_a_wait_and_the_run_goes_on_exactly(
+    settings: dict[str, Any], saved: int, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow_down(place, 60)
+    run = fly(settings, {"run.dir": "stopped"})
+    supply = run.datamodule.open_store().growth.supply  # type: ignore[attr-defined]
+    pause = supply.pause
+
+    def interrupt(*args: Any) -> None:
+        if run.trainer.global_step:
+            os.kill(os.getpid(), signal.SIGTERM)
+        pause(*args)
+
+    monkeypatch.setattr(supply, "pause", interrupt)
+    with pytest.raises(StopRequested) as caught:
+        run.fit()
+    assert (caught.value.step, caught.value.exit_code) == (saved, 143)
+    assert not is_locked(store_folder(run))
+    slow_down(place, 0)
+    assert fly(settings, {"run.dir": "stopped"}).fit(resume="auto").resumed_step == saved
+    fly(settings, {"run.dir": "whole"}).fit()
+    assert_equal(outcome(place / "stopped"), outcome(place / "whole"))
+
+
+def test_the_wait_of_a_validation_is_explained(place: Path, caplog: pytest.LogCaptureFixture) -> None:
+    slow_down(place, 0.2)
+    with caplog.at_level(logging.INFO, logger="gpt_lightning"):
+        fly({"run.dir": "one"}).fit()
+    lines = [record.getMessage() for record in caplog.records if "Waiting for the tokenizer" in record.getMessage()]
+    assert len(lines) == 1, "one line, not one for each unit"
+    assert "--trainer.limit_val_batches 50" in lines[0]
+
+
+def train_together(folder: str, settings: dict[str, Any]) -> None:
+    os.environ["PYTHONPATH"] = os.pathsep.join(["site", os.environ.get("PYTHONPATH", "")])
+    fly(settings, {"run.dir": folder}).fit()
+
+
+def test_two_processes_train_as_one(place: Path) -> None:
+    """The second one follows what the first prepares."""
+    two = {"trainer.devices": 2, "trainer.strategy": "ddp"}
+    assert run_together(place, 2, train_together, "two", two) == [0, 0]
+    one = {"trainer.accumulate_grad_batches": 2}
+    assert run_child(place, train_together, "one", one) == 0
+    assert_equal(outcome(place / "two"), outcome(place / "one"))
+
+
+def test_an_error_of_the_preparing_process_reaches_all_processes(place: Path) -> None:
+    with (place / "corpus.jsonl").open("a") as file:
+        file.write("{broken\n")
+    two = {"trainer.devices": 2, "trainer.strategy": "ddp"}
+    assert run_together(place, 2, train_together, "two", two) == [3, 3]
+    assert "is not JSON" in (place / "error.txt").read_text(encoding="utf-8")
+
+
+def test_a_follower_tells_an_old_failure_from_a_new_one(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(text: str) -> None:
+        with pytest.raises(DataError), hold_lock(place / "store"):
+            raise DataError(text, fix="Mend it.")
+
+    fail("old")
+    folder = following._Folder(place / "store", "print", None)
+
+    def look(times: int) -> None:
+        for _ in range(times):
+            folder.pause()
+
+    look(3)
+    fail("new")
+    with pytest.raises(DataError, match=r"^new\. Mend it"):
+        look(3)
+    with hold_lock(place / "store"):  # somebody else takes over
+        look(1)
+    look(3)
+    monkeypatch.setattr(following, "_LEFT_ALONE_SECONDS", 0.1)
+    with hold_lock(place / "store"):
+        look(1)
+    with pytest.raises(DataError, match="Nobody prepares"):
+        look(9)
