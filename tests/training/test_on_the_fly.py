@@ -6,20 +6,23 @@ Units are of a thousand bytes, so that a small corpus has ten of them; the prepa
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
 import signal
 import time
+from functools import partialmethod
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gpt_lightning.data import following
+from gpt_lightning.data import background, following
 from gpt_lightning.data.folders import hold_lock, is_locked
 from gpt_lightning.data.manifest import MANIFEST_FILE
 from gpt_lightning.data.prepare import PrepareSettings, default_folder
+from gpt_lightning.data.stream import SampleStream
 from gpt_lightning.errors import CheckpointError, ConfigError, DataError, StopRequested
 from gpt_lightning.training.build import build
 from gpt_lightning.training.run import Run, add_callbacks
@@ -34,11 +37,11 @@ FLY: dict[str, Any] = {
 }
 SLOW = """
 import sys
-if sys.orig_argv[-1] == "gpt_lightning.data.background":
+if sys.orig_argv[-1] in ("gpt_lightning.data.background", "gpt_lightning.data.worker"):
     import time
     from gpt_lightning.data import crew, tokenizing, work_units
     work_units.UNIT_BYTES = 1000
-    crew.count_processors = lambda: 1
+    crew.count_processors = lambda: {processors}
     work = tokenizing.UnitWorker.work
     done = []
     def slow(self, unit, tell):
@@ -66,9 +69,21 @@ def write_documents(folder: Path, text: str = "grow and ") -> None:
     (folder / "corpus.jsonl").write_text(lines, encoding="utf-8")
 
 
-def slow_down(folder: Path, seconds: float) -> None:
-    """Let every preparation started from now on take so long for a unit from the fourth on."""
-    (folder / "site" / "sitecustomize.py").write_text(SLOW.format(seconds=seconds), encoding="utf-8")
+def slow_down(folder: Path, seconds: float, processors: int = 1) -> None:
+    """Let every process that prepares from now on take so long for a unit from its fourth on."""
+    text = SLOW.format(seconds=seconds, processors=processors)
+    (folder / "site" / "sitecustomize.py").write_text(text, encoding="utf-8")
+
+
+def find_preparing(folder: Path) -> list[str]:
+    """Commands of the processes that prepare something for a test in ``folder``."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            command = (process / "cmdline").read_text().replace("\0", " ")
+            if (process / "cwd").resolve() == folder.resolve() and "gpt_lightning.data." in command:
+                found.append(command)
+    return found
 
 
 def fly(*settings: dict[str, Any]) -> Run:
@@ -106,7 +121,7 @@ def train_once(folder: str, kill: int | None) -> None:
 
 
 def test_killed_with_the_store_unfinished_goes_on_bit_for_bit(place: Path) -> None:
-    slow_down(place, 0.5)
+    slow_down(place, 60)
     assert run_child(place, train_once, "killed", 4) == -signal.SIGKILL
     settings = PrepareSettings("corpus.jsonl", "bytes", val_fraction=0.1, drop_duplicates=True)
     folder = place / "cache" / "stores" / default_folder(settings).name
@@ -153,11 +168,19 @@ def test_what_needs_the_whole_corpus_is_refused(settings: dict[str, Any], name: 
         fly(settings)
 
 
-def test_a_limited_validation_does_not_wait_for_the_end(place: Path) -> None:
-    """And closing ends the preparing process, so that the next run can take over."""
-    slow_down(place, 60)
+@pytest.mark.parametrize("processors", [1, 2])
+def test_a_limited_validation_does_not_wait_for_the_end(
+    processors: int, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And closing ends the preparing processes in the middle of a unit, so that the next run can take over."""
+    monkeypatch.setattr(background, "_PATIENCE_SECONDS", 30)  # then it would be killed
+    slow_down(place, 6000, processors)
     run = fly({"run.dir": "one", "trainer.limit_val_batches": 1, "data.eval_batch_size": 1})
+    assert len(find_preparing(place)) >= processors
+    preparing = run.datamodule.open_store().growth.supply._folder._preparation._process  # type: ignore[attr-defined]
     result = run.fit()
+    assert preparing.returncode == 1, "it did not stop by itself"
+    assert not find_preparing(place)
     assert result.metrics["val/loss"] > 0
     assert not store_folder(run).exists()
     assert not is_locked(store_folder(run))
@@ -166,11 +189,11 @@ def test_a_limited_validation_does_not_wait_for_the_end(place: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "saved"),
     [
-        # 64 micro-batches are read at once, and the first three units have no more.
+        # Eight micro-batches are read at once, and the first three units have no more.
         (
-            {"data": {"batch_size": 1, "block_size": 32}, "trainer.max_steps": 66}
+            {"data": {"batch_size": 1, "block_size": 192}, "trainer.max_steps": 12}
             | {"run": {"validate_every": "100%", "save_every": 99}},
-            64,
+            8,
         ),
         ({}, 2),  # the validation of step 3 cannot be saved half done
     ],
@@ -179,6 +202,7 @@ def test_a_limited_validation_does_not_wait_for_the_end(place: Path) -> None:
 def test_a_signal_ends_a_wait_and_the_run_goes_on_exactly(
     settings: dict[str, Any], saved: int, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(SampleStream, "super_batches", partialmethod(SampleStream.super_batches, gather_batches=8))
     slow_down(place, 60)
     run = fly(settings, {"run.dir": "stopped"})
     supply = run.datamodule.open_store().growth.supply  # type: ignore[attr-defined]
