@@ -170,7 +170,12 @@ class StoredParts(PartSupply):
 
 
 def open_growing(
-    settings: PrepareSettings, store: str | None, *, prepares: bool, keep_tokens: int = 1 << 25
+    settings: PrepareSettings,
+    store: str | None,
+    *,
+    prepares: bool,
+    scratch: Path | None = None,
+    keep_tokens: int = 1 << 25,
 ) -> GrowingStore:
     """The store of some settings, finished or not.
 
@@ -178,6 +183,7 @@ def open_growing(
         settings: What it is made of.
         store: Its folder; None = the one in the cache.
         prepares: Whether this process makes it when it is missing; of a run's processes exactly one does.
+        scratch: Where it is made when it is missing; None = at its place.
         keep_tokens: Tokens kept in memory while the store is unfinished.
 
     Raises:
@@ -189,6 +195,7 @@ def open_growing(
         plan = _plan_of(found)
         supply = StoredParts(_Folder(place, plan.fingerprint, None), plan)
         return GrowingStore(place, plan, settings.describe(), Growth(supply, plan.splits), found)
+    place = scratch or place
     check_place(place)
     saved = None
     if is_tokenizer_file(settings.tokenizer):
@@ -197,7 +204,7 @@ def open_growing(
     fingerprint = fingerprint_inputs(settings.describe(), saved, signs)
     if prepares:
         _log.info("Preparing %s in the background", place)
-    folder = _Folder(place, fingerprint, partial(Preparation, settings, store) if prepares else None)
+    folder = _Folder(place, fingerprint, partial(Preparation, settings, scratch or store) if prepares else None)
     try:
         plan, found = _wait_for_plan(folder)
     except BaseException:

@@ -11,7 +11,9 @@ import json
 import logging
 import os
 import signal
+import tempfile
 import time
+import weakref
 from functools import partialmethod
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,7 @@ from gpt_lightning.errors import CheckpointError, ConfigError, DataError, StopRe
 from gpt_lightning.training.build import build
 from gpt_lightning.training.run import Run, add_callbacks
 from tests.training.forked import TINY, KillAt, run_child
-from tests.training.runs import SIX_STEPS, crash_at
+from tests.training.runs import SIX_STEPS, Crash, crash_at
 from tests.training.test_resume_exact import assert_equal, outcome
 from tests.training.together import run_together
 
@@ -161,6 +163,9 @@ def test_an_error_of_the_preparing_process_reaches_the_user(place: Path) -> None
         ({"data.store": "s3://bucket/store"}, "far away"),
         ({"trainer.limit_val_batches": 0.5}, "limit_val_batches"),
         ({"trainer.num_nodes": 2}, "one machine"),
+        ({"data.keep_store": False, "trainer.devices": 2, "trainer.strategy": "ddp"}, "one device"),
+        ({"data.keep_store": False, "data.on_the_fly": False}, "keep_store"),
+        ({"data.keep_store": False, "data.store": "store"}, "keep_store"),
     ],
 )
 def test_what_needs_the_whole_corpus_is_refused(settings: dict[str, Any], name: str, place: Path) -> None:
@@ -231,6 +236,30 @@ def test_the_wait_of_a_validation_is_explained(place: Path, caplog: pytest.LogCa
     lines = [record.getMessage() for record in caplog.records if "Waiting for the tokenizer" in record.getMessage()]
     assert len(lines) == 1, "one line, not one for each unit"
     assert "--trainer.limit_val_batches 50" in lines[0]
+
+
+def look_once(crash: bool) -> None:
+    os.environ["PYTHONPATH"] = os.pathsep.join(["site", os.environ.get("PYTHONPATH", "")])
+    tempfile.tempdir = "temporary"
+    run = fly({"run.dir": "look", "run.validate_every": "100%", "data.keep_store": False})
+    with contextlib.suppress(Crash):
+        (crash_at(run, 3) if crash else run).fit(resume="auto")
+    assert list(Path("temporary").iterdir()), "made elsewhere"
+    weakref.finalize._exitfunc()  # type: ignore[attr-defined]  # what Python does at exit, and a fork does not
+
+
+def test_a_quick_look_leaves_nothing_behind(place: Path) -> None:
+    """The same losses as with a store, stopped half-way and gone on with."""
+    temporary = place / "temporary"
+    temporary.mkdir()
+    for crash in (True, False):
+        assert run_child(place, look_once, crash) == 0
+        assert not list(temporary.iterdir())
+        assert not [path for path in (place / "cache").rglob("*") if path.is_file()]
+        assert not find_preparing(place)
+    assert run_child(place, train_once, "kept", None) == 0
+    assert (place / "cache" / "stores").is_dir()
+    assert_equal(outcome(place / "look"), outcome(place / "kept"))
 
 
 def train_together(folder: str, settings: dict[str, Any]) -> None:
