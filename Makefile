@@ -13,7 +13,7 @@ train: $(VENV)/.installed ## prepare the built-in corpus and train the quickstar
 	$(BIN)/gpt-lightning fit --config configs/quickstart.yaml
 
 test: $(VENV)/.developing ## the default suite: offline, a few minutes
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 test-slow: $(VENV)/.developing ## the suite's minutes-long half
 	$(BIN)/python -m pytest -m slow --timeout 1800

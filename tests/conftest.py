@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 from jaxtyping import install_import_hook
+
+# One thread for each of several test processes, and for those they start: two with two threads each on two cores slow
+# each other down twentyfold. Before torch is imported.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Before anything of ours is imported: public tensor functions then check their axes.
 install_import_hook("gpt_lightning", "beartype.beartype")

@@ -93,11 +93,14 @@ def _do_apart(job: Job, units: Sequence[Unit], count: int, note: Noted, tell: To
     lock = threading.Lock()
     own = threading.local()
     members: list[_Member] = []
+    over = threading.Event()
 
     def hire() -> None:
         own.member = _Member(job)
         with lock:
             members.append(own.member)
+            if over.is_set():
+                own.member.dismiss()  # or the end would wait for a unit that nobody wants
 
     def work(unit: Unit) -> UnitResult:
         member: _Member = own.member
@@ -108,6 +111,7 @@ def _do_apart(job: Job, units: Sequence[Unit], count: int, note: Noted, tell: To
         yield from pool.map(work, units)
     finally:
         with lock:
+            over.set()
             for member in members:
                 member.dismiss()
         pool.shutdown(wait=True, cancel_futures=True)

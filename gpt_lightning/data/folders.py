@@ -2,7 +2,8 @@
 
 A store is written into a temporary folder beside its place, which is renamed when everything is on disk. Only folders
 that carry our marker file are ever deleted. The lock is ``flock`` on a file beside the store: it vanishes with its
-process, however that ends; the host, pid and start time written in it are for the message only.
+process, however that ends; the host, pid and start time written in it are for the message only. An attempt that failed
+leaves its reason there.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from gpt_lightning.errors import DataError
 
 _log = logging.getLogger(__name__)
 _MARKER = ".gpt-lightning-store"
+_FAILED = "failed: "
 JOURNAL_FILE = "journal.jsonl"
 """In a working folder: a line with the number of units, then one for each that is finished."""
 
@@ -61,7 +63,13 @@ def hold_lock(store: Path) -> Iterator[None]:
         file.write(f"{socket.gethostname()}, pid {os.getpid()}, since {now}")
         file.flush()
         # The file stays: deleting it would let a second process lock a new file while a third holds the old one.
-        yield
+        try:
+            yield
+        except Exception as error:
+            file.seek(0)
+            file.truncate()
+            file.write(f"{_FAILED}{error}")
+            raise
 
 
 def is_locked(store: Path) -> bool:
@@ -74,6 +82,16 @@ def is_locked(store: Path) -> bool:
     except OSError:
         return False
     return False
+
+
+def last_failure(store: Path) -> tuple[int, str] | None:
+    """When (ns) and why the last attempt to make a store failed; None = it did not, was killed, or is going on."""
+    path = store.with_name(store.name + ".lock")
+    try:
+        when, text = path.stat().st_mtime_ns, path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    return (when, text.removeprefix(_FAILED)) if text.startswith(_FAILED) and not is_locked(store) else None
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from gpt_lightning.data.background import Preparation
-from gpt_lightning.data.folders import check_place, is_locked, work_path
+from gpt_lightning.data.folders import check_place, is_locked, last_failure, work_path
 from gpt_lightning.data.freshness import fingerprint_inputs, fingerprint_store, sign_inputs
 from gpt_lightning.data.growing import POLL_SECONDS, GrowingStore, Growth, PartSupply, UnitParts
 from gpt_lightning.data.manifest import MANIFEST_FILE, read_manifest
@@ -30,8 +30,8 @@ from gpt_lightning.errors import DataError
 
 _log = logging.getLogger(__name__)
 _SAY_AFTER_SECONDS, _SAY_AGAIN_SECONDS = 1.0, 60.0
-_ALONE_SECONDS = 60.0
-"""How long nobody may be preparing before a process that only follows gives up."""
+_ALONE_SECONDS, _LEFT_ALONE_SECONDS = 60.0, 10.0
+"""How long nobody may be preparing before a process that only follows gives up: at first, and after somebody was."""
 
 
 class _Folder:
@@ -47,7 +47,7 @@ class _Folder:
         self.store, self.fingerprint, self.prepares = store, fingerprint, start is not None
         self._start = start
         self._preparation = None if start is None else start()
-        self._alone_since: float | None = None
+        self._watch = _Watch(store)
         self._over = False
 
     def find_plan(self) -> UnitPlan | None:
@@ -81,20 +81,49 @@ class _Folder:
             # Ended by ``close``, and yet somebody wants more.
             self._preparation = self._preparation or self._start()
             self._over = self._preparation.is_over()
-        elif is_locked(self.store):
-            self._alone_since = None
         else:
-            self._alone_since = self._alone_since or time.monotonic()
-            if time.monotonic() - self._alone_since > _ALONE_SECONDS:
-                raise DataError(
-                    f"Nobody prepares {self.store} any more", fix="Start the same run again with --resume auto."
-                )
+            self._watch.look()
         time.sleep(POLL_SECONDS)
 
     def close(self) -> None:
         if self._preparation is not None:
             self._preparation.end()
             self._preparation = None
+
+
+class _Watch:
+    """What a process that only follows can know of the one that prepares.
+
+    Args:
+        store: The store's folder.
+    """
+
+    def __init__(self, store: Path) -> None:
+        self._store = store
+        self._failures = {last_failure(store)}
+        self._seen: tuple[int, str] | None = None
+        self._patience = _ALONE_SECONDS
+        self._alone_since: float | None = None
+
+    def look(self) -> None:
+        """Go on if somebody prepares, or may begin to.
+
+        Raises:
+            DataError: It failed, or there is nobody.
+        """
+        failure = last_failure(self._store)
+        # Seen twice: of two runs, the one that waited for the lock takes over at once and may succeed.
+        if failure is not None and failure == self._seen and failure not in self._failures:
+            raise DataError(failure[1].rstrip("."))
+        self._seen = failure
+        if is_locked(self._store):
+            self._alone_since, self._patience = None, _LEFT_ALONE_SECONDS
+            return
+        self._alone_since = self._alone_since or time.monotonic()
+        if time.monotonic() - self._alone_since > self._patience:
+            raise DataError(
+                f"Nobody prepares {self._store} any more", fix="Start the same run again with --resume auto."
+            )
 
 
 class StoredParts(PartSupply):
@@ -108,7 +137,7 @@ class StoredParts(PartSupply):
     def __init__(self, folder: _Folder, plan: UnitPlan) -> None:
         self.num_units = len(plan.parts)
         self._folder, self._plan = folder, plan
-        self._said = 0.0
+        self._waited = self._silent_until = 0.0
         self._last = -1
 
     def load(self, unit: int) -> UnitParts | None:
@@ -125,13 +154,14 @@ class StoredParts(PartSupply):
         """The store is renamed into place before its parts go."""
         return self._folder.find_store()
 
-    def pause(self, waited_seconds: float) -> None:
-        """Sleep, and say once for what."""
-        if waited_seconds == 0:
-            self._said = _SAY_AFTER_SECONDS - _SAY_AGAIN_SECONDS
-        if self._folder.prepares and waited_seconds - self._said >= _SAY_AGAIN_SECONDS:
-            self._said = waited_seconds
-            _log.info("Waiting for the tokenizer: %d of %d units are done", self._last + 1, self.num_units)
+    def pause(self, advice: str = "") -> None:
+        """Sleep, and say for what: once for many short waits, there may be thousands of units."""
+        now = time.monotonic()
+        self._waited += POLL_SECONDS
+        if self._folder.prepares and self._waited > _SAY_AFTER_SECONDS and now >= self._silent_until:
+            self._waited, self._silent_until = 0.0, now + _SAY_AGAIN_SECONDS
+            done = f"{self._last + 1} of {self.num_units} units are done"
+            _log.info("Waiting for the tokenizer: %s%s", done, advice and f"; {advice}")
         self._folder.pause()
 
     def close(self) -> None:
@@ -140,7 +170,12 @@ class StoredParts(PartSupply):
 
 
 def open_growing(
-    settings: PrepareSettings, store: str | None, *, prepares: bool, keep_tokens: int = 1 << 25
+    settings: PrepareSettings,
+    store: str | None,
+    *,
+    prepares: bool,
+    scratch: Path | None = None,
+    keep_tokens: int = 1 << 25,
 ) -> GrowingStore:
     """The store of some settings, finished or not.
 
@@ -148,6 +183,7 @@ def open_growing(
         settings: What it is made of.
         store: Its folder; None = the one in the cache.
         prepares: Whether this process makes it when it is missing; of a run's processes exactly one does.
+        scratch: Where it is made when it is missing; None = at its place.
         keep_tokens: Tokens kept in memory while the store is unfinished.
 
     Raises:
@@ -159,6 +195,7 @@ def open_growing(
         plan = _plan_of(found)
         supply = StoredParts(_Folder(place, plan.fingerprint, None), plan)
         return GrowingStore(place, plan, settings.describe(), Growth(supply, plan.splits), found)
+    place = scratch or place
     check_place(place)
     saved = None
     if is_tokenizer_file(settings.tokenizer):
@@ -167,7 +204,7 @@ def open_growing(
     fingerprint = fingerprint_inputs(settings.describe(), saved, signs)
     if prepares:
         _log.info("Preparing %s in the background", place)
-    folder = _Folder(place, fingerprint, partial(Preparation, settings, store) if prepares else None)
+    folder = _Folder(place, fingerprint, partial(Preparation, settings, scratch or store) if prepares else None)
     try:
         plan, found = _wait_for_plan(folder)
     except BaseException:

@@ -70,11 +70,11 @@ class PartSupply(ABC):
         """The finished store, once it is there."""
 
     @abstractmethod
-    def pause(self, waited_seconds: float) -> None:
+    def pause(self, advice: str = "") -> None:
         """Wait a moment for the next unit.
 
         Args:
-            waited_seconds: How long the caller has waited for it already.
+            advice: What the user could do about it.
 
         Raises:
             DataError: It will not come.
@@ -233,13 +233,17 @@ class GrowingSplit(TokenSplit):
         self.num_documents, self.num_bytes = finished.num_documents, finished.num_bytes
         self.__dict__.pop("document_ends", None)
 
-    def wait(self, num_tokens: int) -> bool:
+    def wait(self, num_tokens: int, advice: str = "") -> bool:
         """Wait until there are so many tokens; False when there never will be.
+
+        Args:
+            num_tokens: Tokens of this split.
+            advice: See ``GrowingStore.wait``.
 
         Raises:
             DataError: Preparing failed.
         """
-        return self._store.wait(lambda: self.num_tokens >= num_tokens)
+        return self._store.wait(lambda: self.num_tokens >= num_tokens, advice)
 
     def gather(self, starts: Integer[np.ndarray, " count"], length: int) -> UInt[np.ndarray, "count length"]:
         """Copies of the runs ``[start, start + length)``, all of which have arrived."""
@@ -259,9 +263,14 @@ class GrowingStore(TokenStore):
         settings: What it is made of, plain.
         growth: Its units.
         finished: The store itself, when it is there already.
+
+    Attributes:
+        growth: Its units.
+        while_waiting: Called again and again while something is waited for; raises to end the wait.
     """
 
     growth: Growth
+    while_waiting: Callable[[], None]
 
     def __init__(
         self,
@@ -285,6 +294,7 @@ class GrowingStore(TokenStore):
         super().__init__(path, manifest)
         self._fingerprint = plan.fingerprint
         self.growth = growth
+        self.while_waiting = lambda: None
         self._finished: TokenStore | None = None
         self._split_names = plan.splits
         if finished is not None:
@@ -317,11 +327,12 @@ class GrowingStore(TokenStore):
             split.adopt(self._finished.split(name))
         return split
 
-    def wait(self, enough: Callable[[], bool]) -> bool:
+    def wait(self, enough: Callable[[], bool], advice: str = "") -> bool:
         """Wait until enough of the store is there.
 
         Args:
             enough: Says so.
+            advice: What the user could do about a long wait; said with it.
 
         Returns:
             False when everything is there and it is not enough.
@@ -329,28 +340,25 @@ class GrowingStore(TokenStore):
         Raises:
             DataError: Preparing failed.
         """
-        waited = 0.0
         while not enough():
             if self._finished is not None:
                 return False
             if self.growth.advance():
                 self._refresh()
-                waited = 0.0
             elif not self._change_over():
                 if self.growth.is_complete:
                     return False
-                waited = self._pause(waited)
+                self._pause(advice)
         return True
 
     def recover(self, unit: int) -> None:
         """Wait until a part that went away is there again, or the finished store in its place."""
-        waited = 0.0
         while not self._change_over() and self.growth.supply.load(unit) is None:
-            waited = self._pause(waited)
+            self._pause()
 
-    def _pause(self, waited: float) -> float:
-        self.growth.supply.pause(waited)
-        return waited + POLL_SECONDS
+    def _pause(self, advice: str = "") -> None:
+        self.while_waiting()
+        self.growth.supply.pause(advice)
 
     def _refresh(self) -> None:
         for split in self._splits.values():

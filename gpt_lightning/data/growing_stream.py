@@ -91,16 +91,17 @@ class GrowingEvaluation:
         split: Where the tokens are.
         block_size: Positions per window.
         documents: Fill ``Rows.documents``.
+        advice: What the user could do about a long wait; said with it.
     """
 
-    def __init__(self, split: GrowingSplit, block_size: int, *, documents: bool = False) -> None:
-        self._split, self._block_size, self._documents = split, block_size, documents
+    def __init__(self, split: GrowingSplit, block_size: int, *, documents: bool = False, advice: str = "") -> None:
+        self._split, self._block_size, self._documents, self._advice = split, block_size, documents, advice
 
     def batches(self, batch_size: int, rank: int = 0, world: int = 1) -> Iterator[Rows]:
         """The batches of one process, see ``EvaluationWindows.batches``; each waits for its tokens only."""
         number = 0
         while True:
-            there = self._split.wait((number + 1) * world * batch_size * self._block_size + 1)
+            there = self._split.wait((number + 1) * world * batch_size * self._block_size + 1, self._advice)
             windows = EvaluationWindows(self._split, self._block_size, documents=self._documents)
             if not there and number >= windows.num_batches(batch_size, world):
                 return

@@ -112,13 +112,16 @@ def check_on_the_fly(packing: Packing, mixture: Mixture | None, store: str | Non
         )
 
 
-def open_on_the_fly(settings: PrepareSettings, store: str | None, *, prepares: bool) -> GrowingStore:
+def open_on_the_fly(
+    settings: PrepareSettings, store: str | None, *, prepares: bool, scratch: Path | None = None
+) -> GrowingStore:
     """The store of some settings, which may still be in the making.
 
     Args:
         settings: What it is made of.
         store: Its folder; None = the one in the cache.
         prepares: Whether this process has it made; of a run's processes exactly one does.
+        scratch: Where it is made when it is missing; None = at its place.
 
     Raises:
         DataError: As ``open_store``, or there is nothing to prepare.
@@ -129,4 +132,4 @@ def open_on_the_fly(settings: PrepareSettings, store: str | None, *, prepares: b
             got=store or settings.sources[0],
             fix="Leave data.on_the_fly out.",
         )
-    return open_growing(settings, store, prepares=prepares)
+    return open_growing(settings, store, prepares=prepares, scratch=scratch)

@@ -70,8 +70,7 @@ class FirstLook:
 
     def __init__(self, folder: Path, shards: list[ShardRecord]) -> None:
         self._folder = folder.resolve()
-        name = f"{hashlib.sha256(str(self._folder).encode()).hexdigest()[:24]}.json"
-        self._memory = cache_folder() / "verified" / name
+        self._memory = _memory_of(self._folder)
         known = _recall(self._memory)
         self._missing = [shard for shard in shards if known.get(shard.tokens_file) != _state(self._folder, shard)]
         self._error: DataError | None = None
@@ -118,6 +117,15 @@ class FirstLook:
             )
         except OSError:
             return  # a file that vanished under a running program; whoever reads it will say so
+
+
+def forget_verified(folder: Path) -> None:
+    """Remove what is remembered of a store that is gone for good."""
+    _memory_of(folder.resolve()).unlink(missing_ok=True)
+
+
+def _memory_of(folder: Path) -> Path:
+    return cache_folder() / "verified" / f"{hashlib.sha256(str(folder).encode()).hexdigest()[:24]}.json"
 
 
 def _state(folder: Path, shard: ShardRecord) -> list[int]:

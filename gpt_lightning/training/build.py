@@ -237,6 +237,13 @@ def _check_on_the_fly(datamodule: TokenDataModule, trainer: Trainer) -> None:
             allowed="trainer.num_nodes 1",
             fix="Run gpt-lightning prepare first, and leave data.on_the_fly out.",
         )
+    if not datamodule.keep_store and trainer.world_size > 1:
+        raise ConfigError(
+            "data.keep_store false is for one device",
+            got=trainer.world_size,
+            allowed="trainer.devices 1",
+            fix="Leave data.keep_store out: the processes share the store.",
+        )
     for split in ("val", "test", "predict"):
         limit = getattr(trainer, f"limit_{split}_batches")
         if isinstance(limit, float) and 0 < limit < 1:

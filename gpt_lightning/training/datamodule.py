@@ -12,7 +12,10 @@ Prepared tokens are gathered from the memory map many batches at a time; moving 
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+import weakref
+from collections.abc import Callable, Collection
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -32,6 +35,7 @@ from gpt_lightning.data.prepare import PrepareSettings
 from gpt_lightning.data.remote import RemoteStore
 from gpt_lightning.data.shards import TokenStore
 from gpt_lightning.data.stream import EvaluationWindows, SampleStream, TrainStream
+from gpt_lightning.data.verification import forget_verified
 from gpt_lightning.errors import CheckpointError, ConfigError
 from gpt_lightning.optim.batch_ramps import BatchRamp
 from gpt_lightning.optim.batch_sizes import BatchSizes
@@ -68,6 +72,9 @@ class TokenDataModule(LightningDataModule):
             takes stretches of shuffle_tokens (null = 8 M) in the order of the corpus, each shuffled within, so the
             samples are the same whether the store is ready or not. Validation waits until the tokens it needs are
             there: the whole split, or as much as trainer.limit_val_batches takes.
+        keep_store: False = a quick look at text, with on_the_fly and one device: what is tokenized lies in a temporary
+            folder that goes with the program, so --resume reads the text from its start again. A store that is in the
+            cache already is used.
         **settings: Identity of the store, see PrepareSettings.
     """
 
@@ -85,6 +92,7 @@ class TokenDataModule(LightningDataModule):
         global_batch_tokens: int | None = None,
         batch_ramp: BatchRamp | None = None,
         on_the_fly: bool = False,
+        keep_store: bool = True,
         **settings: Any,
     ) -> None:
         super().__init__()
@@ -107,7 +115,7 @@ class TokenDataModule(LightningDataModule):
         self.packing, self.document_mask, self.mixture = packing, document_mask, mixture
         self.global_batch_tokens, self.batch_ramp = global_batch_tokens, batch_ramp
         self.batch_sizes: BatchSizes | None = None
-        self.shuffle_tokens, self.on_the_fly = shuffle_tokens, on_the_fly
+        self.shuffle_tokens, self.on_the_fly, self.keep_store = shuffle_tokens, on_the_fly, keep_store
         self.settings = PrepareSettings(**settings)
         self.seed = 0
         self.allow_changes: Collection[str] = ()
@@ -128,6 +136,13 @@ class TokenDataModule(LightningDataModule):
                 got=self.store_path,
                 fix="Name the store as data.mixture.sources.NAME.store, or set one of both to null.",
             )
+        if not self.keep_store and (not self.on_the_fly or self.store_path is not None):
+            raise ConfigError(
+                "data.keep_store false is for data.on_the_fly without a place for the store",
+                got=self.store_path,
+                allowed="data.on_the_fly true and data.store null",
+                fix="Set --data.on_the_fly true --data.store null, or leave data.keep_store out.",
+            )
         if self.on_the_fly:
             check_on_the_fly(self.packing, self.mixture, self.store_path)
             self.shuffle_tokens = self.shuffle_tokens or STRETCH_TOKENS
@@ -139,16 +154,31 @@ class TokenDataModule(LightningDataModule):
         """
         if self._store is None:
             if self.on_the_fly:
-                self._store = open_on_the_fly(self.settings, self.store_path, prepares=process_rank() == 0)
+                self._store = self._open_on_the_fly()
             elif self.mixture is None:
                 self._store = open_store(self.settings, self.store_path)
             else:
                 self._store = open_mixture(self.settings, self.mixture)
         return self._store
 
+    def _open_on_the_fly(self) -> GrowingStore:
+        if self.keep_store:
+            return open_on_the_fly(self.settings, self.store_path, prepares=process_rank() == 0)
+        folder = TemporaryDirectory(prefix="gpt-lightning-", ignore_cleanup_errors=True)
+        store = open_on_the_fly(self.settings, None, prepares=True, scratch=Path(folder.name) / "store")
+        # With the program or this object rather than in ``close``: what was trained on can still be validated on.
+        weakref.finalize(self, _discard, store, folder)
+        return store
+
+    def watch_waits(self, check: Callable[[], None]) -> None:
+        """Let ``check`` end a wait for tokens by raising; it is called again and again meanwhile."""
+        if isinstance(self._store, GrowingStore):
+            self._store.while_waiting = check
+
     def close(self) -> None:
         """Stop preparing in the background, if that is still going on; the next call goes on."""
         if isinstance(self._store, GrowingStore):
+            self._store.while_waiting = _go_on_waiting  # or the store would keep the Trainer alive, and its folder
             self._store.close()
 
     def sources_of(self, split: str) -> list[str]:
@@ -232,11 +262,20 @@ class TokenDataModule(LightningDataModule):
         if isinstance(store, GrowingStore):
             growing = store.split(split)
             assert isinstance(growing, GrowingSplit)
-            windows = GrowingEvaluation(growing, self.block_size, documents=self.document_mask)
+            windows = GrowingEvaluation(
+                growing, self.block_size, documents=self.document_mask, advice=self._advise(split)
+            )
             return GrowingEvaluationLoader(windows, self.share(self.eval_batch_size))
         if isinstance(store, MixedStore) and store.sources_of(split):
             return [self._loader(store.stores[name], split) for name in store.sources_of(split)]
         return self._loader(store, split)
+
+    def _advise(self, split: str) -> str:
+        """How to wait for less than a whole split; nothing where it is limited already."""
+        trainer = self.trainer
+        if trainer is None or split != "val" or trainer.limit_val_batches != 1.0:
+            return ""
+        return "validation reads the whole split, --trainer.limit_val_batches 50 would wait for 50 batches only"
 
     def _loader(self, store: TokenStore, split: str) -> EvaluationLoader:
         windows = EvaluationWindows(
@@ -313,6 +352,16 @@ class TokenDataModule(LightningDataModule):
                 + "; ".join(lines),
                 fix="Restore them, or start a new run from these weights with --init_from.",
             )
+
+
+def _go_on_waiting() -> None:
+    """Nobody asks for an end."""
+
+
+def _discard(store: GrowingStore, folder: TemporaryDirectory[str]) -> None:
+    store.close()  # or the process that prepares would put files into a folder that is being removed
+    folder.cleanup()
+    forget_verified(store.path)
 
 
 def _is_allowed(name: str, allowed: Collection[str]) -> bool:

@@ -39,6 +39,7 @@ FREE = (
     # Compared as the fingerprint of their content.
     "data.source",
     "data.store",
+    "data.keep_store",
 )
 """Settings (with everything below them) that do not change the sequence of weights."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -207,14 +208,16 @@ class Run:
         windows = self.datamodule.windows_per_epoch()
         epoch = None if windows is None else windows * self.datamodule.block_size
         every = int(vars(self.trainer)["log_every_n_steps"])
+        saving = Saving(
+            folder / SHELF, every_steps=self.plan.save_every, keep=self.settings.keep_checkpoints, stop=StopFlag()
+        )
+        self.datamodule.watch_waits(partial(saving.stop_waiting, self.trainer))
         return [
             StepSeed(self.seed),
             *self._ramp_callbacks(),
             MetricsLog(every_steps=every, tokens_before=horizon.tokens_before, tokens_per_epoch=epoch),
             *([StatusLine(horizon.tokens_before)] if self.status_line else []),
-            Saving(
-                folder / SHELF, every_steps=self.plan.save_every, keep=self.settings.keep_checkpoints, stop=StopFlag()
-            ),
+            saving,
         ]
 
     def _ramp_callbacks(self) -> list[Callback]:

@@ -6,24 +6,32 @@ Units are of a thousand bytes, so that a small corpus has ten of them; the prepa
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
 import os
 import signal
+import tempfile
 import time
+import weakref
+from functools import partialmethod
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gpt_lightning.data.folders import is_locked
+from gpt_lightning.data import background, following
+from gpt_lightning.data.folders import hold_lock, is_locked
 from gpt_lightning.data.manifest import MANIFEST_FILE
 from gpt_lightning.data.prepare import PrepareSettings, default_folder
-from gpt_lightning.errors import CheckpointError, ConfigError, DataError
+from gpt_lightning.data.stream import SampleStream
+from gpt_lightning.errors import CheckpointError, ConfigError, DataError, StopRequested
 from gpt_lightning.training.build import build
 from gpt_lightning.training.run import Run, add_callbacks
 from tests.training.forked import TINY, KillAt, run_child
-from tests.training.runs import SIX_STEPS, crash_at
+from tests.training.runs import SIX_STEPS, Crash, crash_at
 from tests.training.test_resume_exact import assert_equal, outcome
+from tests.training.together import run_together
 
 FLY: dict[str, Any] = {
     "data": {"on_the_fly": True, "shuffle_tokens": 512, "document_mask": True, "drop_duplicates": True},
@@ -31,11 +39,11 @@ FLY: dict[str, Any] = {
 }
 SLOW = """
 import sys
-if sys.orig_argv[-1] == "gpt_lightning.data.background":
+if sys.orig_argv[-1] in ("gpt_lightning.data.background", "gpt_lightning.data.worker"):
     import time
     from gpt_lightning.data import crew, tokenizing, work_units
     work_units.UNIT_BYTES = 1000
-    crew.count_processors = lambda: 1
+    crew.count_processors = lambda: {processors}
     work = tokenizing.UnitWorker.work
     done = []
     def slow(self, unit, tell):
@@ -63,9 +71,21 @@ def write_documents(folder: Path, text: str = "grow and ") -> None:
     (folder / "corpus.jsonl").write_text(lines, encoding="utf-8")
 
 
-def slow_down(folder: Path, seconds: float) -> None:
-    """Let every preparation started from now on take so long for a unit from the fourth on."""
-    (folder / "site" / "sitecustomize.py").write_text(SLOW.format(seconds=seconds), encoding="utf-8")
+def slow_down(folder: Path, seconds: float, processors: int = 1) -> None:
+    """Let every process that prepares from now on take so long for a unit from its fourth on."""
+    text = SLOW.format(seconds=seconds, processors=processors)
+    (folder / "site" / "sitecustomize.py").write_text(text, encoding="utf-8")
+
+
+def find_preparing(folder: Path) -> list[str]:
+    """Commands of the processes that prepare something for a test in ``folder``."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            command = (process / "cmdline").read_text().replace("\0", " ")
+            if (process / "cwd").resolve() == folder.resolve() and "gpt_lightning.data." in command:
+                found.append(command)
+    return found
 
 
 def fly(*settings: dict[str, Any]) -> Run:
@@ -103,7 +123,7 @@ def train_once(folder: str, kill: int | None) -> None:
 
 
 def test_killed_with_the_store_unfinished_goes_on_bit_for_bit(place: Path) -> None:
-    slow_down(place, 0.5)
+    slow_down(place, 60)
     assert run_child(place, train_once, "killed", 4) == -signal.SIGKILL
     settings = PrepareSettings("corpus.jsonl", "bytes", val_fraction=0.1, drop_duplicates=True)
     folder = place / "cache" / "stores" / default_folder(settings).name
@@ -143,6 +163,9 @@ def test_an_error_of_the_preparing_process_reaches_the_user(place: Path) -> None
         ({"data.store": "s3://bucket/store"}, "far away"),
         ({"trainer.limit_val_batches": 0.5}, "limit_val_batches"),
         ({"trainer.num_nodes": 2}, "one machine"),
+        ({"data.keep_store": False, "trainer.devices": 2, "trainer.strategy": "ddp"}, "one device"),
+        ({"data.keep_store": False, "data.on_the_fly": False}, "keep_store"),
+        ({"data.keep_store": False, "data.store": "store"}, "keep_store"),
     ],
 )
 def test_what_needs_the_whole_corpus_is_refused(settings: dict[str, Any], name: str, place: Path) -> None:
@@ -150,11 +173,138 @@ def test_what_needs_the_whole_corpus_is_refused(settings: dict[str, Any], name: 
         fly(settings)
 
 
-def test_a_limited_validation_does_not_wait_for_the_end(place: Path) -> None:
-    """And closing ends the preparing process, so that the next run can take over."""
-    slow_down(place, 60)
+@pytest.mark.parametrize("processors", [1, 2])
+def test_a_limited_validation_does_not_wait_for_the_end(
+    processors: int, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And closing ends the preparing processes in the middle of a unit, so that the next run can take over."""
+    monkeypatch.setattr(background, "_PATIENCE_SECONDS", 30)  # then it would be killed
+    slow_down(place, 6000, processors)
     run = fly({"run.dir": "one", "trainer.limit_val_batches": 1, "data.eval_batch_size": 1})
+    assert len(find_preparing(place)) >= processors
+    preparing = run.datamodule.open_store().growth.supply._folder._preparation._process  # type: ignore[attr-defined]
     result = run.fit()
+    assert preparing.returncode == 1, "it did not stop by itself"
+    assert not find_preparing(place)
     assert result.metrics["val/loss"] > 0
     assert not store_folder(run).exists()
     assert not is_locked(store_folder(run))
+
+
+@pytest.mark.parametrize(
+    ("settings", "saved"),
+    [
+        # Eight micro-batches are read at once, and the first three units have no more.
+        (
+            {"data": {"batch_size": 1, "block_size": 192}, "trainer.max_steps": 12}
+            | {"run": {"validate_every": "100%", "save_every": 99}},
+            8,
+        ),
+        ({}, 2),  # the validation of step 3 cannot be saved half done
+    ],
+    ids=["training", "validation"],
+)
+def test_a_signal_ends_a_wait_and_the_run_goes_on_exactly(
+    settings: dict[str, Any], saved: int, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SampleStream, "super_batches", partialmethod(SampleStream.super_batches, gather_batches=8))
+    slow_down(place, 60)
+    run = fly(settings, {"run.dir": "stopped"})
+    supply = run.datamodule.open_store().growth.supply  # type: ignore[attr-defined]
+    pause = supply.pause
+
+    def interrupt(*args: Any) -> None:
+        if run.trainer.global_step:
+            os.kill(os.getpid(), signal.SIGTERM)
+        pause(*args)
+
+    monkeypatch.setattr(supply, "pause", interrupt)
+    with pytest.raises(StopRequested) as caught:
+        run.fit()
+    assert (caught.value.step, caught.value.exit_code) == (saved, 143)
+    assert not is_locked(store_folder(run))
+    slow_down(place, 0)
+    assert fly(settings, {"run.dir": "stopped"}).fit(resume="auto").resumed_step == saved
+    fly(settings, {"run.dir": "whole"}).fit()
+    assert_equal(outcome(place / "stopped"), outcome(place / "whole"))
+
+
+def test_the_wait_of_a_validation_is_explained(place: Path, caplog: pytest.LogCaptureFixture) -> None:
+    slow_down(place, 0.2)
+    with caplog.at_level(logging.INFO, logger="gpt_lightning"):
+        fly({"run.dir": "one"}).fit()
+    lines = [record.getMessage() for record in caplog.records if "Waiting for the tokenizer" in record.getMessage()]
+    assert len(lines) == 1, "one line, not one for each unit"
+    assert "--trainer.limit_val_batches 50" in lines[0]
+
+
+def look_once(crash: bool) -> None:
+    os.environ["PYTHONPATH"] = os.pathsep.join(["site", os.environ.get("PYTHONPATH", "")])
+    tempfile.tempdir = "temporary"
+    run = fly({"run.dir": "look", "run.validate_every": "100%", "data.keep_store": False})
+    with contextlib.suppress(Crash):
+        (crash_at(run, 3) if crash else run).fit(resume="auto")
+    assert list(Path("temporary").iterdir()), "made elsewhere"
+    weakref.finalize._exitfunc()  # type: ignore[attr-defined]  # what Python does at exit, and a fork does not
+
+
+def test_a_quick_look_leaves_nothing_behind(place: Path) -> None:
+    """The same losses as with a store, stopped half-way and gone on with."""
+    temporary = place / "temporary"
+    temporary.mkdir()
+    for crash in (True, False):
+        assert run_child(place, look_once, crash) == 0
+        assert not list(temporary.iterdir())
+        assert not [path for path in (place / "cache").rglob("*") if path.is_file()]
+        assert not find_preparing(place)
+    assert run_child(place, train_once, "kept", None) == 0
+    assert (place / "cache" / "stores").is_dir()
+    assert_equal(outcome(place / "look"), outcome(place / "kept"))
+
+
+def train_together(folder: str, settings: dict[str, Any]) -> None:
+    os.environ["PYTHONPATH"] = os.pathsep.join(["site", os.environ.get("PYTHONPATH", "")])
+    fly(settings, {"run.dir": folder}).fit()
+
+
+def test_two_processes_train_as_one(place: Path) -> None:
+    """The second one follows what the first prepares."""
+    two = {"trainer.devices": 2, "trainer.strategy": "ddp"}
+    assert run_together(place, 2, train_together, "two", two) == [0, 0]
+    one = {"trainer.accumulate_grad_batches": 2}
+    assert run_child(place, train_together, "one", one) == 0
+    assert_equal(outcome(place / "two"), outcome(place / "one"))
+
+
+def test_an_error_of_the_preparing_process_reaches_all_processes(place: Path) -> None:
+    with (place / "corpus.jsonl").open("a") as file:
+        file.write("{broken\n")
+    two = {"trainer.devices": 2, "trainer.strategy": "ddp"}
+    assert run_together(place, 2, train_together, "two", two) == [3, 3]
+    assert "is not JSON" in (place / "error.txt").read_text(encoding="utf-8")
+
+
+def test_a_follower_tells_an_old_failure_from_a_new_one(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(text: str) -> None:
+        with pytest.raises(DataError), hold_lock(place / "store"):
+            raise DataError(text, fix="Mend it.")
+
+    fail("old")
+    folder = following._Folder(place / "store", "print", None)
+
+    def look(times: int) -> None:
+        for _ in range(times):
+            folder.pause()
+
+    look(3)
+    fail("new")
+    with pytest.raises(DataError, match=r"^new\. Mend it"):
+        look(3)
+    with hold_lock(place / "store"):  # somebody else takes over
+        look(1)
+    look(3)
+    monkeypatch.setattr(following, "_LEFT_ALONE_SECONDS", 0.1)
+    with hold_lock(place / "store"):
+        look(1)
+    with pytest.raises(DataError, match="Nobody prepares"):
+        look(9)

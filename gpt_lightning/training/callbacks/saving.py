@@ -3,7 +3,8 @@
     every ``save_every`` steps          a killed run loses at most that much
     a validation that improved          ``best`` points there; a NaN is never best
     the last step                       so that a finished run can be used
-    SIGTERM or SIGINT                   at the next step on all processes, then ``StopRequested``
+    SIGTERM or SIGINT                   at the next step on all processes, then ``StopRequested``;
+                                        a single process does not wait for data any more (``stop_waiting``)
 
 Partial gradients are not in a checkpoint, hence "at optimizer steps only". Saving after the validation of the same
 step makes "killed during validation" the ordinary case: the run resumes before it and validates again.
@@ -42,6 +43,7 @@ class Saving(Checkpoint):
         self._saved_step = -1
         self._due = False
         self._stopping = False
+        self._at_border = True
         self.best: dict[str, float] | None = None
 
     def state_dict(self) -> dict[str, Any]:
@@ -65,7 +67,8 @@ class Saving(Checkpoint):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """At a step border: note what is due, and do it now unless a validation comes first."""
-        if not at_step_border(trainer):
+        self._at_border = at_step_border(trainer)
+        if not self._at_border:
             return
         step = trainer.global_step
         if self._any_process_was_signalled(trainer):
@@ -86,6 +89,23 @@ class Saving(Checkpoint):
             self.best = {"value": value, "step": float(trainer.global_step)}
             self._due = True
         self._act(trainer, improved=improved)
+
+    def stop_waiting(self, trainer: Trainer) -> None:
+        """After a signal, end a wait for data that are still being prepared.
+
+        Between two steps the state is saved first. Inside a step or a validation it cannot be: the run goes on from
+        its last checkpoint. Nothing happens with several processes, of which the others may not be waiting: they could
+        not be told, nor save together.
+
+        Raises:
+            StopRequested: There was a signal.
+        """
+        if self._stop.received is None or trainer.world_size > 1:
+            return
+        if self._at_border and not trainer.validating:
+            self._due = self._stopping = True
+            self._act(trainer)
+        raise StopRequested(self._stop.received.name, self._saved_step)
 
     def _act(self, trainer: Trainer, improved: bool = False) -> None:
         if self._due:
