@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import torch
 
 from gpt_lightning.errors import DataError
@@ -16,7 +18,7 @@ def describe_result(run: Run, result: FitResult, config_files: list[str]) -> str
     lines = ["", *_metric_lines(run, result)]
     if run.settings.sample_tokens and result.step != result.resumed_step:
         lines += ["", *_sample_lines(run)]
-    lines += ["", f"Run folder: {result.folder}", "Next:", *_next_commands(result, config_files)]
+    lines += ["", f"Run folder: {result.folder}", "Next:", *_next_commands(run, result, config_files)]
     return "\n".join(lines) + "\n"
 
 
@@ -59,10 +61,12 @@ def sample_text(run: Run) -> str:
     return run.settings.prompt + "".join(pieces)
 
 
-def _next_commands(result: FitResult, config_files: list[str]) -> list[str]:
+def _next_commands(run: Run, result: FitResult, config_files: list[str]) -> list[str]:
+    prompt, rate = run.settings.prompt.strip() or "The", run.module.optimizer_recipe.rates["matrix"]
+    rates = f"{rate / 2:g} {rate * 2:g}"
     config = " ".join(f"--config {file}" for file in config_files) or f"--config {result.folder}/config.yaml"
     return [
         f"  monitor    tensorboard --logdir {result.folder.parent}",
-        f'  generate   gpt-lightning generate {result.folder} --prompt "The module"',
-        f"  sweep      for lr in 1e-3 3e-3; do gpt-lightning fit {config} --model.optimizer.lr $lr; done",
+        f"  generate   gpt-lightning generate {result.folder} --prompt {shlex.quote(prompt)}",
+        f"  sweep      for lr in {rates}; do gpt-lightning fit {config} --model.optimizer.lr $lr; done",
     ]

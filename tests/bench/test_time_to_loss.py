@@ -18,6 +18,7 @@ validation loss over the whole split, the last tenth of the text; evaluation is 
 
 
 @pytest.mark.bench
+@pytest.mark.skipif(corpus().startswith("builtin:"), reason="tiny Shakespeare is not beside the repository")
 def test_time_to_loss() -> None:
     found = measure("time_to_loss", corpus(), *map(str, SEEDS))
     nano = found["nanoGPT's recipe"]
