@@ -47,6 +47,24 @@ def open_store(settings: PrepareSettings, store: str | None) -> TokenStore:
     return find_or_prepare(settings, store=store)
 
 
+def open_existing(place: str, tokenizer: str, val_fraction: float) -> TokenStore:
+    """A store that is there already, whoever made it, to look into; nothing is prepared.
+
+    Args:
+        place: Folder or URL of a store, or token files of another program.
+        tokenizer: What made the ids of token files; a store says it itself.
+        val_fraction: Share of token files without a validation split that is cut off for one.
+
+    Raises:
+        DataError: There is none, or it cannot be read.
+    """
+    if is_url(place):
+        return RemoteStore(place)
+    if files := find_token_files(place):
+        return open_foreign(files, tokenizer, val_fraction=val_fraction)
+    return TokenStore.open(Path(place).expanduser())
+
+
 def _find_source_files(settings: PrepareSettings) -> list[Path]:
     # A folder given as source is text, whatever else lies in it.
     places = settings.sources
