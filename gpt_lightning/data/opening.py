@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from gpt_lightning.data.following import open_growing
-from gpt_lightning.data.foreign import find_token_files, open_foreign
+from gpt_lightning.data.foreign import check_exists, find_token_files, open_foreign
 from gpt_lightning.data.growing import GrowingStore
 from gpt_lightning.data.manifest import Manifest
 from gpt_lightning.data.mixed_store import MixedStore
@@ -44,6 +44,8 @@ def open_store(settings: PrepareSettings, store: str | None) -> TokenStore:
     files = find_token_files(store) if store is not None else _find_source_files(settings)
     if files:
         return open_foreign(files, settings.tokenizer, val_fraction=settings.val_fraction)
+    if store is not None:
+        check_exists(store)
     return find_or_prepare(settings, store=store)
 
 
@@ -62,6 +64,7 @@ def open_existing(place: str, tokenizer: str, val_fraction: float) -> TokenStore
         return RemoteStore(place)
     if files := find_token_files(place):
         return open_foreign(files, tokenizer, val_fraction=val_fraction)
+    check_exists(place)
     return TokenStore.open(Path(place).expanduser())
 
 
@@ -73,7 +76,22 @@ def _find_source_files(settings: PrepareSettings) -> list[Path]:
     return find_token_files(places[0])
 
 
-def _check_tokenizer(url: str, manifest: Manifest, wanted: str) -> None:
+def check_text(settings: PrepareSettings) -> None:
+    """Refuse to prepare token files, whose bytes may even happen to be text.
+
+    Raises:
+        ConfigError: The source is token files.
+    """
+    if _find_source_files(settings):
+        raise ConfigError(
+            "The source is token files, which need no preparing",
+            got=settings.sources[0],
+            allowed="text",
+            fix=f"Train on them with --data.store {settings.sources[0]}, or rename them if they are text.",
+        )
+
+
+def _check_tokenizer(place: str, manifest: Manifest, wanted: str) -> None:
     if is_tokenizer_file(wanted):
         same = read_tokenizer(Path(wanted).expanduser()).fingerprint == manifest.tokenizer["fingerprint"]
     else:
@@ -81,7 +99,7 @@ def _check_tokenizer(url: str, manifest: Manifest, wanted: str) -> None:
     if not same:
         made_with = manifest.settings.get("tokenizer", manifest.tokenizer["name"])
         raise DataError(
-            f"{url} was made with another tokenizer",
+            f"{place} was made with another tokenizer",
             got=wanted,
             allowed=str(made_with),
             fix=f"Set --data.tokenizer {made_with}.",
@@ -96,8 +114,13 @@ def open_mixture(settings: PrepareSettings, mixture: Mixture) -> MixedStore:
     """
     stores = {}
     for name, source in mixture.sources.items():
-        own = settings if source.source is None else replace(settings, source=source.source)
-        stores[name] = open_store(own, source.store)
+        if source.source is not None:
+            stores[name] = open_store(replace(settings, source=source.source), source.store)
+            continue
+        # A store without text is taken as it is: data.source belongs to no source of a mixture.
+        assert source.store is not None
+        stores[name] = open_existing(source.store, settings.tokenizer, settings.val_fraction)
+        _check_tokenizer(source.store, stores[name].manifest, settings.tokenizer)
     return MixedStore(stores)
 
 
@@ -150,4 +173,6 @@ def open_on_the_fly(
             got=store or settings.sources[0],
             fix="Leave data.on_the_fly out.",
         )
+    if store is not None:
+        check_exists(store)
     return open_growing(settings, store, prepares=prepares, scratch=scratch)

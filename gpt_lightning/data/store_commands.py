@@ -19,7 +19,6 @@ from gpt_lightning.data.shards import TokenSplit
 from gpt_lightning.data.stream import TrainStream
 from gpt_lightning.errors import ConfigError
 
-
 _TOKENIZER, _VAL_FRACTION = PrepareSettings.tokenizer, PrepareSettings.val_fraction
 
 

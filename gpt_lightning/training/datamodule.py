@@ -136,6 +136,13 @@ class TokenDataModule(LightningDataModule):
                 got=self.store_path,
                 fix="Name the store as data.mixture.sources.NAME.store, or set one of both to null.",
             )
+        if self.mixture is not None and self.settings.source != PrepareSettings.source:
+            raise ConfigError(
+                "data.source and data.mixture both say what the text is",
+                got=self.settings.source,
+                fix="Name it as data.mixture.sources.NAME.source and leave data.source out (a config file's is undone "
+                f"by --data.source {PrepareSettings.source}), or set data.mixture to null.",
+            )
         if not self.keep_store and (not self.on_the_fly or self.store_path is not None):
             raise ConfigError(
                 "data.keep_store false is for data.on_the_fly without a place for the store",

@@ -63,7 +63,7 @@ def test_no_source_at_all() -> None:
     ("line", "message"),
     [
         ('{"body": "x", "id": 1}', r"x.jsonl:2 has no text in the field 'text': got 'fields body, id'"),
-        ('{"text": null}', r"x.jsonl:2 has no text in the field 'text'"),
+        ('{"text": null}', r"x.jsonl:2 has no text in the field 'text': got 'null'"),
         ("[1]", r"got 'list'"),
         ("{", r"x.jsonl:2 is not JSON"),
         ("[" * 100_000, r"x.jsonl:2 is not JSON"),

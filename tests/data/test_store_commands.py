@@ -105,7 +105,9 @@ def test_token_files_of_other_programs(closed: bool, tmp_path: Path, capsys: pyt
     (tmp_path / "train.bin").write_bytes(struct.pack(f"<{len(ids)}H", *ids))
     place = [str(tmp_path), "--tokenizer", "bytes"]
     assert cli.main(["data", "info", *place, "--val_fraction", "0"]) == 0
-    assert "shard       train.bin: 23 tokens, 3 documents, " in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "shard       train.bin: 23 tokens, 3 documents, " in out
+    assert "bytes of text" not in out
     assert cli.main(["data", "head", *place, "--val_fraction", "0"]) == 0
     shown = [f"--- train document {n} of 3, {len(text)} tokens\n{text}\n" for n, text in enumerate(texts, start=1)]
     assert capsys.readouterr().out == "".join(shown)
@@ -116,6 +118,18 @@ def test_token_files_of_other_programs(closed: bool, tmp_path: Path, capsys: pyt
     (tmp_path / "train.bin").write_bytes(b"odd")
     assert cli.main(["data", "verify", *place]) == 3
     assert "train.bin has an odd number of bytes" in capsys.readouterr().err
+
+
+def test_a_file_is_no_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.txt").write_text("text")
+    assert cli.main(["data", "head", str(tmp_path / "a.txt")]) == 3
+    assert "a.txt is not a prepared store: it has no manifest.json" in capsys.readouterr().err
+
+
+def test_token_files_are_not_prepared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.bin").write_bytes(b"a\0b\0" * 500)
+    assert cli.main(["prepare", "--source", str(tmp_path / "a.bin"), "--tokenizer", "bytes"]) == 2
+    assert "Train on them with --data.store" in capsys.readouterr().err
 
 
 def test_sample_packs_as_the_run_does(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
