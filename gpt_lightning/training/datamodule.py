@@ -136,13 +136,6 @@ class TokenDataModule(LightningDataModule):
                 got=self.store_path,
                 fix="Name the store as data.mixture.sources.NAME.store, or set one of both to null.",
             )
-        if self.mixture is not None and self.settings.source != PrepareSettings.source:
-            raise ConfigError(
-                "data.source and data.mixture both say what the text is",
-                got=self.settings.source,
-                fix="Name it as data.mixture.sources.NAME.source and leave data.source out (a config file's is undone "
-                f"by --data.source {PrepareSettings.source}), or set data.mixture to null.",
-            )
         if not self.keep_store and (not self.on_the_fly or self.store_path is not None):
             raise ConfigError(
                 "data.keep_store false is for data.on_the_fly without a place for the store",
@@ -165,6 +158,9 @@ class TokenDataModule(LightningDataModule):
             elif self.mixture is None:
                 self._store = open_store(self.settings, self.store_path)
             else:
+                if self.settings.source != PrepareSettings.source and process_rank() == 0:
+                    # Not refused: a mixture may be laid over a config that names one source.
+                    _log.warning("data.source %s is not read: data.mixture names the text", self.settings.source)
                 self._store = open_mixture(self.settings, self.mixture)
         return self._store
 
