@@ -71,6 +71,14 @@ def open_existing(place: str, tokenizer: str, val_fraction: float) -> TokenStore
 def _find_source_files(settings: PrepareSettings) -> list[Path]:
     # A folder given as source is text, whatever else lies in it.
     places = settings.sources
+    mixed = [place for place in places if not Path(place).expanduser().is_dir() and find_token_files(place)]
+    if mixed and len(places) > 1:
+        raise ConfigError(
+            "A list in data.source is of texts, and this is token files",
+            got=mixed[0],
+            allowed="text, or one file or glob of tokens",
+            fix="Name each as a source of data.mixture, or token files of one kind with a glob.",
+        )
     if len(places) != 1 or Path(places[0]).expanduser().is_dir():
         return []
     return find_token_files(places[0])

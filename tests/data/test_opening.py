@@ -16,7 +16,7 @@ from gpt_lightning.data.prepare import PrepareSettings
 from gpt_lightning.data.remote import RemoteStore
 from gpt_lightning.data.shards import TokenSplit, TokenStore
 from gpt_lightning.data.tokenizers import write_tokenizer
-from gpt_lightning.errors import DataError
+from gpt_lightning.errors import ConfigError, DataError
 
 START = np.array([0], dtype=np.int64)
 
@@ -83,6 +83,13 @@ def test_token_files_that_are_not_there_are_no_place_for_text(
         with pytest.raises(DataError, match=r"No token files match data\.store: got .* Correct --data\.store"):
             open_it(settings, str(tmp_path / place))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.txt"]
+
+
+def test_token_files_in_a_list_of_texts_are_refused(settings: PrepareSettings, tmp_path: Path) -> None:
+    (tmp_path / "x.bin").write_bytes(b"a\0" * 500)
+    listed = replace(settings, source=[*settings.sources, str(tmp_path / "x.bin")])
+    with pytest.raises(ConfigError, match=r"A list in data\.source is of texts.*x\.bin.*data\.mixture"):
+        open_store(listed, None)
 
 
 @pytest.mark.parametrize("lost", [["manifest.json"], ["manifest.json", ".gpt-lightning-store"]])

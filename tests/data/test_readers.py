@@ -57,6 +57,8 @@ def test_nothing_found_says_what_is_there(source: str, folder: Path) -> None:
 def test_no_source_at_all() -> None:
     with pytest.raises(DataError, match="No text to read"):
         open_all([])
+    with pytest.raises(DataError, match=r"No text to read: got \[''\]"):
+        open_all([""])
 
 
 @pytest.mark.parametrize(
