@@ -6,6 +6,7 @@ import sys
 import time
 from typing import Any
 
+from gpt_lightning.data.opening import check_text
 from gpt_lightning.data.prepare import PrepareSettings, find_or_prepare_all
 from gpt_lightning.data.report import format_progress, summarize
 from gpt_lightning.errors import ConfigError
@@ -34,6 +35,7 @@ def prepare_command(
     if workers is not None and workers < 1:
         raise ConfigError("--workers is a count", got=workers, allowed=">= 1", fix="Leave it out, or write 1.")
     wanted = PrepareSettings(**settings)
+    check_text(wanted)
     tokenizers = list(dict.fromkeys([wanted.tokenizer, *(also_tokenizers or [])]))
     line = ProgressLine()
     try:

@@ -34,6 +34,11 @@ def cache_folder() -> Path:
     return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "gpt_lightning"
 
 
+def is_marked(folder: Path) -> bool:
+    """Whether this program made a folder for a store."""
+    return (folder / _MARKER).is_file()
+
+
 @contextmanager
 def hold_lock(store: Path) -> Iterator[None]:
     """Be the only writer of a store; others wait here, and the log says for whom.

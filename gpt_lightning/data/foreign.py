@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gpt_lightning.data.folders import cache_folder
+from gpt_lightning.data.folders import cache_folder, is_marked
 from gpt_lightning.data.manifest import MANIFEST_FILE, Manifest, ShardRecord, SplitRecord
 from gpt_lightning.data.shards import TokenSplit, TokenStore
 from gpt_lightning.data.token_files import FORMATS, TokenFile, find_ends
@@ -45,6 +45,7 @@ def find_token_files(place: str) -> list[Path]:
     if path.is_dir():
         if (path / MANIFEST_FILE).exists():
             return []
+        _refuse_half_a_store(path)
         return sorted(file for file in path.iterdir() if file.suffix in _SUFFIXES and file.is_file())
     if path.suffix == ".idx" or Path(f"{path}.idx").is_file():
         path = path.with_suffix(".bin") if path.suffix == ".idx" else Path(f"{path}.bin")
@@ -52,6 +53,35 @@ def find_token_files(place: str) -> list[Path]:
         return [path] if path.suffix in _SUFFIXES else []
     found = [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]
     return found if found and all(file.suffix in _SUFFIXES and file.is_file() for file in found) else []
+
+
+def check_exists(place: str) -> None:
+    """Refuse the name of token files where there are none: text would be prepared into a folder of that name.
+
+    Args:
+        place: Of a store, for which ``find_token_files`` found nothing.
+
+    Raises:
+        DataError: It names files, or is a glob.
+    """
+    path = Path(place).expanduser()
+    if not path.is_dir() and (path.suffix in (*_SUFFIXES, ".idx") or glob.has_magic(place)):
+        raise DataError(
+            "No token files match data.store",
+            got=place,
+            allowed="a file .bin or .ds, a folder of them, a glob, or the folder of a prepared store",
+            fix="Correct --data.store.",
+        )
+
+
+def _refuse_half_a_store(folder: Path) -> None:
+    """Our shards look like llm.c's, but without the manifest nobody knows whether they are all there."""
+    if is_marked(folder) or (any(folder.glob("docs-*.idx")) and any(folder.glob("tokens-*.bin"))):
+        raise DataError(
+            f"{folder} is a prepared store without its {MANIFEST_FILE}, so it may be incomplete",
+            fix="Copy it again as a whole, or run gpt-lightning prepare with --store and the settings it was made "
+            "with.",
+        )
 
 
 @dataclass(frozen=True)

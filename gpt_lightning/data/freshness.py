@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -115,9 +116,22 @@ def _differs(reader: Reader, record: InputRecord) -> bool:
     return not unchanged and reader.checksum() != record.sha256
 
 
+def _show(settings: dict[str, Any], name: str) -> str:
+    return repr(settings[name]) if name in settings else "the default"  # which is not recorded
+
+
+def _typed(value: object) -> str:
+    """A setting as the shell takes it."""
+    if isinstance(value, list):
+        value = value[0] if len(value) == 1 else json.dumps(value)
+    return shlex.quote(str(value).lower() if isinstance(value, bool) else str(value))
+
+
 def _other_settings(folder: Path, wanted: dict[str, Any], made: dict[str, Any], names: list[str]) -> DataError:
-    changes = "; ".join(f"{name} {made.get(name)!r} there, {wanted.get(name)!r} wanted" for name in names)
+    changes = "; ".join(f"{name} {_show(made, name)} there, {_show(wanted, name)} wanted" for name in names)
+    same = " ".join(f"--data.{name} {_typed(made[name])}" for name in dict.fromkeys([*names, "source"]) if name in made)
     return DataError(
         f"Store {folder} was prepared with other settings: {changes}",
-        fix="Use the same settings, choose another --data.store, or run gpt-lightning prepare with --rebuild true.",
+        fix=f"Use the same settings ({same}), choose another --data.store, or run gpt-lightning prepare with "
+        "--rebuild true.",
     )

@@ -163,7 +163,7 @@ def read_manifest(folder: Path) -> Manifest:
         _check_version(path, version)
         manifest = _parse(data)
         actual = manifest.fingerprint
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         done, units = count_finished(folder)
         if units:
             raise DataError(

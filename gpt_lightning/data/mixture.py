@@ -91,8 +91,8 @@ class Mixture:
                 allowed="> 0, or null",
                 fix="1 mixes in proportion to the sizes.",
             )
-        self._check_schedule()
         _check_weights("data.mixture.sources", {name: source.weight for name, source in self.sources.items()})
+        self._check_schedule()
 
     def _check_schedule(self) -> None:
         before = 0

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from gpt_lightning.data.following import open_growing
-from gpt_lightning.data.foreign import find_token_files, open_foreign
+from gpt_lightning.data.foreign import check_exists, find_token_files, open_foreign
 from gpt_lightning.data.growing import GrowingStore
 from gpt_lightning.data.manifest import Manifest
 from gpt_lightning.data.mixed_store import MixedStore
@@ -44,18 +44,62 @@ def open_store(settings: PrepareSettings, store: str | None) -> TokenStore:
     files = find_token_files(store) if store is not None else _find_source_files(settings)
     if files:
         return open_foreign(files, settings.tokenizer, val_fraction=settings.val_fraction)
+    if store is not None:
+        check_exists(store)
     return find_or_prepare(settings, store=store)
+
+
+def open_existing(place: str, tokenizer: str, val_fraction: float) -> TokenStore:
+    """A store that is there already, whoever made it, to look into; nothing is prepared.
+
+    Args:
+        place: Folder or URL of a store, or token files of another program.
+        tokenizer: What made the ids of token files; a store says it itself.
+        val_fraction: Share of token files without a validation split that is cut off for one.
+
+    Raises:
+        DataError: There is none, or it cannot be read.
+    """
+    if is_url(place):
+        return RemoteStore(place)
+    if files := find_token_files(place):
+        return open_foreign(files, tokenizer, val_fraction=val_fraction)
+    check_exists(place)
+    return TokenStore.open(Path(place).expanduser())
 
 
 def _find_source_files(settings: PrepareSettings) -> list[Path]:
     # A folder given as source is text, whatever else lies in it.
     places = settings.sources
+    mixed = [place for place in places if not Path(place).expanduser().is_dir() and find_token_files(place)]
+    if mixed and len(places) > 1:
+        raise ConfigError(
+            "A list in data.source is of texts, and this is token files",
+            got=mixed[0],
+            allowed="text, or one file or glob of tokens",
+            fix="Name each as a source of data.mixture, or token files of one kind with a glob.",
+        )
     if len(places) != 1 or Path(places[0]).expanduser().is_dir():
         return []
     return find_token_files(places[0])
 
 
-def _check_tokenizer(url: str, manifest: Manifest, wanted: str) -> None:
+def check_text(settings: PrepareSettings) -> None:
+    """Refuse to prepare token files, whose bytes may even happen to be text.
+
+    Raises:
+        ConfigError: The source is token files.
+    """
+    if _find_source_files(settings):
+        raise ConfigError(
+            "The source is token files, which need no preparing",
+            got=settings.sources[0],
+            allowed="text",
+            fix=f"Train on them with --data.store {settings.sources[0]}, or rename them if they are text.",
+        )
+
+
+def _check_tokenizer(place: str, manifest: Manifest, wanted: str) -> None:
     if is_tokenizer_file(wanted):
         same = read_tokenizer(Path(wanted).expanduser()).fingerprint == manifest.tokenizer["fingerprint"]
     else:
@@ -63,7 +107,7 @@ def _check_tokenizer(url: str, manifest: Manifest, wanted: str) -> None:
     if not same:
         made_with = manifest.settings.get("tokenizer", manifest.tokenizer["name"])
         raise DataError(
-            f"{url} was made with another tokenizer",
+            f"{place} was made with another tokenizer",
             got=wanted,
             allowed=str(made_with),
             fix=f"Set --data.tokenizer {made_with}.",
@@ -78,8 +122,13 @@ def open_mixture(settings: PrepareSettings, mixture: Mixture) -> MixedStore:
     """
     stores = {}
     for name, source in mixture.sources.items():
-        own = settings if source.source is None else replace(settings, source=source.source)
-        stores[name] = open_store(own, source.store)
+        if source.source is not None:
+            stores[name] = open_store(replace(settings, source=source.source), source.store)
+            continue
+        # A store without text is taken as it is: data.source belongs to no source of a mixture.
+        assert source.store is not None
+        stores[name] = open_existing(source.store, settings.tokenizer, settings.val_fraction)
+        _check_tokenizer(source.store, stores[name].manifest, settings.tokenizer)
     return MixedStore(stores)
 
 
@@ -132,4 +181,6 @@ def open_on_the_fly(
             got=store or settings.sources[0],
             fix="Leave data.on_the_fly out.",
         )
+    if store is not None:
+        check_exists(store)
     return open_growing(settings, store, prepares=prepares, scratch=scratch)

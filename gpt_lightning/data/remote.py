@@ -22,7 +22,6 @@ from gpt_lightning.data.manifest import MANIFEST_FILE, Manifest, ShardRecord, re
 from gpt_lightning.data.shard_cache import FarFolder, ShardCache, cache_limit_bytes, crc32_of
 from gpt_lightning.data.shard_file import HEADER_BYTES, check_size, open_documents, open_tokens
 from gpt_lightning.data.shards import TokenSplit, TokenStore
-from gpt_lightning.data.verification import verify_shard
 from gpt_lightning.errors import ConfigError, DataError
 
 
@@ -52,6 +51,10 @@ class _Files:
             return _wish(shard.documents_file, shard.num_documents * 8, 0, shard.documents_crc32)
         size = HEADER_BYTES + shard.num_tokens * np.dtype(self._dtype).itemsize
         return _wish(shard.tokens_file, size, HEADER_BYTES, shard.tokens_crc32)
+
+    def fetch_anew(self, index: int) -> None:
+        """Fetch and check one even if a copy is here."""
+        self._cache.fetch(*self._wish(index), anew=True)
 
     def announce(self, index: int) -> None:
         """Fetch one in the background."""
@@ -106,7 +109,7 @@ class RemoteStore(TokenStore):
         return RemoteSplit(name, record, tokens, ends, eot_id=eot_id, dtype=dtype)
 
     def verify(self) -> None:
-        """Fetch every shard and compare its checksums.
+        """Fetch every shard anew, whatever copies are here, and compare its checksums.
 
         Raises:
             DataError: Names the damaged file.
@@ -115,11 +118,10 @@ class RemoteStore(TokenStore):
             if not self.manifest.splits[name].shards:
                 continue
             record = self.manifest.splits[name]
-            files = [_Files(self._cache, record.shards, self.manifest.dtype, documents=kind) for kind in (False, True)]
-            for number, shard in enumerate(record.shards):
-                for each in files:
-                    each[number]
-                verify_shard(self.path, shard)
+            for kind in (False, True):
+                files = _Files(self._cache, record.shards, self.manifest.dtype, documents=kind)
+                for number in range(len(files)):
+                    files.fetch_anew(number)
 
     def check_cache(self, shuffle_tokens: int | None) -> None:
         """What is shuffled together must fit into the cache, or every batch would fetch shards anew.
@@ -154,6 +156,7 @@ def _fetch_manifest(far: FarFolder) -> Manifest:
         far.fetch(MANIFEST_FILE, folder / MANIFEST_FILE, lambda path: None)
     except DataError as error:
         raise DataError(
-            f"No store can be read at {far.url}: {error}", fix="data.store names the folder with manifest.json."
+            f"No store can be read at {far.url}: {str(error).rstrip('.')}",
+            fix="data.store names the folder with manifest.json.",
         ) from error
     return read_manifest(folder)

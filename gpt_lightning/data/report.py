@@ -43,11 +43,11 @@ def summarize(manifest: Manifest) -> str:
         f"split rule  {manifest.split_rule}",
     ]
     for split, record in manifest.splits.items():
-        per_token = record.text_bytes / max(record.num_tokens, 1)
-        lines.append(
-            f"{split:<11} {record.num_documents:,} documents, {record.num_tokens:,} tokens, "
-            f"{record.text_bytes:,} bytes of text ({per_token:.2f} bytes per token)"
-        )
+        line = f"{split:<11} {record.num_documents:,} documents, {record.num_tokens:,} tokens"
+        if record.text_bytes or not record.num_tokens:  # token files of other programs do not say how many
+            per_token = record.text_bytes / max(record.num_tokens, 1)
+            line += f", {record.text_bytes:,} bytes of text ({per_token:.2f} bytes per token)"
+        lines.append(line)
     lines += _describe_vocabulary(manifest)
     skipped = ", ".join(f"{count:,} {reason}" for reason, count in manifest.skipped.items())
     lines.append(f"skipped     {skipped or 'nothing'}")

@@ -153,11 +153,11 @@ class ShardCache:
             self._mapped.popitem(last=False)
         return array
 
-    def fetch(self, name: str, size: int, check: Callable[[Path], None]) -> None:
-        """Make sure that a complete copy of a file is here."""
+    def fetch(self, name: str, size: int, check: Callable[[Path], None], *, anew: bool = False) -> None:
+        """Make sure that a complete copy of a file is here; with ``anew`` one that was fetched just now."""
         target = self.folder / name
         with _locked(self.folder / f".{name}.lock"):
-            if target.is_file():
+            if target.is_file() and not anew:
                 os.utime(target)
                 return
             _make_room(size, keep=target)

@@ -44,9 +44,9 @@ def open_sources(sources: Sequence[str], reading: Reading) -> list[Reader]:
         DataError: A path or glob matches nothing, a built-in corpus does not exist, the list is empty, or
             ``document_per`` is set and there is no plain text.
     """
-    if not sources:
+    if not sources or not all(sources):
         raise DataError(
-            "No text to read", got=[], allowed="at least one file, folder or glob", fix="Set --data.source."
+            "No text to read", got=list(sources), allowed="at least one file, folder or glob", fix="Set --data.source."
         )
     readers: list[Reader] = []
     seen: set[Path | str] = set()

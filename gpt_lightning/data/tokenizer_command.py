@@ -76,7 +76,7 @@ def train_tokenizer(
     size = sum(len(text.encode("utf-8")) for text in count.held)
     sys.stdout.write(
         f"tokenizer   {tokenizer.name}, {tokenizer.vocab_size:,} ids, fingerprint {tokenizer.fingerprint[:12]}\n"
-        f"learned     from {count.num_bytes / 1e6:.1f} MB; {size / tokens:.2f} bytes per token at its beginning\n"
+        f"learned     from {count.num_bytes / 1e6:.3g} MB; {size / tokens:.2f} bytes per token at its beginning\n"
         f"file        {out}\n"
     )
 

@@ -158,6 +158,9 @@ class TokenDataModule(LightningDataModule):
             elif self.mixture is None:
                 self._store = open_store(self.settings, self.store_path)
             else:
+                if self.settings.source != PrepareSettings.source and process_rank() == 0:
+                    # Not refused: a mixture may be laid over a config that names one source.
+                    _log.warning("data.source %s is not read: data.mixture names the text", self.settings.source)
                 self._store = open_mixture(self.settings, self.mixture)
         return self._store
 

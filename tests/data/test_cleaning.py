@@ -83,7 +83,7 @@ def test_options_change_the_identity_of_a_store_and_defaults_do_not(tmp_path: Pa
     (first.path.parent / "x").mkdir()
     place = tmp_path / "mine"
     find_or_prepare(PrepareSettings(source, "bytes", drop_duplicates=True), store=place)
-    with pytest.raises(Exception, match="drop_duplicates True there, None wanted"):
+    with pytest.raises(Exception, match="drop_duplicates True there, the default wanted"):
         find_or_prepare(base, store=place)
 
 

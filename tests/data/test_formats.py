@@ -35,6 +35,8 @@ def read(path: Path, **options: Any) -> list[Document]:
         ("x.parquet", "no parquet", r"x.parquet is damaged or not .parquet"),
         ("x.arrow", "no arrow", r"x.arrow is damaged or not .arrow"),
         ("x.arrow", "ARROW1 but no more", r"x.arrow is damaged or not .arrow"),
+        ("x.arrow", "\x7f\x00\x00\x00" * 9, r"x.arrow is damaged or not .arrow"),
+        ("x.csv", "text,text\na,b\n", r"x.csv has several columns of the same name: got 'text'.*Rename"),
         ("x.txt.zst", "no zstandard", r"x.txt.zst is damaged or not .zst"),
         ("x.txt.xz", "no xz", r"x.txt.xz is damaged or not .xz"),
         ("x.txt.bz2", "no bzip2", r"x.txt.bz2 is damaged or not .bz2"),
@@ -90,7 +92,8 @@ def test_fields_and_templates(spec: str, text: str) -> None:
 
 @pytest.mark.parametrize("spec", ["stars", "none", "missing", "{title} {none}", "{missing}"])
 def test_fields_without_text_are_refused(spec: str) -> None:
-    with pytest.raises(DataError, match=r"x:1 has no text in the field '\w+': got 'fields title, body, stars, none'"):
+    found = "'(fields title, body, stars, none|null|5 of type int)'"
+    with pytest.raises(DataError, match=rf"x:1 has no text in the field '\w+': got {found}"):
         TextField(spec).pick(RECORD, "x:1")
 
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import fsspec  # type: ignore[import-untyped]
@@ -9,12 +11,12 @@ import pytest
 
 from gpt_lightning.data.foreign import ForeignStore
 from gpt_lightning.data.mixture import Mixture, MixtureSource
-from gpt_lightning.data.opening import open_mixture, open_store
+from gpt_lightning.data.opening import open_mixture, open_on_the_fly, open_store
 from gpt_lightning.data.prepare import PrepareSettings
 from gpt_lightning.data.remote import RemoteStore
 from gpt_lightning.data.shards import TokenSplit, TokenStore
 from gpt_lightning.data.tokenizers import write_tokenizer
-from gpt_lightning.errors import DataError
+from gpt_lightning.errors import ConfigError, DataError
 
 START = np.array([0], dtype=np.int64)
 
@@ -71,6 +73,46 @@ def test_a_url_is_opened_from_afar_and_its_tokenizer_compared(
             open_store(PrepareSettings(tokenizer="chars"), "memory://opening/store")
     finally:
         files.rm("/opening", recursive=True)
+
+
+@pytest.mark.parametrize("place", ["none.bin", "none.ds", "none.idx", "*.bin"])
+def test_token_files_that_are_not_there_are_no_place_for_text(
+    place: str, settings: PrepareSettings, tmp_path: Path
+) -> None:
+    for open_it in (open_store, partial(open_on_the_fly, prepares=True)):
+        with pytest.raises(DataError, match=r"No token files match data\.store: got .* Correct --data\.store"):
+            open_it(settings, str(tmp_path / place))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.txt"]
+
+
+def test_token_files_in_a_list_of_texts_are_refused(settings: PrepareSettings, tmp_path: Path) -> None:
+    (tmp_path / "x.bin").write_bytes(b"a\0" * 500)
+    listed = replace(settings, source=[*settings.sources, str(tmp_path / "x.bin")])
+    with pytest.raises(ConfigError, match=r"A list in data\.source is of texts.*x\.bin.*data\.mixture"):
+        open_store(listed, None)
+
+
+@pytest.mark.parametrize("lost", [["manifest.json"], ["manifest.json", ".gpt-lightning-store"]])
+def test_a_store_without_its_manifest_is_nobody_elses(
+    lost: list[str], own: TokenStore, settings: PrepareSettings
+) -> None:
+    for name in lost:
+        (own.path / name).unlink()
+    with pytest.raises(DataError, match=r"store is a prepared store without its manifest\.json.*Copy it again"):
+        open_store(settings, str(own.path))
+
+
+def test_a_store_of_a_mixture_is_taken_as_it_is(settings: PrepareSettings, tmp_path: Path) -> None:
+    """Whatever it was made of; and text is never prepared in its place."""
+    there = open_store(replace(settings, document_per="paragraph"), str(tmp_path / "paragraphs"))
+    other = PrepareSettings(tokenizer="bytes")
+    sources = {"a": MixtureSource(store=str(there.path))}
+    assert open_mixture(other, Mixture(sources)).stores["a"].fingerprint == there.fingerprint
+    with pytest.raises(DataError, match=r"paragraphs was made with another tokenizer: got 'gpt2' \(allowed: bytes\)"):
+        open_mixture(PrepareSettings(tokenizer="gpt2"), Mixture(sources))
+    with pytest.raises(DataError, match="none is not a prepared store"):
+        open_mixture(other, Mixture({"a": MixtureSource(store=str(tmp_path / "none"))}))
+    assert not (tmp_path / "none").exists()
 
 
 def test_a_mixture_is_the_stores_one_behind_the_other(settings: PrepareSettings, tmp_path: Path) -> None:

@@ -152,7 +152,10 @@ def test_a_chosen_store_of_other_settings_is_not_overwritten(source: Path, tmp_p
     other_text = tmp_path / "other.txt"
     other_text.write_text("other text")
     for other, message in (
-        (PrepareSettings(str(source), "chars"), r"tokenizer 'bytes' there, 'chars' wanted"),
+        (
+            PrepareSettings(str(source), "chars"),
+            r"tokenizer 'bytes' there, 'chars' wanted.*\(--data.tokenizer bytes --data.source",
+        ),
         (PrepareSettings(str(other_text), "bytes"), r"source \['.*text.txt'\] there"),
     ):
         with pytest.raises(DataError, match=message):

@@ -57,13 +57,15 @@ def test_nothing_found_says_what_is_there(source: str, folder: Path) -> None:
 def test_no_source_at_all() -> None:
     with pytest.raises(DataError, match="No text to read"):
         open_all([])
+    with pytest.raises(DataError, match=r"No text to read: got \[''\]"):
+        open_all([""])
 
 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
         ('{"body": "x", "id": 1}', r"x.jsonl:2 has no text in the field 'text': got 'fields body, id'"),
-        ('{"text": null}', r"x.jsonl:2 has no text in the field 'text'"),
+        ('{"text": null}', r"x.jsonl:2 has no text in the field 'text': got 'null'"),
         ("[1]", r"got 'list'"),
         ("{", r"x.jsonl:2 is not JSON"),
         ("[" * 100_000, r"x.jsonl:2 is not JSON"),

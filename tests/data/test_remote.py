@@ -66,6 +66,18 @@ def test_a_far_store_is_read_like_a_local_one(local: TokenStore, url: str) -> No
     far.verify()
 
 
+def test_verify_looks_at_what_is_far_away_and_not_at_copies(url: str) -> None:
+    far = RemoteStore(url)
+    far.verify()
+    name = "bucket/store/tokens-train-00003.bin"
+    files = fsspec.filesystem("memory")
+    content = bytearray(files.cat(name))
+    content[-1] ^= 1
+    files.pipe(name, bytes(content))
+    with pytest.raises(DataError, match=r"tokens-train-00003\.bin cannot be fetched: DataError: damaged: CRC-32"):
+        RemoteStore(url).verify()
+
+
 def test_only_what_is_read_is_fetched_once(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     fetched: list[str] = []
     real = shard_cache.FarFolder.copy

@@ -210,6 +210,12 @@ def test_mistakes_are_explained(settings: dict[str, Any], message: str) -> None:
         TokenDataModule(**settings)
 
 
+def test_a_source_beside_a_mixture_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, logger="gpt_lightning"):
+        tiny_run(mixed())
+    assert [record for record in caplog.records if "data.source corpus.txt is not read" in record.getMessage()]
+
+
 def test_a_wrong_policy_is_told_the_right_ones() -> None:
     with pytest.raises(ConfigError, match=r"data\.packing .* got 'Best' \(allowed: Concat, Document, Pack"):
         tiny_run({"data.packing": "Best"})

@@ -26,9 +26,11 @@ class ParquetReader(FileReader):
         """Runs of row groups, as many as fit; all of them when the file is compressed as a whole."""
         size, _ = self.measure()
         target_bytes = target_bytes if find_compression(self.name) is None else size
-        with open_expanded(self.file) as opened, self._explained():
-            meta = _open_parquet(self._stream(opened)).metadata
-            sizes = [meta.row_group(number).total_byte_size for number in range(meta.num_row_groups)]
+        with open_expanded(self.file) as opened:
+            stream = self._stream(opened)
+            with self._explained():
+                meta = _open_parquet(stream).metadata
+                sizes = [meta.row_group(number).total_byte_size for number in range(meta.num_row_groups)]
         # Sizes inside are of expanded columns; progress wants bytes of the file.
         whole = max(1, sum(sizes))
         spans, start, begin, seen = [], 0, 0, 0
@@ -46,8 +48,9 @@ class ParquetReader(FileReader):
 
     def _iterate(self, opened: OpenFile, span: Span) -> Iterator[Document]:
         field = TextField(self.reading.text_field)
+        stream = self._stream(opened)
         with self._explained():
-            file = _open_parquet(self._stream(opened))
+            file = _open_parquet(stream)
             groups = range(span.start, span.end)
             self._check_columns(field, file.schema_arrow.names)
             num_rows = sum(file.metadata.row_group(group).num_rows for group in groups)
@@ -85,7 +88,10 @@ class ParquetReader(FileReader):
         pyarrow = import_extra("pyarrow", "parquet")
         try:
             yield
-        except pyarrow.ArrowException as error:
+        except (pyarrow.ArrowException, OSError) as error:
+            # pyarrow tells some damage as an OSError too; one with a number is the disk's.
+            if isinstance(error, OSError) and error.errno is not None:
+                raise
             raise DataError(
                 f"{self.name} is damaged or not {self.suffixes[0]} ({' '.join(str(error).split())[:120]})",
                 fix="Copy it again, or give it the suffix of what it is.",
@@ -104,8 +110,9 @@ class ArrowReader(ParquetReader):
 
     def _iterate(self, opened: OpenFile, span: Span) -> Iterator[Document]:
         field = TextField(self.reading.text_field)
+        stream = self._stream(opened)
         with self._explained():
-            names, batches = _open_arrow(self._stream(opened))
+            names, batches = _open_arrow(stream)
         self._check_columns(field, names)
         yield from self._pick(field, batches, 0, _Shares(span.num_bytes, 0))
 

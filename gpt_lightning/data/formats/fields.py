@@ -50,7 +50,7 @@ class TextField:
             if value is None or not (self.is_template or isinstance(value, str)):
                 raise DataError(
                     f"{place} has no text in the field {field!r}",
-                    got=shorten(f"fields {', '.join(map(str, record))}"),
+                    got=shorten(_describe(record, field)),
                     allowed=f'{{"{field}": "..."}}',
                     fix="Set data.text_field to the field that holds the text, or to a template such as "
                     "{title}\\n{body}.",
@@ -58,6 +58,14 @@ class TextField:
         if not self.is_template:
             return str(record[self.spec])
         return _HOLE.sub(lambda hole: str(record[hole[1]]), self._template)
+
+
+def _describe(record: Mapping[str, object], field: str) -> str:
+    """What is there instead of text."""
+    if field not in record:
+        return f"fields {', '.join(map(str, record))}"
+    value = record[field]
+    return "null" if value is None else f"{value!r} of type {type(value).__name__}"
 
 
 def shorten(text: str) -> str:

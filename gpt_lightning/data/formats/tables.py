@@ -44,7 +44,7 @@ class CsvReader(LineFileReader):
         header: list[str] | None = None
         while (row := self._next(rows)) is not None:
             if header is None or not row:
-                header = header or row or None
+                header = header or self._check_header(row, field) or None
                 continue
             place = f"{self.name}:{rows.line_num}"
             if len(row) != len(header):
@@ -55,6 +55,16 @@ class CsvReader(LineFileReader):
                 )
             yield Document(field.pick(dict(zip(header, row, strict=True)), place), place, used)
             used = 0
+
+    def _check_header(self, header: list[str], field: TextField) -> list[str]:
+        twice = [name for name in field.fields if header.count(name) > 1]
+        if twice:
+            raise DataError(
+                f"{self.name} has several columns of the same name",
+                got=twice[0],
+                fix="Rename one of them in the first line, or set data.text_field to another.",
+            )
+        return header
 
     def _next(self, rows: Iterator[list[str]]) -> list[str] | None:
         try:
