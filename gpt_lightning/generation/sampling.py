@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from gpt_lightning.errors import ConfigError
+from gpt_lightning.errors import CheckpointError, ConfigError
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,17 @@ def choose_tokens(
         sampling: How to choose.
         generator: Source of the draws, on any device: a CPU generator draws the same tokens whatever device the
             model is on, as far as the logits agree. None = torch's global generator.
+
+    Raises:
+        CheckpointError: The logits are not finite.
     """
+    # The largest is not finite where any is NaN or +inf; -inf is a token that is never chosen.
+    if not torch.isfinite(logits.amax()):
+        raise CheckpointError(
+            "The model's logits are not finite, so its training diverged or its weights are damaged",
+            got=logits.amax().item(),
+            fix="Take an earlier checkpoint of the run, or train again with a lower --model.optimizer.lr.",
+        )
     if sampling.temperature == 0.0:
         return logits.argmax(dim=-1)
     logits = apply_temperature(logits.float(), sampling.temperature)

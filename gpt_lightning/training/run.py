@@ -35,6 +35,7 @@ from gpt_lightning.training.processes import (
 from gpt_lightning.training.resume import check_resumable
 from gpt_lightning.training.run_folder import CONFIG_FILE, RunLock, command_line, write_manifest
 from gpt_lightning.training.settings import RunSettings
+from gpt_lightning.training.sharding import count_streams
 from gpt_lightning.training.signals import StopFlag
 from gpt_lightning.training.start import Start, choose_start, find_checkpoint, publish, published, retract
 
@@ -224,7 +225,9 @@ class Run:
         sizes, data = self.plan.horizon.batch_sizes, self.datamodule
         if sizes is None:
             return []
-        return [RampedAccumulation(sizes, MicroStep(data.block_size, data.batch_size, self.trainer.world_size).tokens)]
+        return [
+            RampedAccumulation(sizes, MicroStep(data.block_size, data.batch_size, count_streams(self.trainer)).tokens)
+        ]
 
     def validate(self, checkpoint: str | Path | None = None) -> dict[str, float]:
         """Metrics over the whole validation split: of a checkpoint, or of the weights in memory when None."""
