@@ -14,6 +14,9 @@ from torch import Tensor
 
 from gpt_lightning.errors import CheckpointError, ConfigError
 
+_LOWEST = 1e-6
+"""Quotients of float32 logits stay finite; the distribution is that of temperature 0 long before."""
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -40,6 +43,13 @@ class Sampling:
                 got=self.temperature,
                 allowed="0 or more, finite",
                 fix="Use 0 for the likeliest token, 1 for the model's own distribution.",
+            )
+        if 0 < self.temperature < _LOWEST:
+            raise ConfigError(
+                "temperature is too low to divide logits by",
+                got=self.temperature,
+                allowed=f"0, or {_LOWEST} and more",
+                fix="Use 0 for the likeliest token.",
             )
         if self.top_k is not None and self.top_k < 1:
             raise ConfigError("top_k is not positive", got=self.top_k, allowed="1 or more, or none")

@@ -12,7 +12,7 @@ from lightning.pytorch import Callback, Trainer
 
 from gpt_lightning.checkpoints.folder import step_of, write_text_durably
 from gpt_lightning.checkpoints.shelf import SHELF, discard_after, locate, sweep
-from gpt_lightning.errors import UserError
+from gpt_lightning.errors import CheckpointError, UserError
 from gpt_lightning.parsing.strict_yaml import dump_yaml
 from gpt_lightning.training.callbacks.accumulation import RampedAccumulation
 from gpt_lightning.training.callbacks.metrics_log import MetricsLog
@@ -156,6 +156,13 @@ class Run:
         for reason in found.skipped:
             log.warning("passed over: %s", reason)
         step = check_resumable(found.path, self.module.card, self.settings.allow_changes) if found.path else None
+        if start.source and step is not None and step >= self.plan.horizon.total_steps:
+            raise CheckpointError(
+                f"{found.path} has reached the end of this run already, so nothing is left to do in {start.folder}",
+                got=f"step {step} of {self.plan.horizon.total_steps}",
+                fix=f"Use {start.source} itself, or train longer with --trainer.max_steps {2 * step} "
+                "--run.allow_changes '[trainer.max_steps]'.",
+            )
         if process_rank() != 0:
             return found.path
         sweep(shelf)

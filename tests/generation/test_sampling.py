@@ -53,7 +53,7 @@ def test_frequencies_follow_the_distribution(sampling: Sampling, weights: list[f
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_a_diverged_model_is_told_as_one(bad: float, temperature: float) -> None:
-    with pytest.raises(CheckpointError, match="not finite.*earlier checkpoint"):
+    with pytest.raises(CheckpointError, match=r"not finite.*earlier checkpoint"):
         choose_tokens(torch.tensor([[0.0, bad]]), Sampling(temperature=temperature))
 
 
@@ -133,6 +133,7 @@ def test_narrow_logits_are_taken() -> None:
     ("settings", "part"),
     [
         ({"temperature": -0.5}, "temperature is not usable: got -0.5"),
+        ({"temperature": 1e-40}, "Use 0 for the likeliest token"),
         ({"temperature": math.nan}, "got nan"),
         ({"temperature": math.inf}, "got inf"),
         ({"top_k": 0}, "top_k is not positive: got 0"),

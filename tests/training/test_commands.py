@@ -96,6 +96,10 @@ def test_a_run_that_skipped_to_its_end_has_no_sample(place: Path, capsys: pytest
     wild = ["--model.optimizer.lr=1e30", "--model.nonfinite=Skip", "--model.nonfinite.max_steps=99"]
     out = told(capsys, "fit", "--config=tiny.yaml", *wild, "--run.dir=wild", "--trainer.max_steps=4")
     assert "No sample of run.prompt: The model's logits are not finite" in out
+    assert main(["generate", "wild", "--prompt=The "]) == 3
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "earlier checkpoint" in said.err
 
 
 def test_resume_of_a_finished_run_says_so(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -252,6 +252,10 @@ def test_export_refuses_what_it_does_not_know(grid: Path, tmp_path: Path) -> Non
         export_checkpoint(str(grid), str(tmp_path / "whole"))
     with pytest.raises(CheckpointError, match="exists"):
         export_checkpoint(str(grid), str(tmp_path), consolidate=True)
+    (tmp_path / "file").touch()
+    for name in ("whole", "whole.pt"):
+        with pytest.raises(CheckpointError, match="file is a file"):
+            export_checkpoint(str(grid), str(tmp_path / "file" / name), consolidate=True)
 
 
 def test_lost_pieces_are_noticed(grid: Path, tmp_path: Path) -> None:
