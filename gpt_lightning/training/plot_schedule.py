@@ -128,11 +128,8 @@ def read_horizon(config: Any, ramp: BatchRamp | None = None, strategy: str | Str
             allowed="trainer.max_steps or run.max_tokens",
             fix="Add --trainer.max_steps 1000.",
         )
-    devices = _count_devices(trainer.devices)
-    # A team of tensor-parallel processes works on one batch.
-    team = strategy.divide(trainer.num_nodes, devices)[1] if isinstance(strategy, Sharded) else 1
     data = config.data
-    micro = MicroStep(data.block_size, data.batch_size, devices * trainer.num_nodes // team)
+    micro = MicroStep(data.block_size, data.batch_size, _count_streams(trainer.devices, trainer.num_nodes, strategy))
     windows = micro.choose_accumulation(data.global_batch_tokens, trainer.accumulate_grad_batches) * micro.tokens
     windows //= data.block_size
     return plan_run(
@@ -146,11 +143,10 @@ def read_horizon(config: Any, ramp: BatchRamp | None = None, strategy: str | Str
     ).horizon
 
 
-def _count_devices(devices: list[int] | str | int) -> int:
-    """Of ``trainer.devices``: a number, or the devices one by one ([0, 1] or "0,1")."""
-    if isinstance(devices, list):
-        return max(1, len(devices))
-    text = str(devices)
-    if "," in text:
-        return len([part for part in text.split(",") if part.strip()])
-    return max(1, int(text)) if text.isdigit() else 1
+def _count_streams(devices: list[int] | str | int, num_nodes: int, strategy: str | Strategy) -> int:
+    """Processes, or teams of them, with batches of their own; ``devices`` is a number or a list ([0, 1] or "0,1")."""
+    if str(devices) in ("auto", "-1"):
+        return num_nodes  # how many there will be is not known here
+    listed = devices if isinstance(devices, list) else [part for part in str(devices).split(",") if part.strip()]
+    count = int(str(devices)) if str(devices).isdigit() else len(listed)
+    return strategy.divide(num_nodes, count)[0] if isinstance(strategy, Sharded) else count * num_nodes
