@@ -52,6 +52,9 @@ def export_checkpoint(checkpoint: str, output: str, consolidate: bool = False, p
     source, target = locate(checkpoint, prefer=prefer), Path(output)
     if target.exists():
         raise CheckpointError(f"{target} exists", fix="Name a new folder or file: -o NAME.")
+    above = next(folder for folder in target.absolute().parents if folder.exists())
+    if not above.is_dir():
+        raise CheckpointError(f"{above} is a file", got=output, fix="Name a new folder or file: -o NAME.")
     if target.suffix in _FILES:
         _write_weights(source, target)
     else:

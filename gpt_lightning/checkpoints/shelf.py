@@ -127,6 +127,12 @@ def locate(path: Path | str, *, prefer: str = "best") -> Path:
     folder = local_path(path)
     if step_of(folder) is not None:
         return folder
+    if folder.is_file():
+        raise CheckpointError(
+            f"{folder} is a file, and weights alone do not tell their architecture and tokenizer",
+            allowed="a run folder or a checkpoint folder",
+            fix=f"Name the run itself, or train on with gpt-lightning fit --init_from {folder}.",
+        )
     shelf = folder if folder.name == SHELF else folder / SHELF
     best = read_best(shelf) if prefer == "best" else None
     if best:

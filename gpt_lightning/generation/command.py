@@ -49,10 +49,12 @@ def generate_command(
     loaded = load_model(checkpoint, prefer=prefer, device=place)
     generator = torch.Generator(device=place).manual_seed(seed)
     for _ in range(num_samples):
-        sys.stdout.write(prompt)
-        for piece in generate_text(
+        pieces = generate_text(
             loaded.model, loaded.tokenizer, prompt, max_tokens=max_tokens, sampling=sampling, generator=generator
-        ):
+        )
+        # A prompt or model that cannot be used is found at the first piece; the error then stands on its own line.
+        sys.stdout.write(prompt + next(pieces, ""))
+        for piece in pieces:
             sys.stdout.write(piece)
             sys.stdout.flush()
         sys.stdout.write("\n")

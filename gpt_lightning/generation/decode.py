@@ -44,6 +44,7 @@ def generate(
     Raises:
         ConfigError: ``max_tokens`` is negative.
         DataError: The prompt is empty or has an id outside the vocabulary.
+        CheckpointError: The model's logits are not finite.
     """
     context = [int(token) for token in prompt_ids]
     vocab_size, _ = model.config.data_sizes()

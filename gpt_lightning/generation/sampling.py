@@ -12,7 +12,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from gpt_lightning.errors import ConfigError
+from gpt_lightning.errors import CheckpointError, ConfigError
+
+_LOWEST = 1e-6
+"""Quotients of float32 logits stay finite; the distribution is that of temperature 0 long before."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,13 @@ class Sampling:
                 got=self.temperature,
                 allowed="0 or more, finite",
                 fix="Use 0 for the likeliest token, 1 for the model's own distribution.",
+            )
+        if 0 < self.temperature < _LOWEST:
+            raise ConfigError(
+                "temperature is too low to divide logits by",
+                got=self.temperature,
+                allowed=f"0, or {_LOWEST} and more",
+                fix="Use 0 for the likeliest token.",
             )
         if self.top_k is not None and self.top_k < 1:
             raise ConfigError("top_k is not positive", got=self.top_k, allowed="1 or more, or none")
@@ -83,7 +93,17 @@ def choose_tokens(
         sampling: How to choose.
         generator: Source of the draws, on any device: a CPU generator draws the same tokens whatever device the
             model is on, as far as the logits agree. None = torch's global generator.
+
+    Raises:
+        CheckpointError: The logits are not finite.
     """
+    # The largest is not finite where any is NaN or +inf; -inf is a token that is never chosen.
+    if not torch.isfinite(logits.amax()):
+        raise CheckpointError(
+            "The model's logits are not finite, so its training diverged or its weights are damaged",
+            got=logits.amax().item(),
+            fix="Take an earlier checkpoint of the run, or train again with a lower --model.optimizer.lr.",
+        )
     if sampling.temperature == 0.0:
         return logits.argmax(dim=-1)
     logits = apply_temperature(logits.float(), sampling.temperature)

@@ -124,8 +124,10 @@ def _not_accepted(parsing: Parsing, match: re.Match[str], _: str) -> ConfigError
     return unknown_setting(parsing, key, find_origin(wrong, key) or find_origin(parsing.origins, key))
 
 
-def _required(parsing: Parsing, match: re.Match[str], _: str) -> ConfigError:
-    names = [name.strip() for name in match["names"].split(",")]
+def _required(parsing: Parsing, match: re.Match[str], message: str) -> ConfigError:
+    # The parameter of a chosen class is named without its place, which is told before.
+    above = [f"{plain_key(key)}." for key in _PARSER_KEY.findall(message[: match.start()])]
+    names = ["".join([*above, name.strip()]) for name in match["names"].split(",")]
     expected = parsing.settings(names[0]).get(names[0])
     sample = (expected and expected.sample) or "VALUE"
     return ConfigError(
@@ -228,6 +230,7 @@ def _wrong_help(parsing: Parsing, match: re.Match[str], message: str) -> ConfigE
 _VALUE = re.compile(
     r"(?:Got value: |Given value: |dot import path string: |Import path |class_path ')([^'\n]*?)(?:'|$| does not)", re.M
 )
+_PARSER_KEY = re.compile(r"Parser key \"([^\"]+)\"")
 _EXPECTED = re.compile(r"Expected an? (?:<class ')?([^.'>\n]+)")
 
 _Rule = Callable[[Parsing, "re.Match[str]", str], ConfigError]

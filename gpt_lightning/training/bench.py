@@ -99,6 +99,8 @@ def _build(settings: Sequence[str]) -> Run:
         )
     # They may write to a place that remains, or to somebody's server.
     line.config["trainer.logger"] = line.config["trainer.profiler"] = None
+    # The full batch, which most of the run has; steps of several sizes would have no typical one.
+    line.config["data.batch_ramp"] = None
     return build_parsed(line)
 
 

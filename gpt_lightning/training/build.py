@@ -116,7 +116,7 @@ def _complete(
     module.config = module.config.complete(vocab_size=store.vocab_size, block_size=datamodule.block_size)
     config["model.config.vocab_size"], config["model.config.block_size"] = module.config.data_sizes()
 
-    check_sharding(trainer, module.config, module.optimizer_recipe, has_mean=module.has_mean)
+    check_sharding(trainer, module.config, module.optimizer_recipe, module.weight_copies())
     micro = MicroStep(datamodule.block_size, datamodule.batch_size, count_streams(trainer))
     share = _choose_share(micro, datamodule, trainer)
     _check_data(datamodule, module, share)

@@ -6,7 +6,7 @@ import shlex
 
 import torch
 
-from gpt_lightning.errors import DataError
+from gpt_lightning.errors import CheckpointError, DataError
 from gpt_lightning.generation.sampling import Sampling
 from gpt_lightning.generation.text import generate_text
 from gpt_lightning.training.run import FitResult, Run
@@ -42,8 +42,9 @@ def _sample_lines(run: Run) -> list[str]:
         return ["No sample: the weights are spread over processes that have parted."]
     try:
         return ["Sample (temperature 0.8, top-k 50):", sample_text(run)]
-    except DataError as problem:
-        # A vocabulary of characters may not know the prompt; no reason to fail a run that is done.
+    except (DataError, CheckpointError) as problem:
+        # A vocabulary of characters may not know the prompt, or a run that skipped its bad steps has no finite logits;
+        # no reason to fail a run that is done.
         return [f"No sample of run.prompt: {problem}"]
 
 

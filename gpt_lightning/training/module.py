@@ -219,6 +219,15 @@ class GPTModule(LightningModule):
         """Whether a mean of the weights is kept, by us or by the optimizer."""
         return self._ema is not None or self.optimizer_recipe.keeps_average
 
+    def weight_copies(self) -> list[tuple[str, str]]:
+        """Names of the settings that copy all weights, which no sharded strategy can, each with its alternative."""
+        copies = [] if self._ema is None else [("ema_decay", "Leave model.ema_decay out")]
+        if self.optimizer_recipe.keeps_average:
+            copies.append((f"The optimizer {type(self.optimizer_recipe).__name__}", "Say --model.optimizer AdamW"))
+        if self.nonfinite.needs_whole_weights:
+            copies.append((f"nonfinite {type(self.nonfinite).__name__}", "Say --model.nonfinite Skip"))
+        return copies
+
     def configure_callbacks(self) -> list[Callback]:
         """Means of the weights, and what the policy needs; ``trainer.callbacks`` may change on a resume, these not."""
         averages: list[Callback] = [] if self._ema is None else [self._ema]

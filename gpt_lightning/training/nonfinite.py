@@ -22,6 +22,7 @@ from lightning.pytorch import Callback
 
 from gpt_lightning.errors import ConfigError, TrainingError
 from gpt_lightning.training.callbacks.snapshot import Snapshot
+from gpt_lightning.training.processes import process_rank
 
 log = logging.getLogger("gpt_lightning")
 
@@ -50,6 +51,9 @@ class BadStep:
 
 class NonFinitePolicy(ABC):
     """What to do about a step that is not finite."""
+
+    needs_whole_weights = False
+    """Whether every process has to hold all weights, which rules out sharded strategies."""
 
     def callbacks(self) -> list[Callback]:
         """What the policy has to do around steps."""
@@ -98,7 +102,8 @@ class Skip(NonFinitePolicy):
     def meet(self, step: BadStep, skipped: list[int]) -> None:
         """Count, and raise when there were as many as allowed before."""
         self._count(step, skipped)
-        log.warning("step %d is left out: %s", step.number, step.describe())
+        if process_rank() == 0:  # all processes leave it out together
+            log.warning("step %d is left out: %s", step.number, step.describe())
 
     def _count(self, step: BadStep, skipped: list[int]) -> None:
         if len(skipped) >= self._max_steps:
@@ -124,6 +129,8 @@ class Rollback(Skip):
         ConfigError: A count is not positive.
     """
 
+    needs_whole_weights = True
+
     def __init__(self, every_steps: int = 100, max_steps: int = 10) -> None:
         super().__init__(max_steps)
         if every_steps < 1:
@@ -138,9 +145,8 @@ class Rollback(Skip):
         """Count as Skip does, then go back."""
         self._count(step, skipped)
         self._snapshot.restore()
-        log.warning(
-            "step %d is left out, and the weights are those of step %d: %s",
-            step.number,
-            self._snapshot.step,
-            step.describe(),
-        )
+        if process_rank() == 0:
+            back = self._snapshot.step
+            log.warning(
+                "step %d is left out, and the weights are those of step %d: %s", step.number, back, step.describe()
+            )

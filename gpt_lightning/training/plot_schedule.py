@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from lightning.pytorch.strategies import Strategy
+
 from gpt_lightning.errors import ConfigError
 from gpt_lightning.optim.batch_ramps import BatchRamp
 from gpt_lightning.optim.lengths import Horizon
@@ -18,6 +20,8 @@ from gpt_lightning.training.line_chart import Curve, draw_text
 from gpt_lightning.training.line_picture import draw_png, draw_svg
 from gpt_lightning.training.module import GPTModule
 from gpt_lightning.training.settings import RunSettings
+from gpt_lightning.training.sharded_strategy import Sharded
+from gpt_lightning.training.sharding import choose_strategy
 
 _MOST_POINTS = 2000
 _DESCRIPTION = """\
@@ -64,8 +68,15 @@ def plot_schedule_command(command: str, args: Sequence[str]) -> None:
     sys.stdout.write(draw_text(curves, colours=sys.stdout.isatty()))
     if draw is not None:
         path = Path(own.output)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(draw(curves))
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(draw(curves))
+        except OSError as problem:
+            raise ConfigError(
+                f"The picture cannot be written, {problem.strerror}",
+                got=own.output,
+                fix="Name a file in a folder that you may write to: -o schedule.svg.",
+            ) from problem
         sys.stdout.write(f"{path}\n")
 
 
@@ -85,7 +96,7 @@ def read_curve(args: Sequence[str], name: str) -> Curve:
     line = TrainerCommandLine("fit", args)
     parts = line.parser.instantiate(line.config)
     module: GPTModule = parts.model
-    horizon = read_horizon(line.config, parts.data.batch_ramp)
+    horizon = read_horizon(line.config, parts.data.batch_ramp, choose_strategy(parts.trainer.strategy))
     module.schedule.check(horizon)
     peak = module.optimizer_recipe.rates["matrix"]
     stride = max(1, -(-horizon.total_steps // _MOST_POINTS))
@@ -101,7 +112,7 @@ def read_curve(args: Sequence[str], name: str) -> Curve:
     return Curve(text, points)
 
 
-def read_horizon(config: Any, ramp: BatchRamp | None = None) -> Horizon:
+def read_horizon(config: Any, ramp: BatchRamp | None = None, strategy: str | Strategy = "auto") -> Horizon:
     """Length of the run that a parsed configuration of ``fit`` describes, without its data.
 
     A number of devices that is left to the machine counts as one.
@@ -117,9 +128,8 @@ def read_horizon(config: Any, ramp: BatchRamp | None = None) -> Horizon:
             allowed="trainer.max_steps or run.max_tokens",
             fix="Add --trainer.max_steps 1000.",
         )
-    devices = int(trainer.devices) if str(trainer.devices).isdigit() else 1
     data = config.data
-    micro = MicroStep(data.block_size, data.batch_size, devices * trainer.num_nodes)
+    micro = MicroStep(data.block_size, data.batch_size, _count_streams(trainer.devices, trainer.num_nodes, strategy))
     windows = micro.choose_accumulation(data.global_batch_tokens, trainer.accumulate_grad_batches) * micro.tokens
     windows //= data.block_size
     return plan_run(
@@ -131,3 +141,12 @@ def read_horizon(config: Any, ramp: BatchRamp | None = None) -> Horizon:
         epoch=windows,
         ramp=ramp,
     ).horizon
+
+
+def _count_streams(devices: list[int] | str | int, num_nodes: int, strategy: str | Strategy) -> int:
+    """Processes, or teams of them, with batches of their own; ``devices`` is a number or a list ([0, 1] or "0,1")."""
+    if str(devices) in ("auto", "-1"):
+        return num_nodes  # how many there will be is not known here
+    listed = devices if isinstance(devices, list) else [part for part in str(devices).split(",") if part.strip()]
+    count = int(str(devices)) if str(devices).isdigit() else len(listed)
+    return strategy.divide(num_nodes, count)[0] if isinstance(strategy, Sharded) else count * num_nodes

@@ -12,7 +12,7 @@ from lightning.pytorch import Callback, Trainer
 
 from gpt_lightning.checkpoints.folder import step_of, write_text_durably
 from gpt_lightning.checkpoints.shelf import SHELF, discard_after, locate, sweep
-from gpt_lightning.errors import UserError
+from gpt_lightning.errors import CheckpointError, UserError
 from gpt_lightning.parsing.strict_yaml import dump_yaml
 from gpt_lightning.training.callbacks.accumulation import RampedAccumulation
 from gpt_lightning.training.callbacks.metrics_log import MetricsLog
@@ -35,6 +35,7 @@ from gpt_lightning.training.processes import (
 from gpt_lightning.training.resume import check_resumable
 from gpt_lightning.training.run_folder import CONFIG_FILE, RunLock, command_line, write_manifest
 from gpt_lightning.training.settings import RunSettings
+from gpt_lightning.training.sharding import count_streams
 from gpt_lightning.training.signals import StopFlag
 from gpt_lightning.training.start import Start, choose_start, find_checkpoint, publish, published, retract
 
@@ -155,6 +156,13 @@ class Run:
         for reason in found.skipped:
             log.warning("passed over: %s", reason)
         step = check_resumable(found.path, self.module.card, self.settings.allow_changes) if found.path else None
+        if start.source and step is not None and step >= self.plan.horizon.total_steps:
+            raise CheckpointError(
+                f"{found.path} has reached the end of this run already, so nothing is left to do in {start.folder}",
+                got=f"step {step} of {self.plan.horizon.total_steps}",
+                fix=f"Use {start.source} itself, or train longer with --trainer.max_steps {2 * step} "
+                "--run.allow_changes '[trainer.max_steps]'.",
+            )
         if process_rank() != 0:
             return found.path
         sweep(shelf)
@@ -224,7 +232,9 @@ class Run:
         sizes, data = self.plan.horizon.batch_sizes, self.datamodule
         if sizes is None:
             return []
-        return [RampedAccumulation(sizes, MicroStep(data.block_size, data.batch_size, self.trainer.world_size).tokens)]
+        return [
+            RampedAccumulation(sizes, MicroStep(data.block_size, data.batch_size, count_streams(self.trainer)).tokens)
+        ]
 
     def validate(self, checkpoint: str | Path | None = None) -> dict[str, float]:
         """Metrics over the whole validation split: of a checkpoint, or of the weights in memory when None."""

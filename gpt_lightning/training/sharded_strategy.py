@@ -60,15 +60,19 @@ class Sharded(ModelParallelStrategy):
         return self._sharded
 
     def sizes(self) -> tuple[int, int]:
-        """Groups, and processes of each.
+        """Groups, and processes of each; raises like ``divide``."""
+        return self.divide(self.num_nodes, self.num_processes)
+
+    def divide(self, num_nodes: int, num_processes: int) -> tuple[int, int]:
+        """Groups, and processes of each, of ``num_nodes`` machines with ``num_processes`` each.
 
         Raises:
             ConfigError: Together they are not the number of processes.
         """
-        world = self.num_nodes * self.num_processes
+        world = num_nodes * num_processes
         typed = {"data": self._data_parallel_size, "tensor": self._tensor_parallel_size}
         given = {way: size for way, size in typed.items() if isinstance(size, int)}
-        rest = self.num_processes if not given else max(1, world // given.get("data", 1))
+        rest = num_processes if not given else max(1, world // given.get("data", 1))
         tensor = given.get("tensor", rest)
         data = given.get("data", max(1, world // tensor))
         if data * tensor != world:

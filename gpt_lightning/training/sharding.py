@@ -11,6 +11,7 @@ processes goes on from any checkpoint.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from lightning.pytorch import Trainer
@@ -38,12 +39,13 @@ def choose_strategy(named: str | Strategy) -> str | Strategy:
     Raises:
         ConfigError: FSDP of the first generation.
     """
-    if isinstance(named, str):
-        return Sharded(**_SHORT[named]) if named in _SHORT else named
-    if isinstance(named, FSDPStrategy):
+    short = named.lower() if isinstance(named, str) else ""  # Lightning does not mind capitals either
+    if short in _SHORT:
+        return Sharded(**_SHORT[short])
+    if isinstance(named, FSDPStrategy) or short.startswith("fsdp"):
         raise ConfigError(
-            "FSDPStrategy is the first generation of FSDP, and needs CUDA",
-            got=type(named).__name__,
+            "This is the first generation of FSDP, and needs CUDA",
+            got=short or type(named).__name__,
             allowed="fsdp2, tp, ModelParallelStrategy",
             fix="Say --trainer.strategy fsdp2.",
         )
@@ -52,14 +54,16 @@ def choose_strategy(named: str | Strategy) -> str | Strategy:
     return named
 
 
-def check_sharding(trainer: Trainer, config: GPTConfig, recipe: OptimizerRecipe, has_mean: bool) -> None:
+def check_sharding(
+    trainer: Trainer, config: GPTConfig, recipe: OptimizerRecipe, copies: Sequence[tuple[str, str]]
+) -> None:
     """Refuse what cannot be done on shares, before anything heavy is built.
 
     Args:
         trainer: Its strategy decides.
         config: Of the decoder.
         recipe: Its optimizer.
-        has_mean: Whether a running mean of the weights is asked for.
+        copies: Names of settings that copy all weights, each with what to do without it.
 
     Raises:
         ConfigError: Names the setting.
@@ -75,12 +79,12 @@ def check_sharding(trainer: Trainer, config: GPTConfig, recipe: OptimizerRecipe,
             allowed="model.optimizer AdamW or Lion; or trainer.strategy fsdp2 or ddp",
             fix="Say --trainer.strategy fsdp2.",
         )
-    if has_mean:
+    for asked, way_out in copies:
         raise ConfigError(
-            "ema_decay needs every process to hold all weights",
+            f"{asked} needs every process to hold all weights",
             got=f"trainer.strategy with {trainer.world_size} processes",
-            allowed="one device, or DDP",
-            fix="Leave model.ema_decay out, or say --trainer.strategy ddp.",
+            allowed="trainer.strategy auto (one device) or ddp",
+            fix=f"{way_out}, or say --trainer.strategy ddp.",
         )
 
 

@@ -77,6 +77,12 @@ def test_locate_takes_a_run_its_shelf_or_a_checkpoint(tmp_path: Path, typed: str
     assert locate(tmp_path / typed).name == checkpoint_name(best)
 
 
+def test_a_file_of_weights_is_no_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / "weights.pt").write_bytes(b"")
+    with pytest.raises(CheckpointError, match=r"weights.pt is a file.* --init_from .*weights.pt"):
+        locate(tmp_path / "weights.pt")
+
+
 def test_locate_without_checkpoints_says_so(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="No usable checkpoint in"):
         locate(tmp_path)

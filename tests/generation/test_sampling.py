@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from gpt_lightning.errors import ConfigError
+from gpt_lightning.errors import CheckpointError, ConfigError
 from gpt_lightning.generation.sampling import Sampling, choose_tokens, keep_top_k, keep_top_p
 
 _PROBABILITIES = [0.1, 0.4, 0.2, 0.3]
@@ -48,6 +48,17 @@ def test_frequencies_follow_the_distribution(sampling: Sampling, weights: list[f
     assert [index for index, value in enumerate(frequencies) if value] == [
         i for i, value in enumerate(weights) if value
     ]
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_a_diverged_model_is_told_as_one(bad: float, temperature: float) -> None:
+    with pytest.raises(CheckpointError, match=r"not finite.*earlier checkpoint"):
+        choose_tokens(torch.tensor([[0.0, bad]]), Sampling(temperature=temperature))
+
+
+def test_a_token_that_is_ruled_out_is_no_divergence() -> None:
+    assert choose_tokens(torch.tensor([[0.0, -math.inf]]), Sampling()).tolist() == [0]
 
 
 def test_temperature_zero_is_the_likeliest_token() -> None:
@@ -122,6 +133,7 @@ def test_narrow_logits_are_taken() -> None:
     ("settings", "part"),
     [
         ({"temperature": -0.5}, "temperature is not usable: got -0.5"),
+        ({"temperature": 1e-40}, "Use 0 for the likeliest token"),
         ({"temperature": math.nan}, "got nan"),
         ({"temperature": math.inf}, "got inf"),
         ({"top_k": 0}, "top_k is not positive: got 0"),

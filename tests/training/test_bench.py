@@ -61,6 +61,14 @@ def test_json_is_consistent_and_nothing_remains(folder: Path, capsys: pytest.Cap
     assert found["flops_per_token"] == count_training_flops(config, 16)
 
 
+def test_a_ramp_is_measured_at_its_full_batch(capsys: pytest.CaptureFixture[str]) -> None:
+    """The first steps are small; counted as full ones they made tokens/s several times too high."""
+    ramp = ["--data.global_batch_tokens=256", "--data.batch_ramp=LinearRamp", "--data.batch_ramp.start_tokens=64"]
+    assert main(["bench", *LINE, "--steps", "3", "--json", *ramp, "--data.batch_ramp.length=12"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["tokens_per_step"], found["setup"]["accumulate"]) == (256, 4)
+
+
 def test_one_screen(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", *LINE, "--steps", "3"]) == 0
     lines = capsys.readouterr().out.splitlines()

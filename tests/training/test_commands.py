@@ -91,6 +91,17 @@ def test_a_prompt_the_vocabulary_lacks_does_not_fail_a_finished_run(
     assert re.search(r"No sample of run.prompt: Character .*U\+2603", text)
 
 
+def test_a_run_that_skipped_to_its_end_has_no_sample(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """After one step at such a rate every loss is NaN; the run ends, and says so instead of a traceback."""
+    wild = ["--model.optimizer.lr=1e30", "--model.nonfinite=Skip", "--model.nonfinite.max_steps=99"]
+    out = told(capsys, "fit", "--config=tiny.yaml", *wild, "--run.dir=wild", "--trainer.max_steps=4")
+    assert "No sample of run.prompt: The model's logits are not finite" in out
+    assert main(["generate", "wild", "--prompt=The "]) == 3
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "earlier checkpoint" in said.err
+
+
 def test_resume_of_a_finished_run_says_so(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = told(capsys, "fit", "--config=tiny.yaml", "--resume=auto")
     assert "Nothing to do: runs/tiny-1 had already reached step 4." in text

@@ -59,12 +59,41 @@ def test_a_batch_ramp_is_told() -> None:
 
 
 @pytest.mark.parametrize(
+    ("devices", "strategy", "steps"),
+    [
+        ("2", "ddp", 500),
+        ("[0,1]", "ddp", 500),
+        ("0,1", "ddp", 500),
+        ("2", "fsdp2", 500),
+        ("2", "tp", 1000),
+        ("auto", "tp", 1000),
+    ],
+)
+def test_processes_count_by_their_streams(devices: str, strategy: str, steps: int) -> None:
+    data = ["--run.max_tokens=100000", "--data.batch_size=10", "--data.block_size=10"]
+    curve = read_curve([*data, f"--trainer.devices={devices}", f"--trainer.strategy={strategy}"], "many")
+    assert f"{steps:,} steps" in curve.name
+
+
+def test_a_team_larger_than_this_machine_is_drawn_too() -> None:
+    strategy = ["--trainer.strategy=ModelParallelStrategy", "--trainer.strategy.tensor_parallel_size=4"]
+    assert (
+        "50 steps, 5,000 tokens"
+        in read_curve(
+            [*strategy, "--trainer.max_steps=50", "--data.batch_size=10", "--data.block_size=10"], "large"
+        ).name
+    )
+
+
+@pytest.mark.parametrize(
     ("args", "part"),
     [
         (["--model.schedule", "WSD"], "depends on data: got 'trainer.max_epochs=None'"),
         (["--trainer.max_steps", "5", "--output", "a.gif"], "writes SVG and PNG: got 'a.gif'"),
         (["--trainer.max_steps", "5", "--model.schedle", "WSD"], "Did you mean --model.schedule?"),
         (["--config"], "expected one argument"),
+        (["--trainer.max_steps", "5", "-o", "/dev/null/a.png"], "The picture cannot be written, "),
+        (["--model.schedule", "Piecewise"], "Required: --model.schedule.points (allowed: "),
         (["--trainer.max_steps", "5", "--model.schedule", "WSD", "--model.schedule.decay", "9"], "longer than the run"),
     ],
 )

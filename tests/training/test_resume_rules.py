@@ -162,6 +162,13 @@ def test_older_checkpoint_is_refused_in_its_own_run_and_branches_elsewhere(place
         tiny_run({"run.dir": "branch"}).fit(resume=str(older))
 
 
+def test_a_finished_run_has_nothing_to_branch(place: Path) -> None:
+    """It used to leave a folder without a checkpoint, and to advise generating from it."""
+    with pytest.raises(CheckpointError, match=r"reached the end.*--run.allow_changes"):
+        tiny_run({"run.dir": "nothing"}).fit(resume="full")
+    assert not (place / "nothing" / "config.yaml").exists()
+
+
 @pytest.mark.parametrize("typed", ["cut", "cut/checkpoints", "cut/checkpoints/step-000000004"])
 def test_resume_by_path(place: Path, typed: str) -> None:
     result = tiny_run().fit(resume=typed)

@@ -167,6 +167,16 @@ def test_other_optimizers_on_shares(place: Path, name: str) -> None:
     assert_same_curve(place / f"{name}-two", place / f"{name}-one")
 
 
+def test_a_batch_ramp_is_the_same_for_a_team(place: Path) -> None:
+    """Two processes of a team take one micro-batch together, so the ramp has as many of them as on one process."""
+    ramp = {"class_path": "LinearRamp", "init_args": {"start_tokens": 64, "length": 2}}
+    settings = {**GPT2, "data": {"global_batch_tokens": 128, "batch_ramp": ramp}, "trainer": {"max_steps": 4}}
+    assert run_child(place, fit, place / "ramp-one", settings, "never") == 0
+    team = {**settings, "trainer": {"max_steps": 4, "devices": 2, "strategy": "tp"}}
+    assert run_together(place, 2, fit, place / "ramp-team", team, "never") == [0, 0]
+    assert_same_curve(place / "ramp-team", place / "ramp-one")
+
+
 def test_mixed_precision_has_the_curve_of_one_process(place: Path) -> None:
     """Gathered in bfloat16, kept in float32. Sums of bfloat16 gradients over processes are float32, hence rel."""
     settings = changed({**GPT2, "trainer": {"max_steps": 3, "precision": "bf16-mixed"}}, {})
@@ -242,6 +252,10 @@ def test_export_refuses_what_it_does_not_know(grid: Path, tmp_path: Path) -> Non
         export_checkpoint(str(grid), str(tmp_path / "whole"))
     with pytest.raises(CheckpointError, match="exists"):
         export_checkpoint(str(grid), str(tmp_path), consolidate=True)
+    (tmp_path / "file").touch()
+    for name in ("whole", "whole.pt"):
+        with pytest.raises(CheckpointError, match="file is a file"):
+            export_checkpoint(str(grid), str(tmp_path / "file" / name), consolidate=True)
 
 
 def test_lost_pieces_are_noticed(grid: Path, tmp_path: Path) -> None:
@@ -258,9 +272,13 @@ def test_lost_pieces_are_noticed(grid: Path, tmp_path: Path) -> None:
         ({"trainer.strategy": "tp", "trainer.devices": 3}, "n_head=2.*allowed: 1, 2"),
         ({"trainer.strategy": "tp", "model.config.n_head": 4, "model.config.n_kv_head": 1}, "n_kv_head=1"),
         ({"trainer.strategy": "tp", "model.optimizer": "Muon"}, "Muon needs whole matrices"),
-        ({"trainer.strategy": "fsdp2", "model.ema_decay": 0.99}, "ema_decay"),
+        ({"trainer.strategy": "fsdp2", "model.ema_decay": 0.99}, "Leave model.ema_decay out"),
+        ({"trainer.strategy": "fsdp2", "model.optimizer": "ScheduleFree"}, "The optimizer ScheduleFree needs every"),
+        ({"trainer.strategy": "fsdp2", "model.nonfinite": "Rollback"}, "nonfinite Rollback needs .*nonfinite Skip"),
         ({"trainer.strategy": "fsdp2", "trainer.precision": "16-mixed"}, "bf16-mixed"),
         ({"trainer.strategy.class_path": "FSDPStrategy"}, "fsdp2"),
+        ({"trainer.strategy": "fsdp_cpu_offload"}, "first generation.*fsdp2"),
+        ({"trainer.strategy": "FSDP", "model.ema_decay": 0.99}, "Leave model.ema_decay out"),
         (
             {
                 "trainer.strategy.class_path": "ModelParallelStrategy",
