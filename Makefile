@@ -12,8 +12,9 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 train: $(VENV)/.installed ## prepare the built-in corpus and train the quickstart
 	$(BIN)/gpt-lightning fit --config configs/quickstart.yaml
 
+# In the order of the files: reordered by number of tests, the longest file (the README's commands) would come last, alone.
 test: $(VENV)/.developing ## the default suite: offline, a few minutes
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 test-slow: $(VENV)/.developing ## the suite's minutes-long half
 	$(BIN)/python -m pytest -m slow --timeout 1800
