@@ -3,10 +3,10 @@
 The house, floor by floor; a room imports only rooms on lower floors, and rooms on one floor never import each other
 (checked by ``make check``)::
 
-    5  cli           the table of commands
-    4  training      Lightning: module, datamodule, run folder, resume, the LightningCLI
-    3  objectives    what a model learns           generation   text out of a model
-       weights       names of other platforms
+    6  cli           the table of commands
+    5  training      Lightning: module, datamodule, run folder, resume, the LightningCLI
+    4  objectives    what a model learns           generation   text out of a model
+    3  weights       a model out of a checkpoint, names of other platforms
     2  model         the decoder                   optim        schedules, groups, optimizers
        data          text -> tokens -> windows     metrics      loss, perplexity, bits per byte
        checkpoints   complete and checksummed, or invisible
@@ -35,12 +35,12 @@ from gpt_lightning._version import __version__
 
 if TYPE_CHECKING:
     from gpt_lightning.data.prepare import PrepareSettings, find_or_prepare
-    from gpt_lightning.generation.loading import load_model
     from gpt_lightning.generation.sampling import Sampling
     from gpt_lightning.generation.text import generate_text
     from gpt_lightning.model.config import GPTConfig
     from gpt_lightning.model.gpt import GPT
     from gpt_lightning.training.build import build
+    from gpt_lightning.weights.loading import load_model
 
 _ROOMS = {
     "GPT": "model.gpt",
@@ -50,7 +50,7 @@ _ROOMS = {
     "build": "training.build",
     "find_or_prepare": "data.prepare",
     "generate_text": "generation.text",
-    "load_model": "generation.loading",
+    "load_model": "weights.loading",
 }
 
 __all__ = [

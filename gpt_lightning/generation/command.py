@@ -7,9 +7,9 @@ import sys
 import torch
 
 from gpt_lightning.errors import ConfigError
-from gpt_lightning.generation.loading import load_model
 from gpt_lightning.generation.sampling import Sampling
 from gpt_lightning.generation.text import generate_text
+from gpt_lightning.weights.loading import load_model
 
 
 def generate_command(

@@ -26,7 +26,6 @@ from lightning.pytorch import Trainer
 
 from gpt_lightning.data.checks import check_global_batch, check_vocabulary
 from gpt_lightning.errors import ConfigError
-from gpt_lightning.generation.loading import check_fit, read_weights
 from gpt_lightning.model.gpt import GPT
 from gpt_lightning.parsing.strict_yaml import load_yaml
 from gpt_lightning.training.checkpoint_io import DurableCheckpointIO
@@ -41,6 +40,7 @@ from gpt_lightning.training.run import Run
 from gpt_lightning.training.settings import RunSettings
 from gpt_lightning.training.sharded_strategy import Sharded
 from gpt_lightning.training.sharding import check_sharding, choose_strategy, count_streams
+from gpt_lightning.weights.loading import check_fit, read_weights
 
 _COMMAND_KEYS = ("config", "preset", "resume", "init_from", "checkpoint")
 """Arguments of one start, not of the run: never part of the resolved configuration (a preset is resolved in it)."""

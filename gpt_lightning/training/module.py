@@ -21,7 +21,6 @@ from gpt_lightning.batch import Batch
 from gpt_lightning.data.checks import check_tokenizer
 from gpt_lightning.data.manifest import Manifest
 from gpt_lightning.errors import ConfigError
-from gpt_lightning.generation.loading import check_fit, decoder_weights
 from gpt_lightning.metrics.language import BitsPerByte, Perplexity, TokenLoss
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.model.gpt import GPT
@@ -38,6 +37,7 @@ from gpt_lightning.training.callbacks.ema import EMA, OptimizerAverage
 from gpt_lightning.training.datamodule import TokenDataModule
 from gpt_lightning.training.nonfinite import BadStep, NonFinitePolicy, Stop
 from gpt_lightning.training.sharded_strategy import Sharded
+from gpt_lightning.weights.loading import check_fit, decoder_weights
 
 _CHANGING = frozenset({"_current_fx_name", "_step_loss", "grad_norm"})
 

@@ -1,6 +1,7 @@
-"""Weights under other projects' names, in and out. The only room where those names appear.
+"""Weights in and out: a model from a checkpoint alone, and other projects' names, which appear only in this room.
 
-``gpt2`` for the released GPT-2 checkpoints, ``llama`` for Llama and Qwen3; ``keys`` is what both check.
+``loading`` makes a model with its tokenizer from a checkpoint; ``gpt2`` has the names of the released GPT-2
+checkpoints, ``llama`` those of Llama and Qwen3, and ``keys`` is what both check.
 
 >>> import torch
 >>> from gpt_lightning.model.config import GPTConfig

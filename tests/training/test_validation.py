@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 
 from gpt_lightning.data.stream import EvaluationWindows
-from gpt_lightning.generation.loading import load_model
 from gpt_lightning.metrics.language import TokenLoss
 from gpt_lightning.objectives.causal import CausalLM
 from gpt_lightning.training.datamodule import EvaluationLoader, Share
 from gpt_lightning.training.run import Run
+from gpt_lightning.weights.loading import load_model
 from tests.training.forked import write_corpus
 from tests.training.runs import tiny_run
 

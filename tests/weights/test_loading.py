@@ -10,7 +10,7 @@ import torch
 from gpt_lightning.checkpoints.folder import write_checkpoint
 from gpt_lightning.checkpoints.shelf import SHELF
 from gpt_lightning.errors import CheckpointError
-from gpt_lightning.generation.loading import check_fit, decoder_weights, load_model, read_weights
+from gpt_lightning.weights.loading import check_fit, decoder_weights, load_model, read_weights
 from tests.generation.models import TINY, tiny_model, write_run
 
 
