@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import json
 from argparse import RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
-from typing import Any
+from itertools import takewhile
+from typing import Any, get_origin, get_type_hints
 
 from jsonargparse import DefaultHelpFormatter
 
@@ -37,7 +39,9 @@ def command_parser(function: Callable[..., Any], prog: str) -> StrictParser:
 def run_command(function: Callable[..., Any], args: Sequence[str], prog: str) -> Any:
     """Parse ``args`` for ``function`` and call it.
 
-    A leading argument without dashes is the value of the function's first parameter: ``generate RUN --top_k 5``.
+    Leading arguments without dashes are the values of the parameters that have no default (or of the first one), in
+    their order: ``generate RUN --top_k 5``. One of them that is a list takes all the rest: ``evaluate ppl RUN A.txt
+    B.txt``.
 
     Returns:
         What the function returns.
@@ -45,11 +49,25 @@ def run_command(function: Callable[..., Any], args: Sequence[str], prog: str) ->
     Raises:
         ConfigError: The arguments do not fit the function.
     """
-    given = list(args)
-    if given and not given[0].startswith("-"):
-        first = next(iter(inspect.signature(function).parameters))
-        given[0] = f"--{first}={given[0]}"
+    given = _name_leading(function, args)
     parser = command_parser(function, prog)
     settings = parser.instantiate(parser.parse_args(given))
     settings.pop("config", None)
     return function(**vars(settings))
+
+
+def _name_leading(function: Callable[..., Any], args: Sequence[str]) -> list[str]:
+    """The arguments with an option's name in front of each leading one that has none."""
+    leading = list(takewhile(lambda arg: not arg.startswith("-"), args))
+    rest = list(args[len(leading) :])
+    parameters = inspect.signature(function).parameters
+    needed = [name for name, each in parameters.items() if each.default is each.empty] or list(parameters)[:1]
+    hints = get_type_hints(function)
+    named = []
+    for name in needed[: len(leading)]:
+        if get_origin(hints[name]) is list:
+            named.append(f"--{name}={json.dumps(leading)}")
+            leading = []
+            break
+        named.append(f"--{name}={leading.pop(0)}")
+    return [*named, *leading, *rest]

@@ -59,3 +59,25 @@ def test_mistakes(args: list[str], expected: str) -> None:
     with pytest.raises(ConfigError) as caught:
         run_command(count_letters, args, "count")
     assert expected in str(caught.value)
+
+
+def join(start: str, rest: list[str], mark: str = "+") -> str:
+    return mark.join([start, *rest])
+
+
+@pytest.mark.parametrize(
+    ("args", "result"),
+    [
+        (["a", "b", "c,d", "--mark", "-"], "a-b-c,d"),
+        (["a", "b"], "a+b"),
+        (["a", "--rest", '["b"]'], "a+b"),
+        (["--start=a", '--rest=["b", "c"]'], "a+b+c"),
+    ],
+)
+def test_parameters_without_default_take_leading_arguments_and_a_list_the_rest(args: list[str], result: str) -> None:
+    assert run_command(join, args, "join") == result
+
+
+def test_a_missing_list_is_named() -> None:
+    with pytest.raises(ConfigError, match="--rest"):
+        run_command(join, ["a"], "join")
