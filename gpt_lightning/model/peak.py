@@ -8,10 +8,10 @@ from __future__ import annotations
 import time
 
 import torch
-from torch import Tensor
 
 _WIDTHS = {"cuda": 8192}
 _WIDTH = 2048
+_SMALL_WIDTH = 256
 _AT_A_TIME = {"cuda": 10}
 """Products between two looks at the clock: launching one takes longer on a GPU than looking at the clock twice."""
 
@@ -26,29 +26,49 @@ def measure_matrix_peak(
         device: Where to multiply.
         dtype: Of both factors and the result.
         seconds: How long to try; there are at least three tries after one to warm up.
-        width: Rows and columns of each factor; None = enough to keep the device busy.
+        width: Rows and columns of each factor; None = enough to keep the device busy, less where a product of that
+            size would take longer than ``seconds``.
     """
-    width = width or _WIDTHS.get(device.type, _WIDTH)
-    # The values do not matter, but zeros would draw less power than weights do.
-    left, right = (torch.randn(width, width, device=device).to(dtype) for _ in range(2))
-    result = torch.empty_like(left)
+    width = width or _choose_width(device, dtype, seconds)
     products = _AT_A_TIME.get(device.type, 1)
-    _multiply(left, right, result, products)
+    square = _Product(width, device, dtype)
+    square.time(products)
     best, tries, end = float("inf"), 0, time.perf_counter() + seconds
     while tries < 3 or time.perf_counter() < end:
-        best = min(best, _multiply(left, right, result, products))
+        best = min(best, square.time(products))
         tries += 1
     return float(2 * width**3 * products / best)
 
 
-def _multiply(left: Tensor, right: Tensor, result: Tensor, products: int) -> float:
-    """Seconds of some products, from an idle device to an idle device."""
-    _wait(left.device)
-    start = time.perf_counter()
-    for _ in range(products):
-        torch.mm(left, right, out=result)
-    _wait(left.device)
-    return time.perf_counter() - start
+def _choose_width(device: torch.device, dtype: torch.dtype, seconds: float) -> int:
+    """The device's usual width; on a CPU the largest whose product is expected to end in ``seconds``.
+
+    A CPU without instructions for bfloat16 computes it a thousand times slower: minutes for one product of 2048 rows.
+    """
+    if device.type != "cpu":
+        return _WIDTHS.get(device.type, _WIDTH)
+    width = _SMALL_WIDTH
+    while width < _WIDTH and 8 * _Product(width, device, dtype).time(1) < seconds:
+        width *= 2
+    return width
+
+
+class _Product:
+    """Two square factors and the place of their product."""
+
+    def __init__(self, width: int, device: torch.device, dtype: torch.dtype) -> None:
+        # The values do not matter, but zeros would draw less power than weights do.
+        self._left, self._right = (torch.randn(width, width, device=device).to(dtype) for _ in range(2))
+        self._result = torch.empty_like(self._left)
+
+    def time(self, products: int) -> float:
+        """Seconds of some products, from an idle device to an idle device."""
+        _wait(self._left.device)
+        start = time.perf_counter()
+        for _ in range(products):
+            torch.mm(self._left, self._right, out=self._result)
+        _wait(self._left.device)
+        return time.perf_counter() - start
 
 
 def _wait(device: torch.device) -> None:

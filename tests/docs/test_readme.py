@@ -1,24 +1,22 @@
 """Every command and every Python block of the README runs, as a newcomer would type it.
 
-Commands of ``bash`` blocks run in one folder, in their order, through the real entry point; training is shortened to
+Commands of ``bash`` blocks run in one folder, in their order, through the program's ``main``; training is shortened to
 two steps and put on one thread, nothing else is changed. ``make`` targets must exist. A line starting with ``$`` in a
 ``text`` block is a command whose output is shown: it must print just that.
 """
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from gpt_lightning.parsing.strict_yaml import load_yaml
 from gpt_lightning.training.command_line import TrainerCommandLine
+from tests.typed import type_command, type_python
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -35,18 +33,6 @@ def blocks(language: str) -> list[str]:
 def commands() -> list[str]:
     lines = [line.split("  #")[0].strip() for block in blocks("bash") for line in block.splitlines()]
     return [line for line in lines if line]
-
-
-def run(arguments: list[str], place: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "GPT_LIGHTNING_CACHE": str(place / "cache"), **variables}
-    return subprocess.run(
-        [sys.executable, "-m", "gpt_lightning", *arguments],
-        cwd=place,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +59,7 @@ def test_commands_run_in_their_order(place: Path) -> None:
         assert words[0] == "gpt-lightning", f"cannot run {line!r}"
         trains = words[1] == "fit" and not any(word.endswith(("help", "--print_config")) for word in words)
         shorter = SHORT if trains else ["--steps=3"] if words[1] == "bench" else []
-        result = run(words[1:] + shorter, place, **variables)
+        result = type_command(words[1:] + shorter, place, **variables)
         assert result.returncode == 0, f"{line}\n{result.stderr}"
         assert "Traceback" not in result.stderr
         ran += 1
@@ -84,7 +70,7 @@ def test_shown_errors_are_the_real_ones(place: Path) -> None:
     shown = [block.splitlines() for block in blocks("text") if block.startswith("$ ")]
     assert shown
     for lines in shown:
-        result = run(shlex.split(lines[0])[2:], place)
+        result = type_command(shlex.split(lines[0])[2:], place)
         assert result.returncode == 2
         assert result.stderr.splitlines() == lines[1:]
 
@@ -101,11 +87,8 @@ def test_settings_are_real_ones(place: Path) -> None:
 
 def test_python_runs(place: Path) -> None:
     for code in blocks("python"):
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "GPT_LIGHTNING_CACHE": str(place / "cache")}
         code = code.replace('"trainer.max_steps": 20', '"trainer.max_steps": 2')
-        result = subprocess.run(
-            [sys.executable, "-c", code], cwd=place, env=environment, capture_output=True, text=True, timeout=120
-        )
+        result = type_python(code, place)
         assert result.returncode == 0, result.stderr
         assert result.stdout
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -146,3 +147,17 @@ def test_matrix_peak_is_that_of_a_product() -> None:
     width = 96
     slow = measure_matrix_peak(torch.device("cpu"), torch.float64, seconds=0.02, width=width)
     assert 1e6 < slow < 1e13
+
+
+def test_a_slow_kind_of_product_is_measured_on_fewer_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    widths = []
+
+    def multiply(left: torch.Tensor, right: torch.Tensor, *, out: torch.Tensor) -> None:
+        widths.append(len(left))
+        time.sleep(0.02)
+
+    # As bfloat16 is where a CPU has no instructions for it.
+    monkeypatch.setattr(torch, "mm", multiply)
+    slow = measure_matrix_peak(torch.device("cpu"), torch.float32, seconds=0.05)
+    assert set(widths) == {256}
+    assert slow == pytest.approx(2 * 256**3 / 0.02, rel=0.5)
