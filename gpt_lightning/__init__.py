@@ -10,6 +10,7 @@ The house, floor by floor; a room imports only rooms on lower floors, and rooms 
     2  model         the decoder                   optim        schedules, groups, optimizers
        data          text -> tokens -> windows     metrics      loss, perplexity, bits per byte
        checkpoints   complete and checksummed, or invisible
+       pages         reports in one file, charts
     1  batch         the nouns that travel         parsing      strict YAML, one-line errors
     0  errors        one family
 

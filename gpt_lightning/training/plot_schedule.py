@@ -13,11 +13,11 @@ from lightning.pytorch.strategies import Strategy
 from gpt_lightning.errors import ConfigError
 from gpt_lightning.optim.batch_ramps import BatchRamp
 from gpt_lightning.optim.lengths import Horizon
+from gpt_lightning.pages.charts import LineChart, Series
 from gpt_lightning.training.command_line import TrainerCommandLine
 from gpt_lightning.training.global_batch import MicroStep
 from gpt_lightning.training.lengths import plan_run
 from gpt_lightning.training.line_chart import Curve, draw_text
-from gpt_lightning.training.line_picture import draw_png, draw_svg
 from gpt_lightning.training.module import GPTModule
 from gpt_lightning.training.settings import RunSettings
 from gpt_lightning.training.sharded_strategy import Sharded
@@ -80,10 +80,22 @@ def plot_schedule_command(command: str, args: Sequence[str]) -> None:
         sys.stdout.write(f"{path}\n")
 
 
-_LABELS = {"x_label": "steps", "y_label": "learning rate of the matrices"}
+def _chart(curves: Sequence[Curve]) -> LineChart:
+    series = [Series(curve.name, [x for x, _ in curve.points], [y for _, y in curve.points]) for curve in curves]
+    return LineChart(
+        series,
+        title="Learning rate",
+        x_label="steps",
+        y_label="learning rate of the matrices",
+        x_limits=(0, None),
+        y_limits=(0, None),
+        legend=True,
+    )
+
+
 _PICTURES: dict[str, Callable[[list[Curve]], bytes]] = {
-    ".svg": lambda curves: draw_svg(curves, **_LABELS).encode(),
-    ".png": lambda curves: draw_png(curves, **_LABELS),
+    ".svg": lambda curves: _chart(curves).svg().encode(),
+    ".png": lambda curves: _chart(curves).png(),
 }
 
 

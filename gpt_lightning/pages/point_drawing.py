@@ -1,0 +1,52 @@
+"""Points on a frame, coloured by a third value or by a group."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from gpt_lightning.pages.axes import Axis, fit_axis
+from gpt_lightning.pages.colours import gradient, state_colour
+from gpt_lightning.pages.drawing import Dot, Drawing, Shape
+from gpt_lightning.pages.frame import Entry, Frame, colour_bar
+from gpt_lightning.pages.numbers import format_number
+
+if TYPE_CHECKING:
+    from gpt_lightning.pages.charts import ScatterChart
+
+COLOUR_STEPS = 48
+
+
+def draw_points(chart: ScatterChart) -> Drawing:
+    """The drawing of a ``ScatterChart``."""
+    x = fit_axis(chart.x, label=chart.x_label, log=chart.log_x, limits=chart.x_limits, margin=0.04)
+    y = fit_axis(chart.y, label=chart.y_label, log=chart.log_y, limits=chart.y_limits, margin=0.06)
+    groups = list(dict.fromkeys(chart.groups))
+    entries = [Entry(group, state_colour(group, groups), "dot") for group in groups]
+    scale = fit_axis(chart.values, label=chart.value_label, log=chart.log_values) if chart.values else None
+    hidden = sum(not (x.holds(a) and y.holds(b)) for a, b in zip(chart.x, chart.y, strict=True))
+    note = f"{hidden} points have no place on these axes" if hidden else ""
+    frame = Frame(x, y, chart.title, entries, right=110.0 if scale else 16.0, note=note)
+    shapes: list[Shape] = list(_draw_dots(frame, chart, scale, groups))
+    if scale is not None:
+        shapes += colour_bar(frame, scale, [gradient(step / (COLOUR_STEPS - 1)) for step in range(COLOUR_STEPS)])
+    return frame.surround(shapes)
+
+
+def _draw_dots(frame: Frame, chart: ScatterChart, scale: Axis | None, groups: Sequence[str]) -> Iterator[Shape]:
+    for number, (a, b) in enumerate(zip(chart.x, chart.y, strict=True)):
+        if not (frame.x.holds(a) and frame.y.holds(b)):
+            continue
+        if not (0 <= frame.x.share(a) <= 1 and 0 <= frame.y.share(b) <= 1):
+            continue
+        colour = state_colour(chart.groups[number], groups) if chart.groups else "s0"
+        lines = [chart.labels[number]] if chart.labels else []
+        lines += [f"{frame.x.label or 'x'}: {format_number(a, 6)}", f"{frame.y.label or 'y'}: {format_number(b, 6)}"]
+        if scale is not None:
+            value = chart.values[number]
+            colour = gradient(scale.share(value)) if scale.holds(value) else "soft"
+            lines.append(f"{scale.label or 'value'}: {format_number(float(value), 6)}")
+        place = frame.place(a, b)
+        # A ring in the colour of ink: the ends of the gradient would vanish on dark or on light paper.
+        yield Dot(place, 5.5, "ink")
+        yield Dot(place, 4.75, colour, "\n".join(lines))
