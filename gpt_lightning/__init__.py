@@ -3,7 +3,8 @@
 The house, floor by floor; a room imports only rooms on lower floors, and rooms on one floor never import each other
 (checked by ``make check``)::
 
-    6  cli           the table of commands
+    7  cli           the table of commands
+    6  tuning        sweeps: Optuna chooses settings, trials are runs like any other
     5  training      Lightning: module, datamodule, run folder, resume, the LightningCLI
     4  objectives    what a model learns           generation   text out of a model
     3  weights       a model out of a checkpoint, names of other platforms
