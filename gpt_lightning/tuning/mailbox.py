@@ -1,0 +1,188 @@
+"""What a trial and its supervisor tell each other: small files in the trial's folder, each written whole.
+
+    trial.json             supervisor -> trial    how to build it (arguments of ``fit``), threads, what to report
+    mailbox/reports.jsonl  trial -> supervisor    one line for each validation
+    mailbox/verdict.json   supervisor -> trial    the answer to the report with the same number
+    mailbox/exit.json      trial -> supervisor    how it ended, when it could still say so
+    result.json            supervisor             how the trial ended, for everyone; also what is told to the study
+
+Files instead of a pipe, because every process of a distributed trial, a trial on another machine and a person
+afterwards can read them, and because the trial survives its supervisor.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gpt_lightning.checkpoints.folder import write_text_durably
+
+RESULT_FILE, TRIAL_FILE = "result.json", "trial.json"
+_MAILBOX, _REPORTS, _VERDICT, _EXIT = "mailbox", "reports.jsonl", "verdict.json", "exit.json"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a validation found.
+
+    Attributes:
+        n: Number of the report, from 0; the same number again after a resume.
+        step: Optimizer steps done.
+        tokens: Training tokens seen, the axis on which trials are compared.
+        metrics: Latest value of every logged metric.
+        shape: Key of the schedule's shape so far; trials with equal keys can be compared.
+        total_tokens: Training tokens of the whole run.
+        executed: Optimizer steps that this attempt computed itself so far.
+    """
+
+    n: int
+    step: int
+    tokens: int
+    metrics: Mapping[str, float]
+    shape: str = ""
+    total_tokens: int = 0
+    executed: int = 0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The answer to report ``n``: a reason to stop, or None."""
+
+    n: int
+    stop: str | None
+
+
+@dataclass(frozen=True)
+class Exit:
+    """How a trial ended, in its own words.
+
+    Attributes:
+        outcome: ``finished``, ``pruned``, ``stopped`` (by a signal, after saving) or ``failed``.
+        reason: Why it was pruned, stopped or failed; a short word first ("nan", "oom", "config").
+        detail: The error's text.
+        step: Optimizer steps done.
+        executed_steps: Of these, computed by this attempt.
+        reused_steps: Of these, taken from another trial's checkpoint.
+        tokens: Training tokens of ``step``.
+    """
+
+    outcome: str
+    reason: str | None = None
+    detail: str = ""
+    step: int = 0
+    executed_steps: int = 0
+    reused_steps: int = 0
+    tokens: int = 0
+
+
+@dataclass(frozen=True)
+class Result:
+    """The end of a trial, as ``result.json``.
+
+    Attributes:
+        state: ``complete``, ``pruned``, ``failed`` or ``stopped`` (to be gone on with).
+        reason: Why, unless complete.
+        value: The objective; a list for several; None unless complete.
+        metrics: Latest value of every logged metric.
+        steps: Optimizer steps of the run.
+        executed_steps: Optimizer steps computed, over all attempts.
+        reused_steps: Optimizer steps taken from other trials.
+        tokens: Training tokens of ``steps``.
+        seconds: Wall time over all attempts.
+        attempts: How often it was started.
+        seed: Its ``seed_everything``.
+        number: Number in the study of the attempt that ended so.
+    """
+
+    state: str
+    reason: str | None = None
+    value: float | list[float] | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    steps: int = 0
+    executed_steps: int = 0
+    reused_steps: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    attempts: int = 1
+    seed: int | None = None
+    number: int = -1
+
+    def write(self, folder: Path) -> None:
+        """Write ``result.json``."""
+        _write(folder / RESULT_FILE, asdict(self))
+
+
+def read_result(folder: Path) -> Result | None:
+    """The result in a trial's folder; None when there is none yet."""
+    content = _read(folder / RESULT_FILE)
+    return None if content is None else Result(**content)
+
+
+class Mailbox:
+    """Both ends of the exchange for the trial in ``folder``."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._box = folder / _MAILBOX
+        self._offset = 0
+
+    def clear(self) -> None:
+        """Before an attempt: nothing of the one before may be taken for its own."""
+        self._box.mkdir(parents=True, exist_ok=True)
+        for name in (_REPORTS, _VERDICT, _EXIT):
+            (self._box / name).unlink(missing_ok=True)
+        self._offset = 0
+
+    def post(self, report: Report) -> None:
+        """Trial: add a report."""
+        self._box.mkdir(parents=True, exist_ok=True)
+        with (self._box / _REPORTS).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(report)) + "\n")
+
+    def collect(self) -> list[Report]:
+        """Supervisor: reports since the last call; a line that is still being written waits for the next."""
+        path = self._box / _REPORTS
+        try:
+            if path.stat().st_size <= self._offset:
+                return []
+            with path.open("rb") as file:
+                file.seek(self._offset)
+                content = file.read()
+        except FileNotFoundError:
+            return []
+        whole = content[: content.rfind(b"\n") + 1]
+        self._offset += len(whole)
+        return [Report(**json.loads(line)) for line in whole.splitlines()]
+
+    def answer(self, verdict: Verdict) -> None:
+        """Supervisor: answer a report."""
+        _write(self._box / _VERDICT, asdict(verdict))
+
+    def verdict(self, n: int) -> Verdict | None:
+        """Trial: the answer to report ``n``, or None when it has not come yet."""
+        content = _read(self._box / _VERDICT)
+        return Verdict(**content) if content is not None and content["n"] == n else None
+
+    def leave(self, end: Exit) -> None:
+        """Trial: the last words."""
+        self._box.mkdir(parents=True, exist_ok=True)
+        _write(self._box / _EXIT, asdict(end))
+
+    def last_words(self) -> Exit | None:
+        """Supervisor: how the trial ended; None when it was killed."""
+        content = _read(self._box / _EXIT)
+        return None if content is None else Exit(**content)
+
+
+def _write(path: Path, content: Mapping[str, Any]) -> None:
+    write_text_durably(path, json.dumps(content) + "\n")
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None

@@ -1,0 +1,172 @@
+"""The study: created once, opened by many, and never mixed with another space.
+
+    sqlite (default)   runs/NAME/study.db in write-ahead mode, waiting up to 60 s for other writers
+    journal            runs/NAME/study.journal, for a network disk without a database; see ``sweep fsck``
+    a URL              postgresql+psycopg://..., mysql+...: any that Optuna takes
+
+Creating the schema is the moment at which processes that start together trip over each other, so it happens under the
+folder's lock and is tried again; everyone else only loads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import random
+import sqlite3
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import optuna
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.study import StudyDirection
+from sqlalchemy.exc import ArgumentError, DBAPIError
+
+from gpt_lightning.errors import ConfigError, RunFolderError
+from gpt_lightning.tuning.spec import SweepSpec
+from gpt_lightning.tuning.sweep_folder import SweepFolder
+
+log = logging.getLogger("gpt_lightning")
+
+SPACE = "gpt_lightning:space"
+_BUSY_SECONDS = 60.0
+# Optuna 5 raises UnboundLocalError when a transaction fails early, which hides the cause.
+_OUTAGES = (optuna.exceptions.StorageInternalError, DBAPIError, UnboundLocalError, OSError)
+_T = TypeVar("_T")
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+
+
+def describe_space(spec: SweepSpec) -> dict[str, Any]:
+    """Everything that makes two results comparable, as plain data; what is not here may change on resume."""
+    return {
+        "parameters": {
+            key: {"range": each.describe(), "values": each.grid(), "when": each.when}
+            for key, each in spec.parameters.items()
+        },
+        "derive": dict(spec.derive),
+        "metrics": [[metric.name, metric.goal, metric.at] for metric in spec.metrics],
+        "constraints": [[each.metric, each.maximum, each.minimum] for each in spec.constraints],
+        "seed": spec.seed,
+        "base": [hashlib.sha256(path.read_bytes()).hexdigest()[:16] for path in spec.base],
+    }
+
+
+def hash_space(space: Mapping[str, Any]) -> str:
+    """Hash of ``describe_space``."""
+    return hashlib.sha256(json.dumps(space, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def open_storage(spec: SweepSpec, folder: SweepFolder) -> BaseStorage:
+    """The storage, with its schema.
+
+    Raises:
+        ConfigError: The URL is not one that Optuna takes, or needs a package.
+    """
+    if spec.storage == "journal":
+        return JournalStorage(JournalFileBackend(str(folder.journal), JournalFileOpenLock(str(folder.journal))))
+    options: dict[str, Any]
+    if spec.storage == "sqlite":
+        _prepare_sqlite(folder.database)
+        url, options = f"sqlite:///{folder.database}", {"connect_args": {"timeout": _BUSY_SECONDS}}
+    else:
+        url, options = spec.storage, {"pool_pre_ping": True}
+    try:
+        return RDBStorage(url, engine_kwargs=options)
+    except (ImportError, ValueError, ArgumentError) as problem:
+        reason = str(problem).splitlines()[0].rstrip(".")
+        extra = "pip install 'gpt-lightning[postgres]'" if "postgres" in url else "Install the driver it names."
+        raise ConfigError(f"storage cannot be opened: {reason}", got=_without_password(url), fix=extra) from problem
+
+
+def _without_password(url: str) -> str:
+    before, at, after = url.rpartition("@")
+    return f"{before.rpartition(':')[0]}:***@{after}" if at and before.count(":") > 1 else url
+
+
+def _prepare_sqlite(path: Path) -> None:
+    # The mode is kept in the file; readers then never wait for a writer.
+    with sqlite3.connect(path, timeout=_BUSY_SECONDS) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+    connection.close()
+
+
+def again(call: Callable[[], _T], seconds: float, what: str, pause: float = 0.2) -> _T:
+    """Call until it works, with growing pauses and jitter, for at most ``seconds``.
+
+    Other errors are answers (a trial that is finished, a wrong URL), and are raised at once.
+    """
+    end = time.monotonic() + seconds
+    told = False
+    while True:
+        try:
+            return call()
+        except _OUTAGES as problem:
+            if time.monotonic() >= end:
+                raise
+            if not told:
+                log.warning("the storage does not answer (%s): %s; trying again", what, _cause(problem))
+                told = True
+            time.sleep(pause * random.uniform(0.5, 1.5))
+            pause = min(pause * 2, 5.0)
+
+
+def _cause(problem: BaseException) -> str:
+    while problem.__cause__ is not None:
+        problem = problem.__cause__
+    return f"{type(problem).__name__}: {str(problem).splitlines()[0] if str(problem) else ''}"
+
+
+def open_study(spec: SweepSpec, folder: SweepFolder, *, accept_change: bool = False) -> optuna.Study:
+    """Create the study, or load it when it is there; several processes may do so at once.
+
+    Args:
+        spec: The sweep.
+        folder: Its folder.
+        accept_change: Go on although the space is another one (``--force``).
+
+    Raises:
+        RunFolderError: The study holds results of another space.
+    """
+
+    def create() -> optuna.Study:
+        storage = open_storage(spec, folder)
+        directions = [StudyDirection[metric.goal.upper()] for metric in spec.metrics]
+        study = optuna.create_study(storage=storage, study_name=spec.name, directions=directions, load_if_exists=True)
+        _check_space(study, spec, accept_change)
+        return study
+
+    with folder.locked():
+        # Another machine may be creating the same schema in a database: the loser of that race finds it done.
+        return again(create, spec.retry.storage_seconds, "opening the study")
+
+
+def _check_space(study: optuna.Study, spec: SweepSpec, accept_change: bool) -> None:
+    space = describe_space(spec)
+    stored = study.user_attrs.get(SPACE)
+    if stored is None or (accept_change and stored["hash"] != hash_space(space)):
+        study.set_user_attr(SPACE, {"hash": hash_space(space), "space": json.loads(json.dumps(space, default=str))})
+        return
+    if stored["hash"] == hash_space(space):
+        return
+    raise RunFolderError(
+        f"Sweep {spec.name} was begun with another space, and its results would be mixed with others: "
+        + "; ".join(_differences(stored["space"], json.loads(json.dumps(space, default=str)))),
+        fix=f"Keep the old one: sweep run runs/{spec.name}. Start anew with the trials that fit: --fork. "
+        "Or mix them knowingly: --force.",
+    )
+
+
+def _differences(old: Any, new: Any, place: str = "") -> list[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        lines = []
+        for key in sorted({*old, *new}):
+            lines += _differences(old.get(key, "nothing"), new.get(key, "nothing"), f"{place}.{key}".lstrip("."))
+        return lines
+    return [] if old == new else [f"{place}: {old} -> {new}"]
