@@ -11,9 +11,10 @@ One checkpoint is one folder, one run keeps them side by side::
         .writing-step-...-HOST-PID  unfinished write; swept at the next start once its process is gone
         .trash-...-HOST-PID         being deleted (renamed first: a half-deleted checkpoint must not look valid)
 
-``folder`` writes, verifies and reads one checkpoint; ``shelf`` keeps the folder of them: newest valid one, best
-pointer, rotation, sweeping; ``pieces`` puts tensors together that many processes wrote, for any number of readers;
-``command`` is ``export``. Torch only, so that ``generate`` loads a model without importing Lightning.
+``folder`` writes and reads one checkpoint; ``durable`` has names, manifests and checksums, without torch; ``shelf``
+keeps the folder of checkpoints: newest valid one, best pointer, rotation, sweeping; ``pieces`` puts tensors together
+that many processes wrote, for any number of readers; ``command`` is ``export``. Torch only, so that ``generate`` loads
+a model without importing Lightning.
 
 Why our own format: ``torch.load`` noticed none of 300 flipped bits, Lightning's save is atomic only when the temporary
 folder shares a file system with the run, and neither calls fsync.

@@ -7,14 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from gpt_lightning.checkpoints.folder import (
-    read_checkpoint,
-    read_manifest,
-    step_of,
-    storing,
-    write_checkpoint,
-    write_tensors,
-)
+from gpt_lightning.checkpoints.durable import read_manifest, step_of
+from gpt_lightning.checkpoints.folder import read_checkpoint, storing, write_checkpoint, write_tensors
 from gpt_lightning.checkpoints.shelf import SHELF, locate
 from gpt_lightning.errors import CheckpointError, ConfigError
 from gpt_lightning.parsing.command import run_command

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gpt_lightning.checkpoints.folder import (
+from gpt_lightning.checkpoints.durable import (
     checkpoint_name,
     discard,
     local_path,

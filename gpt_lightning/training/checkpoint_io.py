@@ -12,7 +12,8 @@ from typing import Any
 
 from lightning.pytorch.plugins.io import CheckpointIO
 
-from gpt_lightning.checkpoints.folder import discard, read_checkpoint, step_of, write_checkpoint
+from gpt_lightning.checkpoints.durable import discard, step_of
+from gpt_lightning.checkpoints.folder import read_checkpoint, write_checkpoint
 from gpt_lightning.errors import CheckpointError
 
 

@@ -7,7 +7,6 @@ so that no step appears twice. Neither writes hyper-parameters: the run folder h
 from __future__ import annotations
 
 import json
-import os
 import time
 from argparse import Namespace
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
-METRICS_FILE = "metrics.jsonl"
+from gpt_lightning.training.metrics_file import METRICS_FILE
 
 
 class RunTensorBoard(TensorBoardLogger):
@@ -62,23 +61,3 @@ class JsonLines(Logger):
         line = {"step": step, "time": round(time.time(), 3), **metrics}
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
-
-
-def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The lines of a run's ``metrics.jsonl``; a last line cut off by a kill is left out."""
-    path = folder / METRICS_FILE
-    records = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-        try:
-            records.append(json.loads(line))
-        except ValueError:
-            break
-    return records
-
-
-def cut_metrics(folder: Path, last_step: int, source: Path | None = None) -> None:
-    """Keep only the lines up to ``last_step``; with ``source``, those of another run folder (a branch)."""
-    kept = [record for record in read_metrics(source or folder) if record["step"] <= last_step]
-    temporary = folder / f".{METRICS_FILE}"
-    temporary.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
-    os.replace(temporary, folder / METRICS_FILE)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gpt_lightning.checkpoints.folder import read_manifest
+from gpt_lightning.checkpoints.durable import read_manifest
 from gpt_lightning.errors import CheckpointError
 
 FREE = (

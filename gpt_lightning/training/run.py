@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, Trainer
 
-from gpt_lightning.checkpoints.folder import step_of, write_text_durably
+from gpt_lightning.checkpoints.durable import step_of, write_text_durably
 from gpt_lightning.checkpoints.shelf import SHELF, discard_after, locate, sweep
 from gpt_lightning.errors import CheckpointError, UserError
 from gpt_lightning.parsing.strict_yaml import dump_yaml
@@ -21,9 +22,11 @@ from gpt_lightning.training.callbacks.saving import Saving
 from gpt_lightning.training.callbacks.status_line import StatusLine
 from gpt_lightning.training.callbacks.step_seed import StepSeed
 from gpt_lightning.training.datamodule import TokenDataModule
+from gpt_lightning.training.ending import end_recorded
 from gpt_lightning.training.global_batch import MicroStep
 from gpt_lightning.training.lengths import Plan
-from gpt_lightning.training.loggers import JsonLines, RunTensorBoard, cut_metrics
+from gpt_lightning.training.loggers import JsonLines, RunTensorBoard
+from gpt_lightning.training.metrics_file import cut_metrics
 from gpt_lightning.training.module import GPTModule
 from gpt_lightning.training.processes import (
     announce_wait,
@@ -122,7 +125,8 @@ class Run:
         try:
             checkpoint = self._prepare_folder(start)
             publish(start.folder, checkpoint)
-            return self._train(start.folder, checkpoint)
+            with self._end_recorded(start.folder, checkpoint):
+                return self._train(start.folder, checkpoint)
         finally:
             retract()
             lock.release()
@@ -144,10 +148,21 @@ class Run:
             if isinstance(decision, UserError):
                 raise decision
             assert decision is not None
-            return self._train(*decision)
+            with self._end_recorded(*decision):
+                return self._train(*decision)
         finally:
             if lock is not None:
                 lock.release()
+
+    def _end_recorded(self, folder: Path, checkpoint: Path | None) -> AbstractContextManager[None]:
+        resumed = (checkpoint and step_of(checkpoint)) or 0
+        return end_recorded(
+            folder,
+            # The Trainer counts from 0 until it has loaded the checkpoint, and for ever when nothing is left to do.
+            step=lambda: max(resumed, self.trainer.global_step),
+            total_steps=self.plan.horizon.total_steps,
+            active=process_rank() == 0,
+        )
 
     def _prepare_folder(self, start: Start) -> Path | None:
         """Check the checkpoint, cut the curves back to it, write config and manifest."""

@@ -2,7 +2,7 @@
 
     runs/quickstart-1/
         config.yaml       fully resolved: every default, and what was taken from the data
-        manifest.json     versions, git state, host, seed, command, data fingerprint; one entry per start
+        manifest.json     versions, git state, host, seed, command, data fingerprint, how it ended; one entry per start
         metrics.jsonl     every logged number
         events.out.*      the same for TensorBoard
         checkpoints/      see the checkpoints room
@@ -27,12 +27,13 @@ from pathlib import Path
 from typing import IO, Any
 
 from gpt_lightning._version import __version__
-from gpt_lightning.checkpoints.folder import write_text_durably
+from gpt_lightning.checkpoints.durable import write_text_durably
 from gpt_lightning.checkpoints.shelf import SHELF, list_checkpoints
 from gpt_lightning.errors import RunFolderError
 
 RUNS = Path("runs")
 CONFIG_FILE, MANIFEST_FILE, LOCK_FILE = "config.yaml", "manifest.json", "run.lock"
+_TIME = "%Y-%m-%dT%H:%M:%S%z"
 _PACKAGES = ("torch", "lightning", "torchmetrics", "tensorboard", "jsonargparse", "tiktoken", "rustbpe", "numpy")
 
 
@@ -110,7 +111,7 @@ class RunLock:
         except OSError as error:
             raise _not_writable(self._path.parent, error) from error
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(file)
         except OSError as error:
             file.seek(0)
             holder = file.read().strip() or "another process"
@@ -132,6 +133,33 @@ class RunLock:
             self._file = None
 
 
+def _lock(file: IO[str], tries: int = 3) -> None:
+    """Take the lock; again a moment later, because ``is_locked`` holds it for as long as it takes to ask."""
+    for left in reversed(range(tries)):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if not left:
+                raise
+            time.sleep(0.05)
+
+
+def is_locked(folder: Path) -> bool:
+    """Whether a process trains in this folder now; asking leaves no trace."""
+    try:
+        file = (folder / LOCK_FILE).open(encoding="utf-8")
+    except OSError:
+        return False
+    with file:
+        try:
+            # Shared, so that those who ask do not see each other.
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        return False
+
+
 def write_manifest(folder: Path, *, command: list[str], seed: int, facts: dict[str, Any]) -> None:
     """Add this start to ``manifest.json``.
 
@@ -145,7 +173,7 @@ def write_manifest(folder: Path, *, command: list[str], seed: int, facts: dict[s
     starts = json.loads(path.read_text(encoding="utf-8"))["starts"] if path.exists() else []
     starts.append(
         {
-            "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "time": time.strftime(_TIME),
             "command": command,
             "seed": seed,
             "host": socket.gethostname(),
@@ -155,9 +183,18 @@ def write_manifest(folder: Path, *, command: list[str], seed: int, facts: dict[s
             "packages": {name: _version(name) for name in _PACKAGES},
             "git": _git_state(),
             **facts,
+            "end": None,  # as long as it runs, and for ever when it is killed
         }
     )
     write_text_durably(path, json.dumps({"starts": starts}, indent=1) + "\n")
+
+
+def write_end(folder: Path, end: dict[str, Any]) -> None:
+    """Complete the last start in ``manifest.json`` with how it ended; see ``training.ending``."""
+    path = folder / MANIFEST_FILE
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    manifest["starts"][-1]["end"] = {"time": time.strftime(_TIME), **end}
+    write_text_durably(path, json.dumps(manifest, indent=1) + "\n")
 
 
 def _version(package: str) -> str | None:

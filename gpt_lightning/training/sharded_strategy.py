@@ -14,13 +14,12 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
+from gpt_lightning.checkpoints.durable import step_of, verify_checkpoint
 from gpt_lightning.checkpoints.folder import (
     begin_checkpoint,
     commit_checkpoint,
     open_checkpoint,
-    step_of,
     storing,
-    verify_checkpoint,
     write_tensors,
 )
 from gpt_lightning.checkpoints.pieces import INDEX, Box, Part, describe_parts, pack_parts, pick, pieces_file, put

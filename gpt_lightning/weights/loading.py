@@ -9,7 +9,8 @@ from typing import Any
 
 from torch import Tensor
 
-from gpt_lightning.checkpoints.folder import load_plain, local_path, read_checkpoint
+from gpt_lightning.checkpoints.durable import local_path
+from gpt_lightning.checkpoints.folder import load_plain, read_checkpoint
 from gpt_lightning.checkpoints.shelf import locate
 from gpt_lightning.data.tokenizers import Tokenizer, from_description
 from gpt_lightning.errors import CheckpointError

@@ -15,14 +15,8 @@ import pytest
 import torch
 
 from gpt_lightning.checkpoints import folder as folder_module
-from gpt_lightning.checkpoints.folder import (
-    STATE_FILE,
-    load_plain,
-    read_checkpoint,
-    read_manifest,
-    verify_checkpoint,
-    write_checkpoint,
-)
+from gpt_lightning.checkpoints.durable import STATE_FILE, read_manifest, verify_checkpoint
+from gpt_lightning.checkpoints.folder import load_plain, read_checkpoint, write_checkpoint
 from gpt_lightning.checkpoints.shelf import find_newest_valid, list_checkpoints, sweep
 from gpt_lightning.errors import CheckpointError, TrainingError
 

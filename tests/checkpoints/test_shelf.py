@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from gpt_lightning.checkpoints.folder import STATE_FILE, checkpoint_name, write_checkpoint
+from gpt_lightning.checkpoints.durable import STATE_FILE, checkpoint_name
+from gpt_lightning.checkpoints.folder import write_checkpoint
 from gpt_lightning.checkpoints.shelf import (
     discard_after,
     find_newest_valid,

@@ -22,7 +22,7 @@ import torch
 
 from gpt_lightning.model.presets import PRESETS
 from gpt_lightning.training.build import build
-from gpt_lightning.training.loggers import read_metrics
+from gpt_lightning.training.metrics_file import read_metrics
 
 ROOT = Path(__file__).parents[2]
 RECORDS = Path(__file__).with_name("curves.json")

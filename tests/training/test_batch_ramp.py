@@ -15,7 +15,7 @@ from gpt_lightning.checkpoints.folder import read_checkpoint
 from gpt_lightning.checkpoints.shelf import SHELF, list_checkpoints
 from gpt_lightning.errors import ConfigError
 from gpt_lightning.training.build import build
-from gpt_lightning.training.loggers import read_metrics
+from gpt_lightning.training.metrics_file import read_metrics
 from gpt_lightning.training.module import GPTModule
 from gpt_lightning.training.run import add_callbacks
 from tests.training.forked import TINY, run_child, train, write_corpus

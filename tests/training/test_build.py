@@ -10,7 +10,7 @@ import pytest
 from gpt_lightning.errors import ConfigError, DataError
 from gpt_lightning.parsing.strict_yaml import dump_yaml, read_yaml
 from gpt_lightning.training.build import build
-from gpt_lightning.training.loggers import read_metrics
+from gpt_lightning.training.metrics_file import read_metrics
 from gpt_lightning.training.resume import flatten
 from tests.training.forked import TINY, write_corpus
 from tests.training.runs import tiny_run

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import torch
 
-from gpt_lightning.training.loggers import read_metrics
+from gpt_lightning.training.metrics_file import read_metrics
 from tests.training.forked import TINY, run_child, train, write_corpus
 from tests.training.test_resume_exact import assert_equal, outcome
 

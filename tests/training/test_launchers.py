@@ -13,7 +13,7 @@ import pytest
 
 from gpt_lightning.errors import ConfigError, RunFolderError
 from gpt_lightning.training.build import build
-from gpt_lightning.training.loggers import read_metrics
+from gpt_lightning.training.metrics_file import read_metrics
 from gpt_lightning.training.processes import announce_wait
 from gpt_lightning.training.settings import RunSettings
 from gpt_lightning.training.start import choose_start

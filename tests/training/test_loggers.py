@@ -11,7 +11,8 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
 
 from gpt_lightning.training.callbacks.metrics_log import METRICS
-from gpt_lightning.training.loggers import JsonLines, cut_metrics, read_metrics
+from gpt_lightning.training.loggers import JsonLines
+from gpt_lightning.training.metrics_file import cut_metrics, read_metrics
 from tests.training.forked import write_corpus
 from tests.training.runs import STEPS, Crash, crash_at, tiny_run
 

@@ -14,7 +14,7 @@ from gpt_lightning.checkpoints.folder import read_checkpoint
 from gpt_lightning.checkpoints.shelf import SHELF, list_checkpoints, locate
 from gpt_lightning.training.build import build
 from gpt_lightning.training.callbacks.ema import EMA
-from gpt_lightning.training.loggers import read_metrics
+from gpt_lightning.training.metrics_file import read_metrics
 from gpt_lightning.training.run import add_callbacks
 from gpt_lightning.weights.loading import load_model
 from tests.training.forked import TINY, KillAt, run_child, train, write_corpus

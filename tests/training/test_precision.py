@@ -10,7 +10,7 @@ import pytest
 
 from gpt_lightning.checkpoints.folder import read_checkpoint
 from gpt_lightning.checkpoints.shelf import SHELF, list_checkpoints
-from gpt_lightning.training.loggers import read_metrics
+from gpt_lightning.training.metrics_file import read_metrics
 from tests.training.forked import run_child, train, write_corpus
 from tests.training.test_resume_exact import assert_equal, outcome
 

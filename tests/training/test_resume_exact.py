@@ -16,7 +16,7 @@ import torch
 
 from gpt_lightning.checkpoints.folder import read_checkpoint
 from gpt_lightning.checkpoints.shelf import SHELF, list_checkpoints
-from gpt_lightning.training.loggers import read_metrics
+from gpt_lightning.training.metrics_file import read_metrics
 from tests.training.forked import run_child, train, write_corpus
 
 ACCUMULATE: dict[str, Any] = {"trainer": {"accumulate_grad_batches": 2, "max_steps": 12}}

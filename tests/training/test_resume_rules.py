@@ -11,7 +11,7 @@ import torch
 
 from gpt_lightning.checkpoints.shelf import SHELF, list_checkpoints
 from gpt_lightning.errors import CheckpointError, RunFolderError
-from gpt_lightning.training.loggers import read_metrics
+from gpt_lightning.training.metrics_file import read_metrics
 from gpt_lightning.training.resume import differences, flatten
 from tests.training.forked import write_corpus
 from tests.training.runs import STEPS, Crash, checkpoint_of, crash_at, tiny_run, weights_of

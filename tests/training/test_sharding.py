@@ -15,12 +15,13 @@ import torch
 
 from gpt_lightning.checkpoints import folder as checkpoint_folder
 from gpt_lightning.checkpoints.command import export_checkpoint
-from gpt_lightning.checkpoints.folder import read_checkpoint, verify_checkpoint
+from gpt_lightning.checkpoints.durable import verify_checkpoint
+from gpt_lightning.checkpoints.folder import read_checkpoint
 from gpt_lightning.checkpoints.shelf import SHELF, list_checkpoints
 from gpt_lightning.errors import CheckpointError, ConfigError
 from gpt_lightning.training import sharded_strategy
 from gpt_lightning.training.build import build
-from gpt_lightning.training.loggers import read_metrics
+from gpt_lightning.training.metrics_file import read_metrics
 from gpt_lightning.weights.loading import load_model, read_weights
 from tests.training.forked import TINY, run_child, write_corpus
 from tests.training.test_resume_exact import assert_equal, outcome

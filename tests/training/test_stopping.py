@@ -13,10 +13,11 @@ import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from gpt_lightning.checkpoints.folder import read_checkpoint, step_of
+from gpt_lightning.checkpoints.durable import step_of
+from gpt_lightning.checkpoints.folder import read_checkpoint
 from gpt_lightning.checkpoints.shelf import SHELF, list_checkpoints
 from gpt_lightning.training.build import build
-from gpt_lightning.training.loggers import read_metrics
+from gpt_lightning.training.metrics_file import read_metrics
 from gpt_lightning.training.run import add_callbacks
 from tests.training.forked import TINY, run_child, start_child, train, write_corpus
 from tests.training.test_resume_exact import assert_equal, outcome

@@ -19,7 +19,7 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
-from gpt_lightning.checkpoints.folder import checkpoint_name
+from gpt_lightning.checkpoints.durable import checkpoint_name
 from gpt_lightning.checkpoints.shelf import rotate, write_best
 from gpt_lightning.errors import StopRequested
 from gpt_lightning.training.progress import restore_progress
