@@ -24,7 +24,11 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
 
 def cut_metrics(folder: Path, last_step: int, source: Path | None = None) -> None:
     """Keep only the lines up to ``last_step``; with ``source``, those of another run folder (a branch)."""
-    kept = [record for record in read_metrics(source or folder) if record["step"] <= last_step]
+    write_metrics(folder, [record for record in read_metrics(source or folder) if record["step"] <= last_step])
+
+
+def write_metrics(folder: Path, records: list[dict[str, Any]]) -> None:
+    """Replace a run's ``metrics.jsonl``."""
     temporary = folder / f".{METRICS_FILE}"
-    temporary.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
+    temporary.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
     os.replace(temporary, folder / METRICS_FILE)

@@ -12,8 +12,9 @@ from typing import Any
 from lightning.pytorch import Callback, Trainer
 
 from gpt_lightning.checkpoints.durable import step_of, write_text_durably
+from gpt_lightning.checkpoints.prefixes import Prefix
 from gpt_lightning.checkpoints.shelf import SHELF, discard_after, locate, sweep
-from gpt_lightning.errors import CheckpointError, UserError
+from gpt_lightning.errors import CheckpointError, ConfigError, UserError
 from gpt_lightning.parsing.strict_yaml import dump_yaml
 from gpt_lightning.training.callbacks.accumulation import RampedAccumulation
 from gpt_lightning.training.callbacks.metrics_log import MetricsLog
@@ -36,7 +37,8 @@ from gpt_lightning.training.processes import (
     process_rank,
 )
 from gpt_lightning.training.resume import check_resumable
-from gpt_lightning.training.run_folder import CONFIG_FILE, RunLock, command_line, write_manifest
+from gpt_lightning.training.reuse import Reuse, Sharing, last_validation
+from gpt_lightning.training.run_folder import CONFIG_FILE, RunLock, command_line, read_starts, write_manifest
 from gpt_lightning.training.settings import RunSettings
 from gpt_lightning.training.sharding import count_streams
 from gpt_lightning.training.signals import StopFlag
@@ -54,12 +56,16 @@ class FitResult:
         step: Optimizer steps done.
         metrics: Latest validation metrics (``val/loss`` ...); empty when the run had already ended before.
         resumed_step: Step it went on from; None for a new run.
+        executed_steps: Optimizer steps done by this call.
+        reused_steps: Optimizer steps that another run had done and this one never did.
     """
 
     folder: Path
     step: int
     metrics: dict[str, float] = field(default_factory=dict)
     resumed_step: int | None = None
+    executed_steps: int = 0
+    reused_steps: int = 0
 
 
 @dataclass
@@ -90,48 +96,57 @@ class Run:
     stock_logger: bool
     status_line: bool = True
 
-    def fit(self, resume: str = "never") -> FitResult:
+    def fit(self, resume: str = "never", reuse: Reuse | None = None) -> FitResult:
         """Train to the end of the plan.
 
         Args:
             resume: never, auto, or the path of a run folder or checkpoint.
+            reuse: Where to find and leave steps that other runs share; None = do all steps. Not with a path.
 
         Raises:
             UserError: A setting, the data, a checkpoint or the folder does not fit, or training had to stop.
             StopRequested: A signal asked to stop; the state is saved.
         """
+        if reuse is not None and resume not in ("never", "auto"):
+            raise ConfigError(
+                "A run that goes on from a checkpoint named by path cannot share its work",
+                got=resume,
+                allowed="--resume never or auto",
+                fix="Leave out --resume PATH, or reuse.",
+            )
         try:
-            return self._fit(resume)
+            sharing = None if reuse is None else Sharing(reuse, self)
+            return self._fit(resume, sharing)
         finally:
             self.datamodule.close()
 
-    def _fit(self, resume: str) -> FitResult:
+    def _fit(self, resume: str, sharing: Sharing | None) -> FitResult:
         told = published()
         if told is not None:
-            return self._train(*told)
+            return self._train(*told, sharing)
         if launched_from_outside():
             with process_group_closed():
                 connect_processes(self.trainer, self.module)
-                return self._fit_together(resume)
+                return self._fit_together(resume, sharing)
         announce_wait(self.trainer)
-        return self._fit_alone(resume)
+        return self._fit_alone(resume, sharing)
 
-    def _fit_alone(self, resume: str) -> FitResult:
+    def _fit_alone(self, resume: str, sharing: Sharing | None) -> FitResult:
         """As the process that decides, and launches the others of this machine."""
         start = choose_start(self.settings, resume, self.name, num_nodes=self.trainer.num_nodes)
         lock = RunLock(start.folder)
         if process_rank() == 0:
             lock.acquire()
         try:
-            checkpoint = self._prepare_folder(start)
+            checkpoint = self._prepare_folder(start, sharing)
             publish(start.folder, checkpoint)
             with self._end_recorded(start.folder, checkpoint):
-                return self._train(start.folder, checkpoint)
+                return self._train(start.folder, checkpoint, sharing)
         finally:
             retract()
             lock.release()
 
-    def _fit_together(self, resume: str) -> FitResult:
+    def _fit_together(self, resume: str, sharing: Sharing | None) -> FitResult:
         """As one of several processes that are connected: the first decides, and tells the others."""
         lock: RunLock | None = None
         decision: tuple[Path, Path | None] | UserError | None = None
@@ -141,7 +156,7 @@ class Run:
                     start = choose_start(self.settings, resume, self.name)
                     lock = RunLock(start.folder)
                     lock.acquire()
-                    decision = (start.folder.resolve(), self._prepare_folder(start))
+                    decision = (start.folder.resolve(), self._prepare_folder(start, sharing))
                 except UserError as error:
                     decision = error  # the others must not wait for what never comes
             decision = self.trainer.strategy.broadcast(decision)
@@ -149,7 +164,7 @@ class Run:
                 raise decision
             assert decision is not None
             with self._end_recorded(*decision):
-                return self._train(*decision)
+                return self._train(*decision, sharing)
         finally:
             if lock is not None:
                 lock.release()
@@ -164,7 +179,7 @@ class Run:
             active=process_rank() == 0,
         )
 
-    def _prepare_folder(self, start: Start) -> Path | None:
+    def _prepare_folder(self, start: Start, sharing: Sharing | None) -> Path | None:
         """Check the checkpoint, cut the curves back to it, write config and manifest."""
         shelf = start.folder / SHELF
         found = find_checkpoint(start)
@@ -186,26 +201,58 @@ class Run:
         if start.continues or start.source:
             cut_metrics(start.folder, -1 if step is None else step, start.source)
         write_text_durably(start.folder / CONFIG_FILE, dump_yaml(self.config))
-        facts = {"resumed_step": step, "resumed_from": None if found.path is None else str(found.path)}
-        facts |= {"data_fingerprint": self.module.card["data_fingerprint"]}
+        checkpoint = found.path
+        if sharing is not None:
+            prefix = sharing.choose(start.folder, step, [past.get("trajectory") for past in read_starts(start.folder)])
+            checkpoint = found.path if prefix is None else prefix.checkpoint
+        facts: dict[str, Any] = {
+            "resumed_step": None if checkpoint is None else step_of(checkpoint),
+            "resumed_from": None if checkpoint is None else str(checkpoint),
+            "data_fingerprint": self.module.card["data_fingerprint"],
+            "trajectory": None if sharing is None else sharing.trajectory.base,
+        }
         write_manifest(start.folder, command=command_line(), seed=self.seed, facts=facts)
         if found.path is not None:
             log.info("going on from step %d in %s", step, start.folder)
-        return found.path
+        return checkpoint
 
-    def _train(self, folder: Path, checkpoint: Path | None) -> FitResult:
+    def _train(self, folder: Path, checkpoint: Path | None, sharing: Sharing | None) -> FitResult:
         resumed = step_of(checkpoint) if checkpoint else None
+        prefix = None if sharing is None else sharing.prefix_of(checkpoint)
         if resumed is not None and resumed >= self.plan.horizon.total_steps:
-            return FitResult(folder, resumed, resumed_step=resumed)
+            return self._finished(folder, resumed, sharing, prefix)
         trainer = self.trainer
         continues = (folder / "metrics.jsonl").exists()
-        loggers = [RunTensorBoard(folder, -1 if resumed is None else resumed) if continues else RunTensorBoard(folder)]
+        shown = -1 if resumed is None else resumed
+        if sharing is not None:
+            shown = sharing.first_shown(shown)
+        loggers = [RunTensorBoard(folder, shown) if continues else RunTensorBoard(folder)]
         trainer.loggers = [*trainer.loggers, *(loggers if self.stock_logger else []), JsonLines(folder)]
         add_callbacks(trainer, *self._training_callbacks(folder))
+        if sharing is not None:
+            add_callbacks(trainer, sharing.prepare(prefix, folder, trainer.loggers))
         with process_group_closed():
             trainer.fit(self.module, datamodule=self.datamodule, ckpt_path=checkpoint)
-        metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
-        return FitResult(folder, trainer.global_step, metrics, resumed)
+        if sharing is not None and process_rank() == 0:
+            sharing.finish(folder, prefix)
+        return FitResult(
+            folder,
+            trainer.global_step,
+            {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")},
+            resumed,
+            executed_steps=trainer.global_step - (resumed or 0),
+            reused_steps=0 if sharing is None else sharing.reused_steps(prefix),
+        )
+
+    def _finished(self, folder: Path, step: int, sharing: Sharing | None, prefix: Prefix | None) -> FitResult:
+        """Nothing to train: the run had ended before, or others have done all of its steps."""
+        if sharing is None:
+            return FitResult(folder, step, resumed_step=step)
+        if process_rank() == 0:
+            sharing.finish(folder, prefix)
+        return FitResult(
+            folder, step, last_validation(folder), resumed_step=step, reused_steps=sharing.reused_steps(prefix)
+        )
 
     def rehearse(self, folder: Path, steps: int, *observers: Callback) -> None:
         """Train some steps as ``fit`` would, without validation, checkpoints and a record of the run.

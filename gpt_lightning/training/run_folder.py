@@ -169,8 +169,7 @@ def write_manifest(folder: Path, *, command: list[str], seed: int, facts: dict[s
         seed: The run's seed.
         facts: More plain data: data fingerprint, parameter count, resumed step.
     """
-    path = folder / MANIFEST_FILE
-    starts = json.loads(path.read_text(encoding="utf-8"))["starts"] if path.exists() else []
+    starts = read_starts(folder)
     starts.append(
         {
             "time": time.strftime(_TIME),
@@ -186,7 +185,13 @@ def write_manifest(folder: Path, *, command: list[str], seed: int, facts: dict[s
             "end": None,  # as long as it runs, and for ever when it is killed
         }
     )
-    write_text_durably(path, json.dumps({"starts": starts}, indent=1) + "\n")
+    write_text_durably(folder / MANIFEST_FILE, json.dumps({"starts": starts}, indent=1) + "\n")
+
+
+def read_starts(folder: Path) -> list[dict[str, Any]]:
+    """The entries of ``manifest.json``, one for each start, oldest first."""
+    path = folder / MANIFEST_FILE
+    return list(json.loads(path.read_text(encoding="utf-8"))["starts"]) if path.exists() else []
 
 
 def write_end(folder: Path, end: dict[str, Any]) -> None:

@@ -77,7 +77,9 @@ class MetricsLog(Callback):
     def _write(self, trainer: Trainer, module: LightningModule, step: int) -> None:
         assert isinstance(module, GPTModule)
         total, weight = self._sums(trainer, module.device)
-        self._pending, self._carried = [], (0.0, 0.0)
+        if step % self._every_steps == 0:
+            # Not at a last step inside an interval: a longer run that begins at its checkpoint finishes the interval.
+            self._pending, self._carried = [], (0.0, 0.0)
         tokens = self._tokens_before(step)
         values = {"train/loss": total / weight}
         for group in trainer.optimizers[0].param_groups:

@@ -1,0 +1,295 @@
+"""A store of checkpoints that many runs share, each found by the key of everything that led to it.
+
+    prefixes/
+        000000040-3f9c.../              one entry: step and key
+            step-000000040/             a checkpoint folder like any other
+            lines.jsonl                 what was logged up to it
+            entry.json                  size, and whether other runs are likely to pass here; its time = last used
+        pins/OWNER.json                 entries that a run needs, which may have died and wait for its next attempt
+        .lock                           held (flock) while entries are looked up, committed and evicted
+        .writing-..., .trash-...        as on every shelf; swept once their process is gone
+
+What a key stands for is not known here (see ``training.trajectory``). Two runs that store the same key at the same time
+both write; the second to finish throws its copy away. A process that dies leaves nothing that looks like an entry:
+entries appear by one rename and go by one. The budget counts committed entries.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gpt_lightning.checkpoints.folder import (
+    checkpoint_name,
+    discard,
+    fsync_folder,
+    owner_suffix,
+    verify_checkpoint,
+    write_text_durably,
+)
+from gpt_lightning.checkpoints.shelf import sweep
+from gpt_lightning.errors import CheckpointError
+
+_LINES, _ENTRY, _PINS, _LOCK = "lines.jsonl", "entry.json", "pins", ".lock"
+Line = dict[str, Any]
+"""A line of ``metrics.jsonl``."""
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """An entry.
+
+    Attributes:
+        path: Its folder.
+        step: Optimizer steps done.
+        key: Of everything that led there.
+    """
+
+    path: Path
+    step: int
+    key: str
+
+    @property
+    def checkpoint(self) -> Path:
+        """The checkpoint folder."""
+        return self.path / checkpoint_name(self.step)
+
+    def read_lines(self) -> list[Line]:
+        """What was logged up to here, in order."""
+        text = (self.path / _LINES).read_text(encoding="utf-8")
+        return [json.loads(line) for line in text.splitlines()]
+
+
+class PrefixStore:
+    """See the file's head.
+
+    Args:
+        folder: Where it lies; made when missing, and shared by all who use it.
+        budget_bytes: What all entries together may take; None = anything.
+    """
+
+    def __init__(self, folder: Path, budget_bytes: int | None = None) -> None:
+        self.folder, self._budget_bytes = folder.resolve(), budget_bytes
+        self._known: dict[str, tuple[int, bool]] = {}
+
+    def entries(self) -> list[Prefix]:
+        """All entries, shortest first."""
+        return sorted(self._entries(), key=lambda entry: (entry.step, entry.key))
+
+    def _entries(self) -> Iterator[Prefix]:
+        names = os.listdir(self.folder) if self.folder.is_dir() else []
+        for name in names:
+            digits, dash, key = name.partition("-")
+            if dash and digits.isdigit():
+                yield Prefix(self.folder / name, int(digits), key)
+
+    def total_bytes(self) -> int:
+        """What the entries take."""
+        return sum(self._facts(entry)[0] for entry in self._entries())
+
+    def _facts(self, entry: Prefix) -> tuple[int, bool]:
+        """Size, and whether it is preferred; an entry that has just gone has no size."""
+        if entry.path.name not in self._known:
+            try:
+                facts = json.loads((entry.path / _ENTRY).read_text(encoding="utf-8"))
+            except FileNotFoundError:
+                return 0, False
+            self._known[entry.path.name] = int(facts["bytes"]), bool(facts["preferred"])
+        return self._known[entry.path.name]
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / _LOCK).open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # dropped by the kernel when its holder dies
+            yield
+
+    def place(self, step: int, key: str) -> Prefix:
+        """Where the entry of a key is, whether it is there or not."""
+        return Prefix(self.folder / f"{step:09d}-{key}", step, key)
+
+    def find(self, step: int, key: str) -> Prefix | None:
+        """The entry of a key, if it is there."""
+        entry = self.place(step, key)
+        return entry if entry.path.is_dir() else None
+
+    def take(self, keys: Mapping[int, str], usable: Callable[[Prefix], bool], owner: str, home: Path) -> Prefix | None:
+        """The longest of these prefixes that is there and usable; pinned, so that it stays until ``release``.
+
+        Args:
+            keys: Key after so many steps.
+            usable: Whether an entry will do.
+            owner: Name of the pin.
+            home: Folder of the run that needs it; the pin ends with the folder.
+        """
+        with self._locked():
+            sweep(self.folder)
+        for step in sorted(keys, reverse=True):
+            entry = self.place(step, keys[step])
+            with self._locked():
+                found = entry.path.is_dir() and usable(entry)
+                if found:
+                    self._pin(owner, home, [entry])
+            if found and self._is_sound(entry):  # pinned, so that reading it all needs no lock
+                return entry
+        return None
+
+    def _is_sound(self, entry: Prefix) -> bool:
+        try:
+            verify_checkpoint(entry.checkpoint)
+        except CheckpointError:
+            with self._locked(), contextlib.suppress(FileNotFoundError):
+                self._remove(entry)
+            return False
+        return True
+
+    def pin(self, owner: str, home: Path, entries: Sequence[Prefix]) -> None:
+        """Keep entries, besides those that ``owner`` has pinned before, from being evicted until ``release``.
+
+        Args:
+            owner: Name of the pin.
+            home: Folder of the run that needs them; the pin ends with the folder.
+            entries: Which.
+        """
+        with self._locked():
+            self._pin(owner, home, entries)
+
+    def _pin(self, owner: str, home: Path, entries: Sequence[Prefix]) -> None:
+        file = self._pin_file(owner)
+        names = set(_read_pin(file)) | {entry.path.name for entry in entries}
+        file.parent.mkdir(exist_ok=True)
+        write_text_durably(file, json.dumps({"home": str(home.resolve()), "entries": sorted(names)}) + "\n")
+        for entry in entries:
+            with contextlib.suppress(FileNotFoundError):
+                os.utime(entry.path / _ENTRY)
+
+    def release(self, owner: str) -> None:
+        """Let go of what ``owner`` pinned; harmless when there is nothing."""
+        self._pin_file(owner).unlink(missing_ok=True)
+
+    def _pin_file(self, owner: str) -> Path:
+        return self.folder / _PINS / f"{owner}.json"
+
+    def _pinned(self) -> set[str]:
+        names: set[str] = set()
+        for file in (self.folder / _PINS).glob("*.json"):
+            entries = _read_pin(file)
+            if entries:
+                names.update(entries)
+            else:
+                file.unlink(missing_ok=True)
+        return names
+
+    def begin(self, step: int, key: str, lines: Sequence[Line]) -> Path | None:
+        """A folder for the checkpoint of a new entry (as ``checkpoint_name(step)`` in it), to be committed.
+
+        Returns:
+            None where the entry exists: only lines that it lacks are added.
+        """
+        with self._locked():
+            entry = self.find(step, key)
+            if entry is not None:
+                self._add_lines(entry, lines)
+                return None
+        temporary = self.folder / f".writing-{step:09d}-{key}-{owner_suffix()}"
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+        return temporary
+
+    def _add_lines(self, entry: Prefix, lines: Sequence[Line]) -> None:
+        known = entry.read_lines()
+        seen = {_identity(line) for line in known}
+        new = [line for line in lines if _identity(line) not in seen]
+        if new:
+            # Stable: at one step the training line comes first, as it is written.
+            merged = sorted([*known, *new], key=lambda line: (line["step"], "val/loss" in line))
+            write_text_durably(entry.path / _LINES, _to_text(merged))
+        os.utime(entry.path / _ENTRY)
+
+    def commit(self, temporary: Path, step: int, key: str, lines: Sequence[Line], *, preferred: bool) -> bool:
+        """Give a begun entry its name, and evict others where the budget asks for it.
+
+        Args:
+            temporary: From ``begin``, with the checkpoint in it.
+            step: Of the entry.
+            key: Of the entry.
+            lines: What was logged up to it.
+            preferred: Whether it is likely to be shared: only another preferred entry may drive it out.
+
+        Returns:
+            Whether it stays; it does not when what is pinned or preferred leaves no room.
+        """
+        size = sum(file.stat().st_size for file in temporary.rglob("*") if file.is_file())
+        (temporary / _ENTRY).write_text(json.dumps({"bytes": size, "preferred": preferred}) + "\n", encoding="utf-8")
+        write_text_durably(temporary / _LINES, _to_text(lines))
+        fsync_folder(temporary)
+        entry = self.place(step, key)
+        with self._locked():
+            stays = not entry.path.exists() and self._make_room(size, preferred=preferred)
+            if stays:
+                os.rename(temporary, entry.path)
+                fsync_folder(self.folder)
+            elif entry.path.exists():
+                self._add_lines(entry, lines)
+        if not stays:
+            shutil.rmtree(temporary, ignore_errors=True)
+        return stays
+
+    def _make_room(self, size: int, *, preferred: bool) -> bool:
+        """Evict what is not pinned, least recently used first, preferred entries last and only for their like."""
+        if self._budget_bytes is None:
+            return True
+        pinned = self._pinned()
+        total, candidates = 0, []
+        for entry in self._entries():
+            entry_bytes, entry_preferred = self._facts(entry)
+            total += entry_bytes
+            if entry.path.name not in pinned and (preferred or not entry_preferred):
+                candidates.append((entry_preferred, _last_used(entry), entry.path.name, entry, entry_bytes))
+        excess = total + size - self._budget_bytes
+        if excess > sum(candidate[-1] for candidate in candidates):
+            return False
+        for _, _, _, entry, entry_bytes in sorted(candidates, key=lambda candidate: candidate[:3]):
+            if excess <= 0:
+                break
+            self._remove(entry)
+            excess -= entry_bytes
+        return True
+
+    def _remove(self, entry: Prefix) -> None:
+        self._known.pop(entry.path.name, None)
+        discard(entry.path)
+
+
+def _read_pin(file: Path) -> list[str]:
+    """Names of entries; none where there is no pin, or the run that set it is gone."""
+    try:
+        pin = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return []
+    return list(pin["entries"]) if Path(pin["home"]).is_dir() else []
+
+
+def _last_used(entry: Prefix) -> float:
+    try:
+        return (entry.path / _ENTRY).stat().st_mtime
+    except FileNotFoundError:
+        return time.time()
+
+
+def _identity(line: Line) -> tuple[Any, ...]:
+    """Step and names: values of one key are the same wherever they were computed, clocks aside."""
+    return (line["step"], *sorted(line))
+
+
+def _to_text(lines: Sequence[Line]) -> str:
+    return "".join(json.dumps(line) + "\n" for line in lines)

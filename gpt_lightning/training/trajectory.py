@@ -1,0 +1,217 @@
+"""The key of a trajectory: two runs with the same key after s steps have the same weights after s steps, bit for bit.
+
+    key(s) = sha256(facts, rates of step 0, tokens of step 0, ..., rates of step s - 1, tokens of step s - 1)
+
+The facts are everything that may change the sequence of weights, apart from the learning rates: settings, data, initial
+weights, code, versions, device. What cannot change it is listed in ``INDIFFERENT`` and left out; a setting that is not
+listed there, a new one above all, is part of the key, so that what this file forgets costs reuse and not correctness.
+
+The schedule and the length of the run are left out, since the chain holds what they amount to: the exact learning rate
+of every role at every step. So runs of different schedules and lengths have the same keys for as long as these agree,
+and any step of one can be compared with any step of another.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.util
+import json
+import platform
+import struct
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from gpt_lightning.optim.lengths import Horizon
+from gpt_lightning.optim.schedules import Schedule
+from gpt_lightning.training.resume import flatten
+
+if TYPE_CHECKING:
+    from gpt_lightning.training.run import Run
+
+INDIFFERENT = (
+    # In the chain of steps, as what they amount to.
+    "model.schedule",
+    "data.batch_ramp",
+    "trainer.max_steps",
+    "trainer.max_epochs",
+    "run.max_tokens",
+    # Where and how a run is kept, shown and validated. Which validations a run has is compared line by line.
+    "run.name",
+    "run.dir",
+    "run.validate_every",
+    "run.save_every",
+    "run.keep_checkpoints",
+    "run.prompt",
+    "run.sample_tokens",
+    "run.expected_val_loss",
+    "run.allow_changes",
+    "trainer.logger",
+    "trainer.profiler",
+    "trainer.enable_progress_bar",
+    "trainer.limit_test_batches",
+    "trainer.limit_predict_batches",
+    "trainer.detect_anomaly",
+    "data.predict_split",
+    # Part of the facts as what they were found to be: device, processes, content of the data.
+    "trainer.accelerator",
+    "trainer.devices",
+    "trainer.num_nodes",
+    "data.source",
+    "data.store",
+    "data.keep_store",
+)
+"""Settings (with everything below them) that are no part of the facts."""
+
+_OUTER_ROOMS = frozenset({"cli.py", "__main__.py", "tuning", "monitoring", "evaluation", "generation", "pages"})
+"""What is not used in a step of training; every other file of ours is part of the code's fingerprint."""
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """What leads to the weights of a run.
+
+    Attributes:
+        facts: Everything but the learning rates and the sizes of steps, as plain data.
+        rates: Learning rate of every role at factor 1.
+        schedule: The factor of every step.
+        horizon: Length of the run.
+    """
+
+    facts: Mapping[str, Any]
+    rates: Mapping[str, float]
+    schedule: Schedule
+    horizon: Horizon
+
+    @functools.cached_property
+    def base(self) -> str:
+        """SHA-256 (hex) of the facts."""
+        return hashlib.sha256(json.dumps(self.facts, sort_keys=True, default=repr).encode()).hexdigest()
+
+    def keys(self, steps: Iterable[int]) -> dict[int, str]:
+        """Key after each of these numbers of steps; those beyond the run are left out.
+
+        Args:
+            steps: Optimizer steps done, 1 or more.
+        """
+        wanted = {step for step in steps if 0 < step <= self.horizon.total_steps}
+        keys, digest = {}, hashlib.sha256(self.base.encode())
+        for step, packed in enumerate(self._steps(max(wanted, default=0)), start=1):
+            digest.update(packed)
+            if step in wanted:
+                keys[step] = digest.hexdigest()[:40]
+        return keys
+
+    def _steps(self, number: int) -> Iterator[bytes]:
+        horizon, peaks = self.horizon, [rate for _, rate in sorted(self.rates.items())]
+        form = struct.Struct(f"<{len(peaks)}dq")
+        for step in range(number):
+            factor = self.schedule.factor(step, horizon)
+            tokens = horizon.tokens_before(step + 1) - horizon.tokens_before(step)
+            yield form.pack(*(peak * factor for peak in peaks), tokens)
+
+    def is_level(self, step: int) -> bool:
+        """Whether the learning rate stands still around ``step``: there runs of different endings part."""
+        if not 0 < step < self.horizon.total_steps:
+            return False
+        return self.schedule.factor(step, self.horizon) == self.schedule.factor(step - 1, self.horizon)
+
+
+def trace(run: Run) -> Trajectory:
+    """The trajectory of a run that has not started; call it before ``fit`` builds the model."""
+    rates = {str(role): rate for role, rate in run.module.optimizer_recipe.rates.items()}
+    return Trajectory(_gather_facts(run), rates, run.module.schedule, run.plan.horizon)
+
+
+def _gather_facts(run: Run) -> dict[str, Any]:
+    trainer, card = run.trainer, run.module.card
+    settings = {key: value for key, value in flatten(run.config).items() if not _is_indifferent(key)}
+    facts: dict[str, Any] = {
+        "settings": settings,
+        "rates": run.module.optimizer_recipe.rates,
+        "data": card["data_fingerprint"],
+        "initial_weights": hash_weights(run.module.initial_weights),
+        "global_batch_size": card["global_batch_size"],
+        "world_size": trainer.world_size,
+        "strategy": type(trainer.strategy).__name__,
+        "accumulate": trainer.accumulate_grad_batches,
+        "code": CODE,
+        "classes": _hash_classes(run.config),
+        "versions": {name: metadata.version(name) for name in ("torch", "lightning", "numpy")},
+        "device": describe_device(trainer.strategy.root_device),
+    }
+    if settings.get("trainer.callbacks"):
+        # What a callback of someone else's does may depend on the length of the run and on when it validates.
+        facts["callbacks"] = [run.plan.horizon.total_steps, run.plan.validate_every]
+    return facts
+
+
+def _is_indifferent(key: str) -> bool:
+    return any(key == entry or key.startswith(f"{entry}.") for entry in INDIFFERENT)
+
+
+def describe_device(device: torch.device) -> dict[str, Any]:
+    """What of the hardware and torch's switches decides the last bits of a sum."""
+    facts: dict[str, Any] = {
+        "type": device.type,
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "matmul": torch.get_float32_matmul_precision(),
+    }
+    if device.type == "cuda":
+        return {**facts, "name": torch.cuda.get_device_name(device), "cuda": torch.version.cuda}
+    capability = torch.backends.cpu.get_cpu_capability()
+    return {**facts, "machine": platform.machine(), "vectors": capability, "threads": torch.get_num_threads()}
+
+
+def hash_weights(weights: Mapping[str, Tensor] | None) -> str | None:
+    """SHA-256 (hex) of given initial weights (``--init_from``, which is no setting); None = drawn from the seed."""
+    if weights is None:
+        return None
+    digest = hashlib.sha256()
+    for name, value in sorted(weights.items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _hash_sources() -> str:
+    package = Path(__file__).parents[1]
+    digest = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        place = path.relative_to(package)
+        if place.parts[0] not in _OUTER_ROOMS:
+            digest.update(f"{place.as_posix()}\n".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+CODE = _hash_sources()
+"""Of our own files, read when they are imported: later edits are not what this process runs."""
+
+
+def _hash_classes(config: Any) -> dict[str, str | None]:
+    """Files of the classes of other packages that a configuration names; not of what these import in turn."""
+    found: dict[str, str | None] = {}
+    for name in _class_paths(config):
+        module = name.rpartition(".")[0]
+        if module.partition(".")[0] not in ("", "gpt_lightning"):
+            spec = importlib.util.find_spec(module)
+            file = None if spec is None or spec.origin is None else Path(spec.origin)
+            found[name] = hashlib.sha256(file.read_bytes()).hexdigest() if file is not None and file.is_file() else None
+    return found
+
+
+def _class_paths(config: Any) -> Iterator[str]:
+    if isinstance(config, Mapping):
+        if isinstance(config.get("class_path"), str):
+            yield config["class_path"]
+        for value in config.values():
+            yield from _class_paths(value)
+    elif isinstance(config, (list, tuple)):
+        for value in config:
+            yield from _class_paths(value)

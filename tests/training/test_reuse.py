@@ -1,0 +1,225 @@
+"""Trials that share their beginning: the same weights and the same lines as from scratch, bit for bit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from gpt_lightning.checkpoints.folder import read_manifest
+from gpt_lightning.checkpoints.prefixes import PrefixStore
+from gpt_lightning.checkpoints.shelf import SHELF, list_checkpoints, read_best
+from gpt_lightning.errors import ConfigError
+from gpt_lightning.training import trajectory
+from gpt_lightning.training.resume import flatten
+from gpt_lightning.training.reuse import Reuse
+from gpt_lightning.training.run import FitResult
+from gpt_lightning.training.trajectory import INDIFFERENT, trace
+from tests.training.forked import write_corpus
+from tests.training.runs import Crash, crash_at, tiny_run
+from tests.training.test_resume_exact import assert_equal, outcome
+
+STEPS = 20
+BASE: dict[str, Any] = {
+    "trainer": {"max_steps": STEPS, "log_every_n_steps": 3, "logger": False},
+    "run": {"validate_every": 4, "save_every": 7},
+}
+
+
+def wsd(decay: float, **options: Any) -> dict[str, Any]:
+    return {"model": {"schedule": {"class_path": "WSD", "init_args": {"warmup": 2, "decay": decay, **options}}}}
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GPT_LIGHTNING_CACHE", str(tmp_path / "cache"))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    write_corpus(tmp_path)
+    yield tmp_path
+    torch.set_num_threads(threads)
+
+
+def fit(name: str, *settings: Mapping[str, Any], reuse: Reuse | None = None, resume: str = "never") -> FitResult:
+    return tiny_run(BASE, *settings, {"run": {"dir": name}}).fit(resume, reuse)
+
+
+def shared(**options: Any) -> Reuse:
+    return Reuse(**{"folder": Path("prefixes"), "every": 2, **options})
+
+
+def assert_same(one: str, other: str) -> None:
+    assert_equal(outcome(Path(one)), outcome(Path(other)))
+    assert read_best(Path(one) / SHELF) == read_best(Path(other) / SHELF)
+
+
+def test_trials_share_what_agrees_and_end_as_from_scratch(place: Path) -> None:
+    decays = {"a": 0.5, "b": 0.3, "c": 0.7}
+    for name, decay in decays.items():
+        fit(f"scratch-{name}", wsd(decay))
+    results = {name: fit(name, wsd(decay), reuse=shared()) for name, decay in decays.items()}
+    for name in decays:
+        assert_same(name, f"scratch-{name}")
+    # The rate of a falls for the first time in step 12 (of 1, 2, ...), that of c in step 8.
+    counts = {name: (result.executed_steps, result.reused_steps, result.step) for name, result in results.items()}
+    assert counts == {"a": (20, 0, 20), "b": (10, 10, 20), "c": (14, 6, 20)}
+    assert results["b"].metrics["val/loss"] == outcome(Path("b"))[0][-1]["val/loss"]
+
+
+def test_a_duplicate_does_no_step_and_has_the_same_numbers(place: Path) -> None:
+    first = fit("first", wsd(0.5), reuse=shared())
+    second = fit("second", wsd(0.5), {"run": {"name": "twin"}}, reuse=shared())
+    assert (second.executed_steps, second.reused_steps, second.step) == (0, STEPS, STEPS)
+    assert second.metrics == first.metrics
+    assert_same("second", "first")
+    checkpoint = list_checkpoints(Path("second") / SHELF)[-1]
+    assert read_manifest(checkpoint)["facts"]["config"]["run"]["name"] == "twin"
+    assert not list(Path("prefixes/pins").iterdir())
+
+
+def test_best_may_lie_in_the_prefix(place: Path) -> None:
+    """A rate that ruins the model behind step 5: the validation of step 4 stays the best, and another run saw it."""
+
+    def ruin(*ending: dict[str, float]) -> dict[str, Any]:
+        points = [{"at": 4, "factor": 0.001}, {"at": 5, "factor": 1.0}, *ending]
+        return {
+            "model": {
+                "optimizer": {"lr": 3.0},
+                "schedule": {"class_path": "Piecewise", "init_args": {"points": points, "warmup": 0}},
+            }
+        }
+
+    other = ruin({"at": 12, "factor": 1.0}, {"at": 13, "factor": 0.9})
+    fit("scratch", other)
+    fit("first", ruin(), reuse=shared())
+    result = fit("second", other, reuse=shared())
+    best = read_best(Path("scratch") / SHELF)
+    assert best is not None
+    assert best["checkpoint"] == "step-000000004"
+    assert result.reused_steps == 12
+    assert_same("second", "scratch")
+
+
+def test_means_snapshots_ramps_and_accumulation_travel(place: Path) -> None:
+    ramp = {"class_path": "StagedRamp", "init_args": {"tokens": [64], "milestones": [3]}}
+    many: dict[str, Any] = {
+        "model": {"ema_decay": 0.9, "nonfinite": {"class_path": "Rollback", "init_args": {"every_steps": 5}}},
+        "data": {"batch_ramp": ramp, "global_batch_tokens": 128},
+    }
+    fit("scratch", wsd(4), many, {"trainer": {"max_steps": 18}})
+    fit("first", wsd(8), many, reuse=shared())
+    result = fit("second", wsd(4), many, {"trainer": {"max_steps": 18}}, reuse=shared())
+    assert result.reused_steps == 12
+    assert_same("second", "scratch")
+
+
+def test_a_longer_run_goes_on_from_the_end_of_a_shorter_one(place: Path) -> None:
+    """Step 14 is neither a multiple of 3 (log) nor of 4 (validation): what it logged at its end is left out."""
+    constant = {"model": {"schedule": {"class_path": "Constant", "init_args": {"warmup": 2}}}}
+    fit("scratch", constant)
+    fit("short", constant, {"trainer": {"max_steps": 14}}, reuse=shared(every="100%"))
+    result = fit("long", constant, reuse=shared(every="100%"))
+    assert result.reused_steps == 14
+    assert_same("long", "scratch")
+
+
+def test_a_prefix_without_the_validations_of_a_run_is_not_taken(place: Path) -> None:
+    fit("first", wsd(0.5), reuse=shared())
+    finer = {"run": {"validate_every": 2}}
+    assert fit("second", wsd(0.3), finer, reuse=shared()).reused_steps == 0
+    # It has added what the entries lacked.
+    assert fit("third", wsd(0.5), finer, reuse=shared()).reused_steps == 10
+
+
+@pytest.mark.slow
+def test_a_crashed_run_begins_at_what_it_stored(place: Path) -> None:
+    rare = {"run": {"validate_every": 20, "save_every": 20}}
+    fit("scratch", wsd(0.5), rare)
+    with pytest.raises(Crash):
+        crash_at(tiny_run(BASE, wsd(0.5), rare, {"run": {"dir": "run"}}), 13).fit("auto", shared())
+    result = fit("run", wsd(0.5), rare, reuse=shared(), resume="auto")
+    assert (result.resumed_step, result.executed_steps, result.reused_steps) == (12, 8, 12)
+    assert_same("run", "scratch")
+
+
+def test_a_resumed_run_that_is_not_what_its_settings_say_leaves_nothing(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its first steps were done by other code, which is no setting."""
+    with pytest.raises(Crash):
+        crash_at(tiny_run(BASE, wsd(0.5), {"run": {"dir": "run"}}), 9).fit("auto", shared(folder=Path("elsewhere")))
+    monkeypatch.setattr(trajectory, "CODE", "another")
+    result = fit("run", wsd(0.5), reuse=shared(), resume="auto")
+    assert (result.resumed_step, result.reused_steps) == (8, 0)
+    assert PrefixStore(Path("prefixes")).entries() == []
+
+
+def test_tensorboard_shows_the_steps_of_others_once(place: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
+
+    board = {"trainer": {"logger": None}}
+    fit("first", wsd(0.5), reuse=shared())
+    fit("second", wsd(0.3), board, reuse=shared())
+    events = EventAccumulator("second")
+    events.Reload()
+    assert [event.step for event in events.Scalars("train/loss")] == [3, 6, 9, 12, 15, 18, 20]
+    assert [event.step for event in events.Scalars("val/loss")] == [4, 8, 12, 16, 20]
+
+
+def base_of(*settings: Mapping[str, Any]) -> str:
+    return trace(tiny_run(BASE, wsd(0.5), *settings)).base
+
+
+def test_whatever_changes_the_weights_changes_the_key(place: Path) -> None:
+    base = base_of()
+    assert base == base_of(wsd(0.2), {"trainer": {"max_steps": 30}, "run": {"save_every": 3, "name": "x"}})
+    (place / "other.txt").write_text("Another text. " * 200, encoding="utf-8")
+    other = [
+        base_of({"model": {"optimizer": {"lr": 2e-2}}}),
+        base_of({"seed_everything": 2}),
+        base_of({"data": {"source": "other.txt"}}),
+        base_of({"model": {"config": {"n_head": 1}}}),
+        base_of({"trainer": {"accumulate_grad_batches": 2}}),
+        base_of({"data": {"batch_size": 2}, "trainer": {"accumulate_grad_batches": 2}}),
+    ]
+    assert len({base, *other}) == 7
+    run = tiny_run(BASE, wsd(0.5))
+    run.module.initial_weights = {"head.weight": torch.ones(2)}
+    first = trace(run).base
+    run.module.initial_weights = {"head.weight": torch.zeros(2)}
+    assert len({base, first, trace(run).base}) == 3
+
+
+def test_every_setting_is_in_the_key_unless_it_is_listed(place: Path) -> None:
+    """And so is one that does not exist yet."""
+    run = tiny_run(BASE, wsd(0.5))
+    config, base = run.config, trace(run).base
+    settings = flatten(config)
+    for key in [*settings, "model.brand_new", "run.brand_new", "brand_new"]:
+        run.config = {**settings, key: "changed"}
+        listed = any(key == entry or key.startswith(f"{entry}.") for entry in INDIFFERENT)
+        assert (trace(run).base == base) == listed, key
+    assert [entry for entry in INDIFFERENT if not any(f"{key}.".startswith(f"{entry}.") for key in settings)] == []
+
+
+def test_keys_of_the_chain_agree_for_as_long_as_the_rates_do(place: Path) -> None:
+    long, short = (trace(tiny_run(BASE, wsd(0.5), {"trainer": {"max_steps": steps}})) for steps in (20, 16))
+    one, other = long.keys(range(1, 40)), short.keys(range(1, 40))
+    assert list(one) == list(range(1, 21))
+    assert len({*one.values(), *other.values()}) == 20 + 16 - 9
+    assert [step for step in other if one[step] == other[step]] == list(range(1, 10))
+
+
+def test_what_cannot_be_shared_is_refused(place: Path) -> None:
+    with pytest.raises(ConfigError, match="named by path"):
+        tiny_run(BASE).fit("runs/x", shared())
+    with pytest.raises(ConfigError, match="allow_changes"):
+        tiny_run(BASE, {"run": {"allow_changes": ["model"]}}).fit("never", shared())
+    with pytest.raises(ConfigError, match="cadence"):
+        shared(every=0)
+    with pytest.raises(ConfigError, match="number of bytes"):
+        shared(budget_bytes=0)
