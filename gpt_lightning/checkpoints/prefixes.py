@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gpt_lightning.checkpoints.folder import (
+from gpt_lightning.checkpoints.durable import (
     checkpoint_name,
     discard,
     fsync_folder,

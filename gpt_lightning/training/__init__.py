@@ -12,7 +12,7 @@ line, sweeps, tests and notebooks::
     command_line   LightningCLI: arguments in, one checked configuration out
     build          configuration -> trainer + module + datamodule
     run            what can be done with them; run_folder, start, resume: where, and from which checkpoint
-    reuse          steps that another run has done already; trajectory: the key by which they are found
+    reuse          steps that another run has done; trajectory: the key that finds them; reuse_check, reuse_estimate
     module         decoder + objective + optimizer + schedule, without logic of its own
     datamodule     the prepared store as loaders
     global_batch   tokens of a step -> micro-batches of every process

@@ -38,6 +38,7 @@ from gpt_lightning.training.callbacks.saving import MONITOR
 from gpt_lightning.training.checkpoint_io import facts_of
 from gpt_lightning.training.loggers import JsonLines
 from gpt_lightning.training.metrics_file import read_metrics, write_metrics
+from gpt_lightning.training.processes import launched_from_outside
 from gpt_lightning.training.trajectory import Trajectory, trace
 
 if TYPE_CHECKING:
@@ -132,6 +133,13 @@ class Sharing:
                 got=run.settings.allow_changes,
                 allowed="no changes where work is shared",
                 fix="Leave run.allow_changes out, or switch reuse off.",
+            )
+        if run.trainer.num_nodes > 1 and not launched_from_outside():
+            raise ConfigError(
+                "Machines that find each other in the Trainer each choose where to begin, and could choose differently",
+                got=run.trainer.num_nodes,
+                allowed="torchrun or srun where work is shared",
+                fix="Start the processes with torchrun or srun, or switch reuse off.",
             )
         self._run, self._owner = run, reuse.owner
         self.store = PrefixStore(reuse.folder, reuse.budget_bytes)

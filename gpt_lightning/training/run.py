@@ -201,7 +201,7 @@ class Run:
         if start.continues or start.source:
             cut_metrics(start.folder, -1 if step is None else step, start.source)
         write_text_durably(start.folder / CONFIG_FILE, dump_yaml(self.config))
-        checkpoint = found.path
+        checkpoint, prefix = found.path, None
         if sharing is not None:
             prefix = sharing.choose(start.folder, step, [past.get("trajectory") for past in read_starts(start.folder)])
             checkpoint = found.path if prefix is None else prefix.checkpoint
@@ -210,6 +210,7 @@ class Run:
             "resumed_from": None if checkpoint is None else str(checkpoint),
             "data_fingerprint": self.module.card["data_fingerprint"],
             "trajectory": None if sharing is None else sharing.trajectory.base,
+            "reused_steps": 0 if sharing is None else sharing.reused_steps(prefix),
         }
         write_manifest(start.folder, command=command_line(), seed=self.seed, facts=facts)
         if found.path is not None:

@@ -131,7 +131,7 @@ def trace(run: Run) -> Trajectory:
 
 def _gather_facts(run: Run) -> dict[str, Any]:
     trainer, card = run.trainer, run.module.card
-    settings = {key: value for key, value in flatten(run.config).items() if not _is_indifferent(key)}
+    settings = {key: value for key, value in flatten(run.config).items() if not is_indifferent(key)}
     facts: dict[str, Any] = {
         "settings": settings,
         "rates": run.module.optimizer_recipe.rates,
@@ -152,7 +152,8 @@ def _gather_facts(run: Run) -> dict[str, Any]:
     return facts
 
 
-def _is_indifferent(key: str) -> bool:
+def is_indifferent(key: str) -> bool:
+    """Whether a setting is no part of the facts."""
     return any(key == entry or key.startswith(f"{entry}.") for entry in INDIFFERENT)
 
 

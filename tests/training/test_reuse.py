@@ -9,13 +9,15 @@ from typing import Any
 import pytest
 import torch
 
-from gpt_lightning.checkpoints.folder import read_manifest
+from gpt_lightning.checkpoints.durable import read_manifest
+from gpt_lightning.checkpoints.folder import read_checkpoint, write_checkpoint
 from gpt_lightning.checkpoints.prefixes import PrefixStore
 from gpt_lightning.checkpoints.shelf import SHELF, list_checkpoints, read_best
 from gpt_lightning.errors import ConfigError
 from gpt_lightning.training import trajectory
 from gpt_lightning.training.resume import flatten
 from gpt_lightning.training.reuse import Reuse
+from gpt_lightning.training.reuse_check import compare_runs, compare_with_scratch, is_chosen
 from gpt_lightning.training.run import FitResult
 from gpt_lightning.training.trajectory import INDIFFERENT, trace
 from tests.training.forked import write_corpus
@@ -223,3 +225,20 @@ def test_what_cannot_be_shared_is_refused(place: Path) -> None:
         shared(every=0)
     with pytest.raises(ConfigError, match="number of bytes"):
         shared(budget_bytes=0)
+
+
+def test_a_run_is_checked_against_all_of_its_steps(place: Path) -> None:
+    fit("first", wsd(0.5), reuse=shared())
+    fit("second", wsd(0.3), reuse=shared())
+    assert compare_with_scratch(Path("second"), Path("check")) == []
+    assert compare_runs(Path("first"), Path("check"))[0].startswith("metrics.jsonl, step 12: optim/lr/")
+    # A store that lies: the weights of step 10 are those of another run.
+    entry, wrong = (PrefixStore(Path("prefixes")).entries()[index] for index in (4, 3))
+    state = read_checkpoint(entry.checkpoint)
+    state["state_dict"] = read_checkpoint(wrong.checkpoint)["state_dict"]
+    write_checkpoint(entry.path, step=entry.step, state=state)
+    fit("third", wsd(0.5, final_factor=0.1), reuse=shared())
+    assert "checkpoint.state_dict.model.final_norm.weight" in compare_with_scratch(Path("third"), Path("check-3"))
+    assert [number for number in range(9) if is_chosen(1.0, 3, number)] == list(range(9))
+    assert not any(is_chosen(0.0, 3, number) for number in range(9))
+    assert 60 < sum(is_chosen(0.1, 3, number) for number in range(1000)) < 140
