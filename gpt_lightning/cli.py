@@ -69,6 +69,12 @@ COMMANDS = {
         "Training",
         typed=False,
     ),
+    "sweep report": Command(
+        "gpt_lightning.tuning.report_command",
+        "report_command",
+        "What a sweep has found, as a page and as Markdown.",
+        "Sweeps",
+    ),
     "generate": Command("gpt_lightning.generation.command", "generate_command", "Continue a prompt.", "Using a model"),
     "export": Command(
         "gpt_lightning.checkpoints.command",

@@ -147,6 +147,8 @@ class ScatterChart(Chart):
         groups: A name for each point (a state: "complete", "pruned" ...), shown by colour and legend; empty = none.
         labels: A line for each point under the pointer.
         log_values: Whether the colours are on a logarithmic scale.
+        x_names: Names of the places 0, 1, ... of an axis of choices instead of numbers; empty = numbers.
+        lines: Curves over the points: a best value so far, a front.
     """
 
     x: Sequence[Number]
@@ -163,6 +165,8 @@ class ScatterChart(Chart):
     log_values: bool = False
     x_limits: Limits = (None, None)
     y_limits: Limits = (None, None)
+    x_names: Sequence[str] = ()
+    lines: Sequence[Series] = ()
 
     def __post_init__(self) -> None:
         optional = {
@@ -181,10 +185,14 @@ class ScatterChart(Chart):
         order = sorted(range(len(self.y)), key=lambda index: self.y[index])
         names = ["lowest", "highest"] if len(order) > 1 else ["only"]
         rows: list[list[object]] = [
-            [name, float(self.x[index]), float(self.y[index]), self.labels[index] if self.labels else None]
+            [name, self._x_of(index), float(self.y[index]), self.labels[index] if self.labels else None]
             for name, index in zip(names, dict.fromkeys([*order[:1], *order[-1:]]), strict=False)
         ]
         return ["point", self.x_label or "x", self.y_label or "y", "which"], rows
+
+    def _x_of(self, index: int) -> object:
+        place = float(self.x[index])
+        return self.x_names[round(place)] if self.x_names else place
 
 
 @dataclass(frozen=True)

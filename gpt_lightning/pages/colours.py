@@ -39,6 +39,7 @@ _STATES = {
     "crashed": "s1",
     "waiting": "soft",
     "reused": "s5",
+    "beyond a limit": "s6",
 }
 _GRADIENT = ("#440154", "#472d7b", "#3b528b", "#2c728e", "#21918c", "#28ae80", "#5ec962", "#addc30", "#fde725")
 """Like viridis: even steps of lightness, in print and to colour-blind readers too."""

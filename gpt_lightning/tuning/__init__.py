@@ -8,7 +8,9 @@
     study           Optuna's study: created once, opened by many, never mixed with another space
     mailbox         what a trial and its supervisor tell each other, as files
     shape_key       the way that a learning rate has gone, as a key
-    pruning         rules that stop trials early; early_termination reads them from a sweep file
+    pruning         rules that stop trials early, halving: at rungs; early_termination reads them from a sweep file
+    report          the page of a sweep; its facts (report_facts), where they come from (report_reading, importance),
+                    its charts (report_charts, report_planes), its command (report_command)
 
 A sweep file names base configurations and the keys to vary, in the words of ``fit``::
 

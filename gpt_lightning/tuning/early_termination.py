@@ -30,17 +30,8 @@ from gpt_lightning.errors import ConfigError
 from gpt_lightning.optim.lengths import parse_length
 from gpt_lightning.parsing.parser import StrictParser
 from gpt_lightning.parsing.suggest import did_you_mean
-from gpt_lightning.tuning.pruning import (
-    Curve,
-    Hyperband,
-    MedianPruner,
-    NoPruner,
-    PercentilePruner,
-    Pruner,
-    SuccessiveHalving,
-    ThresholdPruner,
-    WandbHyperband,
-)
+from gpt_lightning.tuning.halving import Hyperband, SuccessiveHalving, WandbHyperband
+from gpt_lightning.tuning.pruning import Curve, MedianPruner, NoPruner, PercentilePruner, Pruner, ThresholdPruner
 
 LengthLike = int | float | str
 _TYPES: dict[str, type[Pruner]] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
@@ -195,3 +196,19 @@ def test_png_is_the_same_picture_twice_as_large() -> None:
     for stroke in [line for line in parse_svg(chart).iter(f"{SVG}polyline") if line.attrib["stroke-width"] == "2"]:
         x, y = _pair(stroke.attrib["points"].split()[0])
         assert picture.getpixel((round(2 * x) + 2, round(2 * y))) == ImageColor.getrgb(stroke.attrib["stroke"])
+
+
+def test_points_on_choices_with_a_curve_over_them() -> None:
+    chart = ScatterChart(
+        x=[0, 1, 1],
+        y=[3.0, 2.0, 1.0],
+        title="By choice",
+        x_label="shape",
+        x_names=["WSD", "Cosine"],
+        lines=[Series("best so far", [0, 1], [3.0, 1.0], dashed=True)],
+    )
+    svg = chart.svg()
+    for text in ("WSD", "Cosine", "best so far", "shape: Cosine"):
+        assert text in svg
+    assert svg.count("<polyline") == replace(chart, lines=[]).svg().count("<polyline") + 2  # and one in the legend
+    assert [row[1] for row in chart.key_points()[1]] == ["Cosine", "WSD"]

@@ -12,17 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpt_lightning.errors import ConfigError
-from gpt_lightning.tuning.pruning import (
-    Curve,
-    Hyperband,
-    MedianPruner,
-    NoPruner,
-    PercentilePruner,
-    Pruner,
-    SuccessiveHalving,
-    ThresholdPruner,
-    WandbHyperband,
-)
+from gpt_lightning.tuning.halving import Hyperband, SuccessiveHalving, WandbHyperband
+from gpt_lightning.tuning.pruning import Curve, MedianPruner, NoPruner, PercentilePruner, Pruner, ThresholdPruner
 from tests.tuning.curves import curve
 
 REPORTS = 9

@@ -1,0 +1,261 @@
+"""A study and its trial folders -> the facts of a report. Only reads, and reads what there is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import FloatDistribution, IntDistribution
+from optuna.trial import FrozenTrial, TrialState
+
+from gpt_lightning.errors import UserError
+from gpt_lightning.parsing.strict_yaml import YAMLProblem, load_yaml, read_yaml
+from gpt_lightning.training.command_line import TrainerCommandLine
+from gpt_lightning.training.metrics_file import read_metrics
+from gpt_lightning.training.run_folder import CONFIG_FILE, MANIFEST_FILE
+from gpt_lightning.tuning.importance import find_importances
+from gpt_lightning.tuning.mailbox import Mailbox, Report, read_result
+from gpt_lightning.tuning.parameters import LogGrid, Parameter
+from gpt_lightning.tuning.reading import read_spec
+from gpt_lightning.tuning.report_facts import Attempt, Objective, Point, StudyFacts, TrialFacts
+from gpt_lightning.tuning.spec import SweepSpec
+from gpt_lightning.tuning.study import open_storage
+from gpt_lightning.tuning.sweep_folder import SweepFolder
+
+_STATES = {
+    TrialState.COMPLETE: "complete",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+    TrialState.RUNNING: "running",
+    TrialState.WAITING: "waiting",
+}
+_OF_THE_RUN = ("run.", "seed_everything", "trainer.max_", "trainer.enable_progress_bar")
+"""Settings that every trial has its own values of, or that are spelt out in a resolved configuration."""
+_SHOWN_PACKAGES = ("torch", "lightning", "numpy")
+
+
+def read_sweep(folder: Path) -> StudyFacts:
+    """Everything that a report shows of the sweep in ``folder``.
+
+    Raises:
+        ConfigError: Its file cannot be read, or its storage not be opened.
+    """
+    home = SweepFolder(folder)
+    spec = read_spec(home.file, bases=sorted((folder / "base").glob("*")))
+    return read_facts(spec, _read_trials(spec, home), folder)
+
+
+def _read_trials(spec: SweepSpec, home: SweepFolder) -> list[FrozenTrial]:
+    """All attempts; none when the study was not created yet. A report creates nothing."""
+    if (spec.storage == "sqlite" and not home.database.exists()) or (
+        spec.storage == "journal" and not home.journal.exists()
+    ):
+        return []
+    try:
+        return optuna.load_study(study_name=spec.name, storage=open_storage(spec, home)).get_trials(deepcopy=False)
+    except KeyError:
+        return []
+
+
+def read_facts(spec: SweepSpec, trials: Sequence[FrozenTrial], folder: Path) -> StudyFacts:
+    """Everything that a report shows.
+
+    Args:
+        spec: The sweep.
+        trials: Of its study, every attempt.
+        folder: The sweep's folder.
+    """
+    objectives = tuple(Objective(metric.name, metric.goal) for metric in spec.metrics)
+    made = tuple(_read_trial(spec, group, folder) for group in _group_attempts(trials))
+    study = StudyFacts(spec.name, objectives, made)
+    importances, problems = find_importances(trials, objectives, {each.stored_name: each.key for each in
+                                                                  spec.parameters.values()})  # fmt: skip
+    base, settings = _differences(spec, study.best, problems)
+    return StudyFacts(
+        name=spec.name,
+        objectives=objectives,
+        trials=made,
+        logarithmic=frozenset(key for key, each in spec.parameters.items() if _is_logarithmic(each)),
+        base=base,
+        best_settings=settings,
+        description=spec.description,
+        source=str(folder),
+        planned_trials=spec.budget.trials,
+        environment=_read_environment([study.best, *made[::-1]]),
+        importances=importances,
+        problems=tuple(problems),
+    )
+
+
+def _is_logarithmic(parameter: Parameter) -> bool:
+    drawn = parameter.distribution()
+    return isinstance(parameter, LogGrid) or (isinstance(drawn, (FloatDistribution, IntDistribution)) and drawn.log)
+
+
+def _group_attempts(trials: Sequence[FrozenTrial]) -> list[list[FrozenTrial]]:
+    """Attempts at the same trial, which remember the first of them; attempts that lost a race are left out."""
+    groups: dict[int, list[FrozenTrial]] = {}
+    for trial in sorted(trials, key=lambda each: each.number):
+        if not trial.user_attrs.get("void"):
+            groups.setdefault(int(trial.user_attrs.get("first", trial.number)), []).append(trial)
+    return [group for _, group in sorted(groups.items())]
+
+
+def _read_trial(spec: SweepSpec, attempts: list[FrozenTrial], folder: Path) -> TrialFacts:
+    last = attempts[-1]
+    place = last.user_attrs.get("folder")
+    home = None if place is None else _find_folder(str(place), folder)
+    facts = dict(last.user_attrs)
+    if home is not None:
+        result = read_result(home)
+        facts = {**facts, **({} if result is None else {key: value for key, value in vars(result).items() if value})}
+    points = _read_points(home)
+    state = _STATES[last.state]
+    state = "stopped" if state in ("failed", "waiting") and facts.get("state") == "stopped" else state
+    return TrialFacts(
+        number=attempts[0].number,
+        state=state,
+        parameters=_decode(spec, last),
+        values=tuple(last.values) if last.state == TrialState.COMPLETE and last.values else None,
+        attempts=tuple(_read_attempt(each) for each in attempts),
+        points=points,
+        rates=_read_rates(home),
+        metrics=dict(facts.get("metrics") or (points[-1].metrics if points else {})),
+        constraints=dict(getattr(last, "constraints", None) or {}),
+        folder=home,
+        seed=facts.get("seed"),
+        steps=int(facts.get("steps") or (points[-1].step if points else 0)),
+        executed_steps=int(facts.get("executed_steps") or 0),
+        reused_steps=int(facts.get("reused_steps") or 0),
+        tokens=int(facts.get("tokens") or (points[-1].tokens if points else 0)),
+        seconds=float(facts.get("seconds") or sum(_duration(each) for each in attempts)),
+        devices=spec.launcher.devices_per_trial,
+        repeats=last.user_attrs.get("repeats"),
+    )
+
+
+def _find_folder(place: str, folder: Path) -> Path | None:
+    """A trial's folder, also when the whole sweep was moved since."""
+    candidates = [folder / "trials" / Path(place).name, folder / place, Path(place)]
+    return next((each for each in candidates if each.is_dir()), None)
+
+
+def _duration(trial: FrozenTrial) -> float:
+    return 0.0 if trial.duration is None else trial.duration.total_seconds()
+
+
+def _seconds(when: datetime | None) -> float | None:
+    return None if when is None else when.timestamp()
+
+
+def _read_attempt(trial: FrozenTrial) -> Attempt:
+    return Attempt(
+        number=trial.number,
+        state=_STATES[trial.state],
+        start=_seconds(trial.datetime_start),
+        end=_seconds(trial.datetime_complete),
+        reason=str(trial.user_attrs.get("reason") or ""),
+    )
+
+
+def _decode(spec: SweepSpec, trial: FrozenTrial) -> dict[str, Any]:
+    """Values as they stand in the configuration; parameters of an older space stay as they are stored."""
+    known = {parameter.stored_name: parameter for parameter in spec.parameters.values()}
+    found = {}
+    for name, stored in trial.params.items():
+        parameter = known.get(name)
+        try:
+            found[parameter.key if parameter else name] = parameter.decode(stored) if parameter else stored
+        except (StopIteration, ValueError):
+            found[name] = stored
+    return found
+
+
+def _read_points(folder: Path | None) -> tuple[Point, ...]:
+    """Reports, oldest first; one that came twice, after a retry, counts as it was the last time."""
+    latest: dict[int, Report] = {}
+    for report in () if folder is None else Mailbox(folder).collect():
+        latest[report.n] = report
+    return tuple(Point(each.step, each.tokens, each.metrics) for _, each in sorted(latest.items()))
+
+
+def _read_rates(folder: Path | None) -> tuple[tuple[float, float], ...]:
+    """(tokens, learning rate) of the first group of parameters that is logged, the matrices where there are some."""
+    found = []
+    for line in () if folder is None else read_metrics(folder):
+        groups = [name for name in line if name.startswith("optim/lr/")]
+        if groups and "data/tokens" in line:
+            name = "optim/lr/matrix" if "optim/lr/matrix" in groups else groups[0]
+            found.append((float(line["data/tokens"]), float(line[name])))
+    return tuple(found)
+
+
+def _differences(
+    spec: SweepSpec, best: TrialFacts | None, problems: list[str]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Settings of the base, and settings of the best trial that differ from them."""
+    if best is None:
+        return {}, {}
+    try:
+        line = TrainerCommandLine("fit", [f"--config={path}" for path in spec.base])
+        base = flatten(load_yaml(line.parser.dump(line.config, skip_unset=False, skip_validation=True)))
+        own = {} if best.folder is None else flatten(read_yaml(best.folder / CONFIG_FILE))
+    except (UserError, OSError, YAMLProblem) as problem:
+        problems.append(f"The base configuration cannot be compared with: {problem}")
+        return {}, {}
+    differing = {
+        key: value
+        for key, value in own.items()
+        # What the base leaves open is filled in by the data, and is no choice of the sweep.
+        if base.get(key) is not None and base[key] != value and not key.startswith(_OF_THE_RUN)
+    }
+    own_keys = {key for key, value in own.items() if key not in base and _parent_differs(key, differing)}
+    shown = differing | {key: own[key] for key in own if key in own_keys}
+    return {key: base[key] for key in {*shown, *best.parameters} if key in base}, shown
+
+
+def _parent_differs(key: str, differing: Mapping[str, Any]) -> bool:
+    """Whether ``key`` is an argument of a class that was chosen anew."""
+    owner = key.partition(".init_args.")[0]
+    return f"{owner}.class_path" in differing
+
+
+def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested settings with dotted keys.
+
+    >>> flatten({"a": {"b": 1, "c": [2]}, "d": {}})
+    {'a.b': 1, 'a.c': [2], 'd': {}}
+    """
+    if not isinstance(tree, Mapping) or not tree:
+        return {prefix: tree}
+    found: dict[str, Any] = {}
+    for key, value in tree.items():
+        found |= flatten(value, f"{prefix}.{key}" if prefix else str(key))
+    return found
+
+
+def _read_environment(trials: Iterable[TrialFacts | None]) -> dict[str, Any]:
+    """Versions and machine of the first of these trials that says so."""
+    for trial in trials:
+        path = None if trial is None or trial.folder is None else trial.folder / MANIFEST_FILE
+        try:
+            start = json.loads(path.read_text(encoding="utf-8"))["starts"][-1] if path else None
+        except (OSError, ValueError, KeyError, IndexError):
+            start = None
+        if start:
+            git = start.get("git") or {}
+            packages = start.get("packages", {})
+            return {
+                "gpt_lightning": start.get("gpt_lightning"),
+                "commit": git.get("commit") and git["commit"][:12] + (" with changes" if git.get("changed") else ""),
+                "python": start.get("python"),
+                **{name: packages.get(name) for name in _SHOWN_PACKAGES},
+                "optuna": optuna.__version__,
+                "platform": start.get("platform"),
+                "host": start.get("host"),
+            }
+    return {}
