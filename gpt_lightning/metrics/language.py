@@ -11,14 +11,13 @@ short documents, each opened by a special token, would look harder than the same
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
-from torchmetrics import Metric
+from torch import Tensor
 
 from gpt_lightning.batch import LossOutput
+from gpt_lightning.metrics.sums import DoubleSums
 
 
 def sum_losses(
@@ -69,11 +68,9 @@ def compute_bits_per_byte(nats: Float[Tensor, ""], num_bytes: Float[Tensor, ""])
     return nats / (math.log(2) * num_bytes)
 
 
-class _Ratio(Metric):
+class _Ratio(DoubleSums):
     """Two float64 sums that add up over batches and processes."""
 
-    is_differentiable = False
-    full_state_update = False
     # Read by torchmetrics' own update and sync machinery, declared here for the type checker.
     nats: Tensor
     count: Tensor
@@ -82,11 +79,6 @@ class _Ratio(Metric):
         super().__init__()
         self.add_state("nats", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("count", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = "") -> nn.Module:
-        # Follow the model to another device, never to another type. torchmetrics guards .half() and .bfloat16(), but
-        # not .to(torch.bfloat16), which is what training in pure bfloat16 calls.
-        return super()._apply(lambda tensor: tensor.to(fn(torch.empty_like(tensor)).device), exclude_state)
 
 
 class TokenLoss(_Ratio):
