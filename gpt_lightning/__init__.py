@@ -5,11 +5,12 @@ The house, floor by floor; a room imports only rooms on lower floors, and rooms 
 
     7  cli           the table of commands
     6  tuning        sweeps: Optuna chooses settings, trials are runs like any other
+       evaluation    perplexity, texts against references, tasks, comparison of models
     5  training      Lightning: module, datamodule, run folder, resume, the LightningCLI
     4  objectives    what a model learns           generation   text out of a model
     3  weights       a model out of a checkpoint, names of other platforms
     2  model         the decoder                   optim        schedules, groups, optimizers
-       data          text -> tokens -> windows     metrics      loss, perplexity, bits per byte
+       data          text -> tokens -> windows     metrics      loss, BLEU, ROUGE, accuracy ... as sums
        checkpoints   complete and checksummed, or invisible
        pages         reports in one file, charts
     1  batch         the nouns that travel         parsing      strict YAML, one-line errors

@@ -39,6 +39,7 @@ class Command:
 
 
 _STORES = ("gpt_lightning.data.store_commands",)
+_EVALUATION = "gpt_lightning.evaluation"
 _TRAINER = ("gpt_lightning.training.commands", "trainer_command")
 
 # A name may have two words: a noun with several commands, and what to do with it.
@@ -76,6 +77,12 @@ COMMANDS = {
         "Sweeps",
     ),
     "generate": Command("gpt_lightning.generation.command", "generate_command", "Continue a prompt.", "Using a model"),
+    "evaluate ppl": Command(
+        f"{_EVALUATION}.ppl_command", "ppl_command", "Perplexity and bits per byte on texts.", "Measuring a model"
+    ),
+    "evaluate text": Command(
+        f"{_EVALUATION}.text_command", "text_command", "Texts against references: BLEU, ROUGE ...", "Measuring a model"
+    ),
     "export": Command(
         "gpt_lightning.checkpoints.command",
         "export_command",

@@ -1,0 +1,20 @@
+"""What a model is worth: perplexity on texts, texts against references, with intervals and comparisons.
+
+    windows       the loss of every token of a text longer than the model's window
+    perplexity    documents one by one                 ppl_command    gpt-lightning evaluate ppl
+    text_command  texts against references             models         the model of a path
+    results       items, scores, the JSON file         resampling     intervals and paired comparison
+    reporting     the table, files, TensorBoard        page           HTML and Markdown
+
+Every score is a function of sums over items (``metrics.sums``), so the same few lines give its value, its bootstrap
+interval and the paired comparison of two models:
+
+>>> from gpt_lightning.evaluation.results import Evaluation, Item, Measure, digest
+>>> from gpt_lightning.metrics.labels import Choice
+>>> items = [Item(f"question {n}", digest(str(n)), {"": Choice((0.7, 0.3), int(n % 4 == 0))}) for n in range(40)]
+>>> evaluation = Evaluation("quiz", "a model", {}, [Measure("Accuracy")], items)
+>>> evaluation.scores
+{'accuracy': 75.0}
+>>> [round(limit) for limit in evaluation.intervals["accuracy"]]
+[62, 88]
+"""

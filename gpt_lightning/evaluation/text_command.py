@@ -1,0 +1,198 @@
+"""``gpt-lightning evaluate text``: texts against references, with no model at all."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from gpt_lightning.errors import ConfigError, DataError
+from gpt_lightning.evaluation.reporting import Outputs
+from gpt_lightning.evaluation.results import Evaluation, Item, Measure, digest
+from gpt_lightning.metrics.cutting import AUTO, check_cut, choose_cut
+from gpt_lightning.metrics.overlap import Answer
+
+
+def text_command(
+    hypotheses: str,
+    references: list[str],
+    tokenize: str = AUTO,
+    hypothesis_field: str = "text",
+    reference_field: str = "text",
+    name: str = "text",
+    output: str | None = None,
+    report: str | None = None,
+    tensorboard: str | None = None,
+) -> None:
+    """Compare texts with references: BLEU, chrF, ROUGE-1/2/L/Lsum, exact match, F1 and edit distance.
+
+    Plain files hold a text a line, .jsonl files a record a line. Several reference files are several references of
+    each text. Chinese is recognised and cut into characters; every number says how it was counted.
+
+    Example: gpt-lightning evaluate text translated.txt reference.txt --output scores.json
+    Example: gpt-lightning evaluate text out.jsonl tasks.jsonl --hypothesis_field completion --reference_field answers
+
+    Args:
+        hypotheses: File of the texts to be judged.
+        references: Files of what they should have been.
+        tokenize: How text is cut into words: auto (by the references), 13a, intl, zh or char.
+        hypothesis_field: Field of a .jsonl record that holds the text.
+        reference_field: Field that holds the reference, or a list of several.
+        name: Of this comparison, in files and TensorBoard.
+        output: JSON file to write, for gpt-lightning evaluate compare.
+        report: Page to write, .html or .md.
+        tensorboard: Folder to write events to.
+    """
+    check_cut(tokenize)
+    outputs = Outputs(output, report, tensorboard)
+    outputs.check()
+    evaluation = compare_texts(
+        Path(hypotheses),
+        [Path(reference) for reference in references],
+        tokenize=tokenize,
+        fields=(hypothesis_field, reference_field),
+        name=name,
+    )
+    outputs.write([evaluation])
+
+
+def compare_texts(
+    hypotheses: Path, references: list[Path], *, tokenize: str, fields: tuple[str, str], name: str
+) -> Evaluation:
+    """The comparison as a record.
+
+    Args:
+        hypotheses: File of the texts.
+        references: Files of references, one of each text.
+        tokenize: How text is cut.
+        fields: Of a record's text, and of its reference.
+        name: Of the comparison.
+
+    Raises:
+        DataError: A file cannot be read, or the files are of different length.
+    """
+    if not references:
+        raise ConfigError("references is empty", got=[], allowed="at least one file", fix="Name a file of references.")
+    predictions = [_single(value, place) for value, place in read_texts(hypotheses, fields[0])]
+    columns = [[(value, place) for value, place in read_texts(path, fields[1])] for path in references]
+    for path, column in zip(references, columns, strict=True):
+        if len(column) != len(predictions):
+            raise DataError(
+                f"{path} has {len(column):,} references for the {len(predictions):,} texts of {hypotheses}",
+                allowed="one for each text, in the same order",
+                fix="Add the missing lines; an empty line is an empty text.",
+            )
+    if not predictions:
+        raise DataError(f"{hypotheses} holds no text", fix="Check the path.")
+    answers = []
+    for number, prediction in enumerate(predictions):
+        known = [reference for column in columns for reference in _several(*column[number])]
+        answers.append(Answer(prediction, tuple(known)))
+    cut = choose_cut(each for answer in answers for each in answer.references) if tokenize == AUTO else tokenize
+    items = [
+        Item(f"line {number}", digest(*answer.references), {"": answer})
+        for number, answer in enumerate(answers, start=1)
+    ]
+    return Evaluation(name, str(hypotheses), {"tokenize": cut}, text_measures(cut, answers), items)
+
+
+def text_measures(cut: str, answers: list[Answer]) -> list[Measure]:
+    """Every score of texts, cut in one way."""
+    counts = {len(answer.references) for answer in answers}
+    number = counts.pop() if len(counts) == 1 else None
+    return [
+        Measure("Bleu", {"cut": cut, "num_references": number}),
+        Measure("ChrF", {"num_references": number}),
+        Measure("Rouge", {"cut": cut}),
+        Measure("ExactMatch"),
+        Measure("TokenF1", {"cut": cut}),
+        Measure("EditDistance"),
+    ]
+
+
+def read_texts(path: Path, field: str) -> list[tuple[Any, str]]:
+    """A text a line (or a record a line, in .jsonl), with its place; an empty line of plain text is an empty text.
+
+    Raises:
+        DataError: Not there, not UTF-8, not JSON, or a record without the field; names file and line.
+    """
+    lines = read_lines(path)
+    if path.suffix not in (".jsonl", ".ndjson"):
+        return [(line, f"{path}:{number}") for number, line in lines]
+    return [
+        (pick_field(parse_record(line, f"{path}:{number}"), field, f"{path}:{number}"), f"{path}:{number}")
+        for number, line in lines
+        if line.strip()
+    ]
+
+
+def read_lines(path: Path) -> list[tuple[int, str]]:
+    """The lines of a UTF-8 file and their numbers, from 1.
+
+    Raises:
+        DataError: It cannot be read; names the line that is not UTF-8.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"Cannot read {path} ({error.strerror})", fix="Check the path.") from error
+    lines = data.removeprefix(b"\xef\xbb\xbf").split(b"\n")
+    decoded = []
+    for number, line in enumerate(lines[:-1] if not lines[-1] else lines, start=1):
+        try:
+            decoded.append((number, line.decode("utf-8").removesuffix("\r")))
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"{path}:{number} is not UTF-8 ({error.reason})",
+                got=line[max(0, error.start - 8) : error.start + 8],
+                fix="Convert the file to UTF-8.",
+            ) from error
+    return decoded
+
+
+def parse_record(line: str, place: str) -> dict[str, Any]:
+    """The JSON object of a line.
+
+    Raises:
+        DataError: It is none.
+    """
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise DataError(
+            f"{place} is not JSON ({error})", got=line[:60], fix="Write one JSON object per line."
+        ) from error
+    if not isinstance(record, dict):
+        raise DataError(f"{place} is not a JSON object", got=type(record).__name__, fix="Write one object per line.")
+    return record
+
+
+def pick_field(record: dict[str, Any], field: str, place: str) -> Any:
+    """The value of a field; dots lead into objects and lists (``target.span1_text``, ``answers.0.text``).
+
+    Raises:
+        DataError: There is no such field; lists those there are.
+    """
+    value: Any = record
+    for part in field.split("."):
+        if isinstance(value, dict) and part in value:
+            value = value[part]
+        elif isinstance(value, list) and part.isdigit() and int(part) < len(value):
+            value = value[int(part)]
+        else:
+            known = ", ".join(map(str, value)) if isinstance(value, dict) else f"{type(value).__name__}"
+            raise DataError(f"{place} has no field {field!r}", got=known[:80], fix="Correct the name of the field.")
+    return value
+
+
+def _single(value: Any, place: str) -> str:
+    if not isinstance(value, str):
+        raise DataError(f"{place} is not one text", got=type(value).__name__, allowed="a text", fix="Mend the record.")
+    return value
+
+
+def _several(value: Any, place: str) -> list[str]:
+    values = value if isinstance(value, list) else [value]
+    if not values:
+        raise DataError(f"{place} has an empty list of references", allowed="a text, or a list of texts")
+    return [_single(each, place) for each in values]
