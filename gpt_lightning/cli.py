@@ -80,6 +80,12 @@ COMMANDS = {
     "evaluate ppl": Command(
         f"{_EVALUATION}.ppl_command", "ppl_command", "Perplexity and bits per byte on texts.", "Measuring a model"
     ),
+    "evaluate tasks": Command(
+        f"{_EVALUATION}.tasks_command", "tasks_command", "Benchmarks: choices, labels, cloze ...", "Measuring a model"
+    ),
+    "evaluate list": Command(
+        f"{_EVALUATION}.tasks_command", "list_command", "The benchmarks that come along.", "Measuring a model"
+    ),
     "evaluate text": Command(
         f"{_EVALUATION}.text_command", "text_command", "Texts against references: BLEU, ROUGE ...", "Measuring a model"
     ),

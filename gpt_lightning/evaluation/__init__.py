@@ -1,10 +1,16 @@
 """What a model is worth: perplexity on texts, texts against references, with intervals and comparisons.
 
-    windows       the loss of every token of a text longer than the model's window
-    perplexity    documents one by one                 ppl_command    gpt-lightning evaluate ppl
-    text_command  texts against references             models         the model of a path
-    results       items, scores, the JSON file         resampling     intervals and paired comparison
-    reporting     the table, files, TensorBoard        page           HTML and Markdown
+    windows        the loss of every token of a text longer than the model's window
+    perplexity     documents one by one                    ppl_command    gpt-lightning evaluate ppl
+    text_command   texts against references                text_files     lines and records with their places
+    tasks          what a task is                          task_files     tasks as YAML, shipped ones in tasks/
+    choices        multiple choice, classification         cloze          words to find
+    corpora        whole files, published units            detokenizing   back from old tokenizations
+    rows           files of benchmarks -> rows             templates      rows -> prompts -> ids (prompts)
+    continuations  texts behind contexts, shared beginnings computed once (prefixes)
+    results        items, scores, the JSON file            resampling     intervals and paired comparison
+    reporting      the table, files, TensorBoard           page           HTML and Markdown
+    models         the model of a path
 
 Every score is a function of sums over items (``metrics.sums``), so the same few lines give its value, its bootstrap
 interval and the paired comparison of two models:

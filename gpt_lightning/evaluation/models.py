@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gpt_lightning.checkpoints.folder import step_of
+from gpt_lightning.checkpoints.durable import step_of
 from gpt_lightning.errors import ConfigError
 from gpt_lightning.generation.command import choose_device
 from gpt_lightning.weights.loading import LoadedModel, load_model

@@ -1,0 +1,97 @@
+"""A corpus to be predicted from end to end, counted as published numbers count it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from gpt_lightning.data.readers import Document, Reading
+from gpt_lightning.data.sources import open_sources
+from gpt_lightning.errors import ConfigError
+from gpt_lightning.evaluation.detokenizing import DETOKENIZERS, UNITS
+from gpt_lightning.evaluation.perplexity import Reach, measure_documents
+from gpt_lightning.evaluation.results import Evaluation, Measure
+from gpt_lightning.evaluation.tasks import Asking, Task, TaskFiles
+from gpt_lightning.evaluation.windows import check_window
+from gpt_lightning.weights.loading import LoadedModel
+
+
+class Corpus(Task):
+    """Perplexity of a whole file, per token and per unit of the original text.
+
+    Args:
+        name: Short name, in files and logs.
+        data: File of the text, relative to the folder of data.
+        unit: What published numbers divide by: word (with an end for every line), character or byte.
+        detokenize: How the stored text is brought back to plain text first: none, wikitext or ptb.
+        last_bytes: Only so many bytes at the end of the file; null = all.
+        window: Tokens that the model sees at most; null = its block_size.
+        stride: By how many tokens the window slides; null = half the window.
+        description: What is asked, and the metric that counts.
+        data_from: Where the files come from, for people.
+        published: Numbers of others: who, metric, value, source.
+
+    Raises:
+        ConfigError: A name or count that there is not.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        data: str,
+        unit: str = "word",
+        detokenize: str = "none",
+        last_bytes: int | None = None,
+        window: int | None = None,
+        stride: int | None = None,
+        description: str = "",
+        data_from: str = "",
+        published: list[dict[str, Any]] = [],  # noqa: B006 (never changed)
+    ) -> None:
+        for setting, value, known in (("unit", unit, UNITS), ("detokenize", detokenize, DETOKENIZERS)):
+            if value not in known:
+                raise ConfigError(f"{name}: no such {setting}", got=value, allowed=", ".join(known))
+        if last_bytes is not None and last_bytes < 1:
+            raise ConfigError(f"{name}: last_bytes is a count", got=last_bytes, allowed="1 or more, or null")
+        self.files = TaskFiles(name, data, description, data_from, published=published)
+        self._unit, self._detokenize, self._last_bytes = unit, detokenize, last_bytes
+        self._window, self._stride = window, stride
+
+    def run(self, loaded: LoadedModel, asking: Asking) -> Evaluation:
+        """Read the corpus with a model."""
+        path = self._find(asking)
+        (reader,) = open_sources([str(path)], Reading("file", "text", "utf-8"))
+        documents = [self._cut(document) for document in reader.iterate_documents()]
+        reach = Reach(*check_window(self._window, self._stride, loaded.model.block_size), asking.begin)
+        items, by_context = measure_documents(
+            loaded, documents, reach, prepare=DETOKENIZERS[self._detokenize], count_units=UNITS[self._unit]
+        )
+        settings = {
+            "window": reach.window, "stride": reach.stride, "begin": reach.begin, "detokenize": self._detokenize,
+            "unit": self._unit,
+        }  # fmt: skip
+        measures = [Measure("UnitPerplexity", {"unit": self._unit}), Measure("Perplexity")]
+        return Evaluation(
+            self.files.name, str(loaded.path), settings, measures, items, self.files.published,
+            {"By context": by_context.table()},
+        )  # fmt: skip
+
+    def check(self, asking: Asking) -> None:
+        """The file is there, and neither shots nor a limit are wanted."""
+        self._find(asking)
+
+    def _find(self, asking: Asking) -> Path:
+        if asking.shots or asking.limit is not None:
+            raise ConfigError(
+                f"{self.files.name} is a corpus, read from end to end",
+                got={"shots": asking.shots, "limit": asking.limit},
+                fix="Leave --shots and --limit out.",
+            )
+        return self.files.find(self.files.data, asking, self.home)
+
+    def _cut(self, document: Document) -> Document:
+        if self._last_bytes is None:
+            return document
+        # A character that is cut in two at the beginning is left out.
+        text = document.text.encode("utf-8")[-self._last_bytes :].decode("utf-8", errors="ignore")
+        return Document(text, document.name, document.num_bytes)
