@@ -89,10 +89,16 @@ COMMANDS = {
     "evaluate text": Command(
         f"{_EVALUATION}.text_command", "text_command", "Texts against references: BLEU, ROUGE ...", "Measuring a model"
     ),
+    "import": Command(
+        "gpt_lightning.weights.command",
+        "import_model",
+        "Read a GPT-2, Llama or Qwen3 of other libraries.",
+        "Using a model",
+    ),
     "export": Command(
-        "gpt_lightning.checkpoints.command",
+        "gpt_lightning.weights.command",
         "export_command",
-        "Put a checkpoint in pieces together (--consolidate).",
+        "Write a model for transformers and vLLM, or pieces as one.",
         "Using a model",
         typed=False,
     ),

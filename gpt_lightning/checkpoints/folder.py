@@ -209,6 +209,10 @@ def load_plain(file: Path, *, device: str | torch.device = "cpu") -> dict[str, A
     """
     try:
         with zipfile.ZipFile(file) as archive:
+            packed = [entry.filename for entry in archive.infolist() if entry.compress_type != zipfile.ZIP_STORED]
+            if packed:
+                # torch never compresses; a small file that unpacks to more than memory holds would.
+                raise zipfile.BadZipFile(f"{packed[0]} is compressed")
             bad = archive.testzip()
     except (OSError, zipfile.BadZipFile) as error:
         raise CheckpointError(

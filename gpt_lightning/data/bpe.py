@@ -24,30 +24,43 @@ END_OF_TEXT = "<|endoftext|>"
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Everything that determines the ids of a trained byte-level BPE.
+    """Everything that determines the ids of a byte-level BPE.
 
     Attributes:
         name: Shown in messages and folder names, e.g. ``bpe-4096``.
         pattern: Regular expression that splits text before merging (syntax of the Rust crate ``fancy-regex``).
-        tokens: Bytes of every ordinary token; the position is both the id and the merge rank.
-        specials: Ids of the special tokens, all >= ``len(tokens)``.
+        tokens: Bytes of every ordinary token; the position is both the id and the merge rank. Empty where an id is
+            not in use, or a special token's.
+        specials: Ids of the special tokens.
+        end_of_text: Which of them stands between documents.
+        normalization: Unicode form into which text is brought first, e.g. ``NFC``; None = it stays as it is.
+        pattern_name: Stands for the pattern in the fingerprint, where several spellings cut text alike.
     """
 
     name: str
     pattern: str
     tokens: tuple[bytes, ...]
     specials: dict[str, int]
+    end_of_text: str = END_OF_TEXT
+    normalization: str | None = None
+    pattern_name: str | None = None
 
     def describe(self) -> dict[str, Any]:
         """The same as JSON values; tokens as base64, since they are not always UTF-8."""
         tokens = [base64.b64encode(token).decode("ascii") for token in self.tokens]
-        return {"name": self.name, "pattern": self.pattern, "tokens": tokens, "specials": dict(self.specials)}
+        known = {"name": self.name, "pattern": self.pattern, "tokens": tokens, "specials": dict(self.specials)}
+        # Left out where it says nothing: earlier versions know the four entries only.
+        return {**known, **{name: getattr(self, name) for name, usual in _USUAL if getattr(self, name) != usual}}
 
     @classmethod
     def from_description(cls, description: dict[str, Any]) -> Vocabulary:
         """Inverse of ``describe``."""
         tokens = tuple(base64.b64decode(token) for token in description["tokens"])
-        return cls(description["name"], description["pattern"], tokens, dict(description["specials"]))
+        rest: dict[str, Any] = {name: description.get(name, usual) for name, usual in _USUAL}
+        return cls(description["name"], description["pattern"], tokens, dict(description["specials"]), **rest)
+
+
+_USUAL = (("end_of_text", END_OF_TEXT), ("normalization", None), ("pattern_name", None))
 
 
 _WORDS = r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+"

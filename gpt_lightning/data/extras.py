@@ -23,6 +23,6 @@ def import_extra(module: str, extra: str) -> Any:
     except ImportError as error:
         package = module.partition(".")[0]
         raise DataError(
-            f"Reading this format needs the package {package}, which is not installed ({error})",
+            f"This needs the package {package}, which is not installed ({error})",
             fix=f"Run: pip install 'gpt-lightning[{extra}]'",
         ) from error

@@ -7,7 +7,7 @@ One interface, three kinds. A tokenizer is chosen by a short spec:
     bpe:4096        byte-level BPE trained on the corpus, 4096 tokens with end-of-text
     bpe:8192:chinese  the same with words cut as Chinese needs it, see ``bpe.PATTERNS``
     gpt2, ...       any encoding tiktoken knows
-    vocab.json      a tokenizer saved with ``write_tokenizer``
+    vocab.json      a tokenizer saved with ``write_tokenizer``, or Hugging Face's tokenizer.json of a byte-level BPE
 
 Text that happens to contain ``<|endoftext|>`` is ordinary text everywhere: special ids never come out of ``encode``.
 Lone surrogates, which UTF-8 cannot hold, become U+FFFD.
@@ -15,13 +15,11 @@ Lone surrogates, which UTF-8 cannot hold, become U+FFFD.
 
 from __future__ import annotations
 
-import hashlib
 import json
-from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
+import unicodedata
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,125 +27,10 @@ import tiktoken
 
 from gpt_lightning.data.bpe import DEFAULT_PATTERN, END_OF_TEXT, PATTERNS, Vocabulary, train_vocabulary
 from gpt_lightning.data.runs import cut_unbroken_runs, replace_surrogates
+from gpt_lightning.data.tokenizer import Ids as Ids
+from gpt_lightning.data.tokenizer import Tokenizer as Tokenizer
 from gpt_lightning.data.vocabularies import find_encoding
 from gpt_lightning.errors import DataError
-
-Ids = npt.NDArray[np.unsignedinteger[Any]]
-"""Token ids: uint16 up to 65,536 tokens, else uint32."""
-
-
-class Tokenizer(ABC):
-    """Text <-> ids.
-
-    Attributes:
-        kind: Key of the class in descriptions.
-        name: Shown in messages and folder names.
-        eot_id: Id of end-of-text, which stands in front of every document.
-        special_ids: Ids that ``encode`` never produces and that stand for no text; end-of-text among them.
-    """
-
-    kind: ClassVar[str]
-
-    def __init__(self, name: str, eot_id: int, special_ids: Iterable[int]) -> None:
-        self.name, self.eot_id, self.special_ids = name, eot_id, frozenset(special_ids)
-
-    @abstractmethod
-    def _encode(self, text: str) -> npt.NDArray[np.integer[Any]]:
-        """Ids of text without surrogates."""
-
-    @abstractmethod
-    def _list_pieces(self) -> list[bytes]:
-        """Bytes of every id in order; specials as they are written, empty where an id is not in use."""
-
-    @abstractmethod
-    def _list_parts(self) -> dict[str, bytes]:
-        """What determines the ids, by name."""
-
-    @abstractmethod
-    def _describe_content(self) -> dict[str, Any]:
-        """What ``_from_content`` needs, as JSON values."""
-
-    @classmethod
-    @abstractmethod
-    def _from_content(cls, content: Mapping[str, Any]) -> Tokenizer:
-        """Inverse of ``_describe_content``."""
-
-    @cached_property
-    def _pieces(self) -> list[bytes]:
-        return self._list_pieces()
-
-    @property
-    def vocab_size(self) -> int:
-        """Number of ids: 1 + the largest."""
-        return len(self._pieces)
-
-    @property
-    def dtype(self) -> np.dtype[np.unsignedinteger[Any]]:
-        """Narrowest of uint16 and uint32 that holds every id."""
-        return np.dtype(np.uint16 if self.vocab_size <= 1 << 16 else np.uint32)
-
-    def encode(self, text: str) -> Ids:
-        """Ids of a text, without end-of-text.
-
-        Returns:
-            Array of ``dtype``, one axis.
-
-        Raises:
-            DataError: ``chars`` only: a character that is not in the vocabulary.
-        """
-        clean, _ = replace_surrogates(text)
-        return self._encode(clean).astype(self.dtype)
-
-    def decode_bytes(self, ids: Iterable[int] | npt.NDArray[Any]) -> bytes:
-        """Bytes behind ids; may end inside a character.
-
-        Raises:
-            DataError: An id outside the vocabulary.
-        """
-        pieces = self._pieces
-        numbers = np.asarray(ids if isinstance(ids, np.ndarray | Sequence) else list(ids), dtype=np.int64).reshape(-1)
-        outside = (numbers < 0) | (numbers >= len(pieces))
-        if outside.any():
-            position = int(outside.argmax())
-            raise DataError(
-                f"Cannot decode the id at position {position} with tokenizer {self.name}",
-                got=int(numbers[position]),
-                allowed=f"0 to {len(pieces) - 1}",
-                fix="Decode with the tokenizer that made the ids.",
-            )
-        return b"".join([pieces[number] for number in numbers.tolist()])
-
-    def decode(self, ids: Iterable[int] | npt.NDArray[Any]) -> str:
-        """Text behind ids; bytes that are not UTF-8 become U+FFFD, end-of-text is written ``<|endoftext|>``.
-
-        Raises:
-            DataError: An id outside the vocabulary.
-        """
-        return self.decode_bytes(ids).decode("utf-8", errors="replace")
-
-    def token_bytes(self) -> npt.NDArray[np.int64]:
-        """UTF-8 bytes of text that each id stands for, ``(vocab,)``; 0 for specials. Makes bits per byte exact."""
-        lengths = np.array([len(piece) for piece in self._pieces], dtype=np.int64)
-        lengths[sorted(self.special_ids)] = 0
-        return lengths
-
-    @cached_property
-    def parts(self) -> dict[str, str]:
-        """SHA-256 of each part that determines the ids, so that a mismatch can say which part differs."""
-        return {name: hashlib.sha256(content).hexdigest() for name, content in self._list_parts().items()}
-
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256 (hex) over everything that determines the ids; equal fingerprints, equal ids."""
-        return hashlib.sha256(json.dumps([self.kind, self.parts], sort_keys=True).encode()).hexdigest()
-
-    def describe(self) -> dict[str, Any]:
-        """Plain JSON data from which ``from_description`` makes the same tokenizer.
-
-        Self-contained, except that tiktoken's own encodings are named, not copied.
-        """
-        known = {"kind": self.kind, "name": self.name, "fingerprint": self.fingerprint, "parts": dict(self.parts)}
-        return {**known, **self._describe_content()}
 
 
 class ByteTokenizer(Tokenizer):
@@ -244,23 +127,47 @@ class EncodingTokenizer(Tokenizer):
     def __init__(self, vocabulary: Vocabulary | str) -> None:
         self._vocabulary = vocabulary
         if isinstance(vocabulary, Vocabulary):
-            ranks = {token: rank for rank, token in enumerate(vocabulary.tokens)}
+            ranks = {token: rank for rank, token in enumerate(vocabulary.tokens) if token}
             self._encoding = tiktoken.Encoding(
                 vocabulary.name, pat_str=vocabulary.pattern, mergeable_ranks=ranks, special_tokens=vocabulary.specials
             )
         else:
             self._encoding = find_encoding(vocabulary)
         specials = {text: self._encoding.encode_single_token(text) for text in self._encoding.special_tokens_set}
-        if END_OF_TEXT not in specials:
+        end = vocabulary.end_of_text if isinstance(vocabulary, Vocabulary) else END_OF_TEXT
+        self._form = vocabulary.normalization if isinstance(vocabulary, Vocabulary) else None
+        if end not in specials:
             raise DataError(
-                f"Encoding {self._encoding.name} has no {END_OF_TEXT} token to stand between documents",
+                f"Encoding {self._encoding.name} has no {end} token to stand between documents",
                 fix="Use another tokenizer, for example gpt2.",
             )
         self._specials = dict(sorted(specials.items()))
-        super().__init__(self._encoding.name, specials[END_OF_TEXT], specials.values())
+        super().__init__(self._encoding.name, specials[end], specials.values())
+
+    @property
+    def pattern(self) -> str:
+        """Regular expression that splits text before merging (syntax of the Rust crate ``fancy-regex``)."""
+        return str(self._encoding._pat_str)
+
+    @property
+    def pattern_name(self) -> str:
+        """What stands for the pattern in the fingerprint."""
+        vocabulary = self._vocabulary
+        # tiktoken rewrites its own patterns for speed between releases without changing ids: their name stands for
+        # them, or a store would look foreign after an update.
+        if isinstance(vocabulary, str):
+            return f"tiktoken:{vocabulary}"
+        return vocabulary.pattern_name or vocabulary.pattern
+
+    @property
+    def normalization(self) -> str | None:
+        """Unicode form into which text is brought before it is encoded; None = it stays as it is."""
+        return self._form
 
     def _encode(self, text: str) -> npt.NDArray[np.integer[Any]]:
         # An empty set of allowed special tokens makes this `encode_ordinary` without the Python list of ints.
+        if self._form is not None:
+            text = unicodedata.normalize(self._form, text)  # type: ignore[arg-type]
         arrays = [self._encoding.encode_to_numpy(piece, disallowed_special=()) for piece in cut_unbroken_runs(text)]
         return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
@@ -274,13 +181,14 @@ class EncodingTokenizer(Tokenizer):
         return pieces
 
     def _list_parts(self) -> dict[str, bytes]:
-        # tiktoken rewrites its own patterns for speed between releases without changing ids: their name stands for
-        # them, or a store would look foreign after an update.
-        vocabulary = self._vocabulary
-        pattern = vocabulary.pattern if isinstance(vocabulary, Vocabulary) else f"tiktoken:{vocabulary}"
-        ranks = b"".join(len(piece).to_bytes(4, "little") + piece for piece in self._pieces)
+        ranks = b"".join(len(piece).to_bytes(4, "little") + piece for piece in self.pieces)
         specials = json.dumps(self._specials, sort_keys=True)
-        return {"pattern": pattern.encode(), "ranks": ranks, "specials": specials.encode()}
+        parts = {"pattern": self.pattern_name.encode(), "ranks": ranks, "specials": specials.encode()}
+        if self._form is not None:
+            parts["normalization"] = self._form.encode()
+        if self._specials.get(END_OF_TEXT) != self.eot_id:
+            parts["end_of_text"] = str(self.eot_id).encode()
+        return parts
 
     def _describe_content(self) -> dict[str, Any]:
         return self._vocabulary.describe() if isinstance(self._vocabulary, Vocabulary) else {}
@@ -325,17 +233,23 @@ def write_tokenizer(tokenizer: Tokenizer, path: Path) -> None:
 
 
 def read_tokenizer(path: Path) -> Tokenizer:
-    """Load a tokenizer saved by ``write_tokenizer``.
+    """Load a tokenizer saved by ``write_tokenizer``, or one in Hugging Face's layout.
 
     Raises:
-        DataError: Unreadable, not JSON, or not a tokenizer.
+        DataError: Unreadable, not JSON, not a tokenizer, or one that cannot be expressed.
     """
+    from gpt_lightning.data.tokenizer_json_reading import read_tokenizer_folder  # which imports this module
+
+    if path.is_dir():
+        return read_tokenizer_folder(path)
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"Cannot read the tokenizer file {path} ({error})", fix="Check the path.") from error
     if not isinstance(description, dict):
         raise DataError(f"{path} is not a saved tokenizer", got=type(description).__name__, fix="Check the path.")
+    if "model" in description:
+        return read_tokenizer_folder(path)
     return from_description(description)
 
 

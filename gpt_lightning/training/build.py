@@ -26,7 +26,6 @@ from lightning.pytorch import Trainer
 
 from gpt_lightning.data.checks import check_global_batch, check_vocabulary
 from gpt_lightning.errors import ConfigError
-from gpt_lightning.model.gpt import GPT
 from gpt_lightning.parsing.strict_yaml import load_yaml
 from gpt_lightning.training.checkpoint_io import DurableCheckpointIO
 from gpt_lightning.training.command_line import TrainerCommandLine
@@ -40,7 +39,7 @@ from gpt_lightning.training.run import Run
 from gpt_lightning.training.settings import RunSettings
 from gpt_lightning.training.sharded_strategy import Sharded
 from gpt_lightning.training.sharding import check_sharding, choose_strategy, count_streams
-from gpt_lightning.weights.loading import check_fit, read_weights
+from gpt_lightning.weights.starting import InitialWeights, read_initial_weights
 
 _COMMAND_KEYS = ("config", "preset", "resume", "init_from", "checkpoint")
 """Arguments of one start, not of the run: never part of the resolved configuration (a preset is resolved in it)."""
@@ -84,7 +83,7 @@ def build_parsed(line: TrainerCommandLine) -> Run:
     check_ranges(config.trainer.as_dict(), seed)
     seed_everything(seed, verbose=False)
     init_from = config.get("init_from")
-    initial = None if init_from is None else read_weights(init_from)
+    initial = None if init_from is None else read_initial_weights(init_from)
 
     # Settings and devices are refused before minutes are spent on preparing text.
     parts = line.parser.instantiate(config)
@@ -103,7 +102,7 @@ def build_parsed(line: TrainerCommandLine) -> Run:
 def _complete(
     line: TrainerCommandLine,
     settings: RunSettings,
-    initial: tuple[dict[str, torch.Tensor], Path] | None,
+    initial: InitialWeights | None,
     module: GPTModule,
     datamodule: TokenDataModule,
     trainer: Trainer,
@@ -122,9 +121,8 @@ def _complete(
     _check_data(datamodule, module, share)
     if initial is not None:
         # Here rather than when the model is built: by then the run has a folder.
-        with torch.device("meta"):
-            check_fit(initial[0], GPT(module.config), initial[1])
-        module.initial_weights = initial[0]
+        initial.check_tokenizer(store.manifest.tokenizer, settings.allow_changes)
+        module.initial_weights = initial.fit(module.config)
     plan = plan_run(
         settings,
         max_steps=config.trainer.max_steps,

@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import lightning
 from lightning.pytorch.plugins.io import CheckpointIO
 
 from gpt_lightning.checkpoints.durable import discard, step_of
@@ -43,7 +44,9 @@ class DurableCheckpointIO(CheckpointIO):
         self, path: str | Path, map_location: Any | None = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
         """Verify, then load plain data; ``weights_only`` is always true, whatever is asked."""
-        return read_checkpoint(path)
+        state = read_checkpoint(path)
+        # An imported model was never in a Trainer, which asks for these even when it only validates.
+        return {"pytorch-lightning_version": lightning.__version__, "epoch": 0, "global_step": 0, **state}
 
     def remove_checkpoint(self, path: str | Path) -> None:
         """Delete a checkpoint folder."""

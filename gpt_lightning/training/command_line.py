@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
+from gpt_lightning.errors import ConfigError
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.model.presets import PRESETS
 from gpt_lightning.parsing.origins import Origin
@@ -20,6 +21,7 @@ from gpt_lightning.parsing.parser import StrictParserMixin
 from gpt_lightning.training.datamodule import TokenDataModule
 from gpt_lightning.training.module import GPTModule
 from gpt_lightning.training.settings import RunSettings
+from gpt_lightning.weights.starting import read_initial_settings
 
 _REPLACED = {
     "val_check_interval": "--run.validate_every 100 (steps, tokens or a share of the run)",
@@ -51,14 +53,28 @@ class TrainerParser(StrictParserMixin, LightningArgumentParser):
     replaced: ClassVar[Mapping[str, str]] = {f"trainer.{name}": instead for name, instead in _REPLACED.items()}
 
     def prepare_defaults(self, given: Sequence[Origin]) -> None:
-        """A preset moves the defaults of ``model.config``, so that its single fields can still be set."""
-        names = [origin.value.strip("'\"") for origin in given if origin.key == "preset"]
-        if names and names[-1] not in ("", "null"):
-            values = GPTConfig.preset(names[-1]).to_dict()
+        """A preset, or what a run starts from, moves the defaults, so that single settings can still be set."""
+        preset, source = (_last_given(given, key) for key in ("preset", "init_from"))
+        if preset and source:
+            raise ConfigError(
+                "--preset and --init_from both say the architecture",
+                got={"preset": preset, "init_from": source},
+                allowed="one of them",
+                fix="Leave out --preset: weights bring their own.",
+            )
+        if preset:
+            values = GPTConfig.preset(preset).to_dict()
             # Sizes that belong to the data are still taken from them: a preset fits any tokenizer.
             self.set_defaults(
                 {f"model.config.{name}": value for name, value in values.items() if name not in _SIZES_OF_DATA}
             )
+        if source:
+            self.set_defaults(read_initial_settings(source))
+
+
+def _last_given(given: Sequence[Origin], key: str) -> str | None:
+    values = [origin.value.strip("'\"") for origin in given if origin.key == key]
+    return values[-1] if values and values[-1] not in ("", "null") else None
 
 
 class TrainerCommandLine(LightningCLI):
@@ -117,7 +133,8 @@ class TrainerCommandLine(LightningCLI):
                 "--init_from",
                 type=str | None,
                 default=None,
-                help="Run folder, checkpoint or file of weights to start from: weights only, the config wins.",
+                help="Run folder, checkpoint, file of weights or Hugging Face folder to start from: its weights, and "
+                "what is not set of model.config.",
             )
         else:
             parser.add_argument(

@@ -1,7 +1,8 @@
 """GPT-2's weights under the names of its released checkpoints and of the Hugging Face files, and back.
 
 Two differences beside the names: their linear layers store (in, out) where PyTorch stores (out, in), and their files
-may carry the tied head a second time and the causal triangle as a buffer.
+may carry the tied head a second time and the causal triangle as a buffer. They always have biases; a model without them
+leaves with zeros, which give the same numbers, and comes back without.
 """
 
 from __future__ import annotations
@@ -13,15 +14,28 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from gpt_lightning.errors import CheckpointError
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.model.gpt import GPT
-from gpt_lightning.weights.keys import check_architecture, check_keys, check_tied_head, cut_vocabulary, fill_vocabulary
+from gpt_lightning.weights.keys import (
+    check_architecture,
+    check_keys,
+    check_shapes,
+    check_tied_head,
+    cut_vocabulary,
+    fill_vocabulary,
+)
 
 _PREFIX = "transformer."
 _HEAD = "lm_head.weight"
 _BUFFER = re.compile(r"h\.\d+\.attn\.(masked_)?bias")
 # Ours -> theirs; True where the matrix is stored transposed.
-_OUTSIDE = {"token_embedding": ("wte", False), "position_embedding": ("wpe", False), "final_norm": ("ln_f", False)}
+_OUTSIDE = {
+    "token_embedding": ("wte", False),
+    "position_embedding": ("wpe", False),
+    "final_norm": ("ln_f", False),
+    "head": ("lm_head", False),
+}
 _INSIDE = {
     "attention_norm": ("ln_1", False),
     "attention.query_key_value": ("attn.c_attn", True),
@@ -30,14 +44,12 @@ _INSIDE = {
     "mlp.expand": ("mlp.c_fc", True),
     "mlp.contract": ("mlp.c_proj", True),
 }
-_REQUIRED = {
-    "bias": True,
+REQUIRED: dict[str, object] = {
     "norm": "layer",
     "mlp": "gelu",
     "rope_theta": None,
     "qk_norm": False,
     "window": None,
-    "tie_embeddings": True,
     "logit_softcap": None,
     "value_embeddings": False,
     "smear": False,
@@ -49,28 +61,52 @@ def from_gpt2(state_dict: Mapping[str, Tensor], config: GPTConfig) -> dict[str, 
     """Our state dict, for ``GPT(config).load_state_dict``, from one with GPT-2's names.
 
     Args:
-        state_dict: With or without the ``transformer.`` prefix; a head and attention buffers may be there.
+        state_dict: With or without the ``transformer.`` prefix; attention buffers may be there, and a tied head.
         config: The sizes to expect.
 
     Raises:
-        CheckpointError: A key is missing, unknown or of another shape (each is named), or the head is not tied.
+        CheckpointError: A key is missing, unknown or of another shape (each is named), or the checkpoint has a head or
+            biases of its own where ``config`` has none.
         ConfigError: ``config`` is not of GPT-2's architecture.
     """
     table = _build_table(config)
     theirs = {key.removeprefix(_PREFIX): tensor for key, tensor in state_dict.items()}
     theirs = {key: tensor for key, tensor in theirs.items() if not _BUFFER.fullmatch(key)}
-    head = theirs.pop(_HEAD, None)
+    head = theirs.pop(_HEAD, None) if config.tie_embeddings else None
     check_keys(theirs, {name: _their_shape(shape, turn) for name, shape, turn in table.values()})
-    fix = "This architecture has no head of its own; the checkpoint cannot be expressed."
+    fix = "Set tie_embeddings to false: this checkpoint has a head of its own."
     check_tied_head(head, theirs["wte.weight"], (_HEAD, "wte.weight"), fix)
+    biases = [table[key][0] for key in table if not config.bias and key.endswith(".bias")]
+    used = [name for name in biases if theirs[name].count_nonzero()]
+    if used:
+        raise CheckpointError(
+            f"{used[0]} and {len(used) - 1} other biases are not zero",
+            fix="Set bias to true: this checkpoint has them.",
+        )
     ours = {
-        ours: theirs[name].t().contiguous() if turn else theirs[name].clone() for ours, (name, _, turn) in table.items()
+        key: theirs[name].t().contiguous() if turn else theirs[name].clone()
+        for key, (name, _, turn) in table.items()
+        if name not in biases
     }
     return fill_vocabulary(ours, config)
 
 
+def check_gpt2(shapes: Mapping[str, torch.Size], config: GPTConfig) -> None:
+    """Whether ``from_gpt2`` would find every key and shape, without the tensors.
+
+    Raises:
+        CheckpointError: A key is missing, unknown or of another shape; each is named.
+    """
+    found = {key.removeprefix(_PREFIX): shape for key, shape in shapes.items()}
+    found = {key: shape for key, shape in found.items() if not _BUFFER.fullmatch(key)}
+    expected = {name: _their_shape(shape, turn) for name, shape, turn in _build_table(config).values()}
+    if config.tie_embeddings and found.get(_HEAD) == expected["wte.weight"]:
+        del found[_HEAD]
+    check_shapes(found, expected)
+
+
 def to_gpt2(state_dict: Mapping[str, Tensor], config: GPTConfig) -> dict[str, Tensor]:
-    """The names of Hugging Face's ``GPT2LMHeadModel``, from our state dict; ``lm_head.weight`` shares its memory.
+    """The names of Hugging Face's ``GPT2LMHeadModel``, from our state dict; a tied head shares its memory.
 
     Raises:
         CheckpointError: A key is missing, unknown or of another shape; each is named.
@@ -78,20 +114,25 @@ def to_gpt2(state_dict: Mapping[str, Tensor], config: GPTConfig) -> dict[str, Te
     """
     table = _build_table(config)
     ours = cut_vocabulary(state_dict, config)
-    check_keys(ours, {key: shape for key, (_, shape, _) in table.items()})
+    absent = {key for key in table if not config.bias and key.endswith(".bias")}
+    check_keys(ours, {key: shape for key, (_, shape, _) in table.items() if key not in absent})
+    some = next(iter(ours.values()))
     theirs = {
-        _PREFIX + name: ours[key].t().contiguous() if turn else ours[key].clone()
-        for key, (name, _, turn) in table.items()
+        name if name == _HEAD else _PREFIX + name: some.new_zeros(shape)
+        if key in absent
+        else (ours[key].t().contiguous() if turn else ours[key].clone())
+        for key, (name, shape, turn) in table.items()
     }
-    theirs[_HEAD] = theirs[_PREFIX + "wte.weight"]
+    if config.tie_embeddings:
+        theirs[_HEAD] = theirs[_PREFIX + "wte.weight"]
     return theirs
 
 
 def _build_table(config: GPTConfig) -> dict[str, tuple[str, torch.Size, bool]]:
-    """Our key -> (their key without prefix, our shape, whether theirs is transposed)."""
-    check_architecture(config, "GPT-2's", {**_REQUIRED, "key_value_heads": config.n_head})
+    """Our key -> (their key without prefix, our shape, whether theirs is transposed), biases included."""
+    check_architecture(config, "GPT-2's", {**REQUIRED, "key_value_heads": config.n_head})
     with torch.device("meta"):
-        model = GPT(dataclasses.replace(config, vocab_multiple=1))
+        model = GPT(dataclasses.replace(config, vocab_multiple=1, bias=True))
     table = {}
     for key, tensor in model.state_dict().items():
         path, _, kind = key.rpartition(".")

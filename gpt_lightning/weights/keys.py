@@ -40,12 +40,17 @@ def check_keys(found: Mapping[str, Tensor], expected: Mapping[str, torch.Size]) 
     Raises:
         CheckpointError: There is one.
     """
+    check_shapes({key: tensor.shape for key, tensor in found.items()}, expected)
+
+
+def check_shapes(found: Mapping[str, torch.Size], expected: Mapping[str, torch.Size]) -> None:
+    """The same where only the shapes are known yet, before anything is read."""
     complaints = [f"missing {key}" for key in expected if key not in found]
     complaints += [f"unknown {key}" for key in found if key not in expected]
     complaints += [
-        f"{key} is {tuple(found[key].shape)} where {tuple(shape)} is expected"
+        f"{key} is {tuple(found[key])} where {tuple(shape)} is expected"
         for key, shape in expected.items()
-        if key in found and found[key].shape != shape
+        if key in found and found[key] != shape
     ]
     if complaints:
         raise CheckpointError(

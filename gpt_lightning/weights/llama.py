@@ -15,7 +15,14 @@ from torch import Tensor
 
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.model.gpt import GPT
-from gpt_lightning.weights.keys import check_architecture, check_keys, check_tied_head, cut_vocabulary, fill_vocabulary
+from gpt_lightning.weights.keys import (
+    check_architecture,
+    check_keys,
+    check_shapes,
+    check_tied_head,
+    cut_vocabulary,
+    fill_vocabulary,
+)
 
 _HEAD, _EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
 # Ours -> theirs, whose rows ours has one below the other.
@@ -30,7 +37,7 @@ _INSIDE = {
     "mlp.expand": ("mlp.gate_proj", "mlp.up_proj"),
     "mlp.contract": ("mlp.down_proj",),
 }
-_REQUIRED = {
+REQUIRED: dict[str, object] = {
     "bias": False,
     "norm": "rms",
     "mlp": "swiglu",
@@ -63,6 +70,19 @@ def from_llama(state_dict: Mapping[str, Tensor], config: GPTConfig) -> dict[str,
     return fill_vocabulary(ours, config)
 
 
+def check_llama(shapes: Mapping[str, torch.Size], config: GPTConfig) -> None:
+    """Whether ``from_llama`` would find every key and shape, without the tensors.
+
+    Raises:
+        CheckpointError: A key is missing, unknown or of another shape; each is named.
+    """
+    found = dict(shapes)
+    expected = {name: shape for parts in _build_table(config).values() for name, shape in parts.items()}
+    if config.tie_embeddings and found.get(_HEAD) == expected[_EMBEDDING]:
+        del found[_HEAD]
+    check_shapes(found, expected)
+
+
 def to_llama(state_dict: Mapping[str, Tensor], config: GPTConfig) -> dict[str, Tensor]:
     """The names of ``LlamaForCausalLM`` or, with ``qk_norm``, of ``Qwen3ForCausalLM``; a tied head shares its memory.
 
@@ -85,7 +105,7 @@ def to_llama(state_dict: Mapping[str, Tensor], config: GPTConfig) -> dict[str, T
 def _build_table(config: GPTConfig) -> dict[str, dict[str, torch.Size]]:
     """Our key -> their keys with their shapes, from top to bottom."""
     # Any base will do, but learned positions will not.
-    check_architecture(config, "Llama's and Qwen3's", {**_REQUIRED, "rope_theta": config.rope_theta or 10000.0})
+    check_architecture(config, "Llama's and Qwen3's", {**REQUIRED, "rope_theta": config.rope_theta or 10000.0})
     with torch.device("meta"):
         model = GPT(dataclasses.replace(config, vocab_multiple=1))
     groups = config.key_value_heads * config.head_size

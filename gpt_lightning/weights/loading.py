@@ -1,4 +1,4 @@
-"""A model with its tokenizer, from a checkpoint alone: no store, no run, no Lightning."""
+"""A model with its tokenizer, from a checkpoint or another project's folder alone: no store, no run, no Lightning."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from typing import Any
 from torch import Tensor
 
 from gpt_lightning.checkpoints.durable import local_path
-from gpt_lightning.checkpoints.folder import load_plain, read_checkpoint
+from gpt_lightning.checkpoints.folder import read_checkpoint
 from gpt_lightning.checkpoints.shelf import locate
 from gpt_lightning.data.tokenizers import Tokenizer, from_description
 from gpt_lightning.errors import CheckpointError
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.model.gpt import GPT
+from gpt_lightning.weights.foreign import ForeignModel, read_foreign
+from gpt_lightning.weights.hub import is_foreign
 
 _PREFIX = "model."
 """Where the Lightning module keeps the decoder."""
@@ -32,16 +34,19 @@ class LoadedModel:
 
 
 def load_model(path: Path | str, *, prefer: str = "best", device: str = "cpu") -> LoadedModel:
-    """Load the decoder of a run folder or checkpoint.
+    """Load the decoder of a run folder, a checkpoint, or a folder in Hugging Face's layout.
 
     Args:
-        path: Run folder or checkpoint folder.
+        path: Run folder, checkpoint folder, or a folder with ``config.json`` and weights.
         prefer: Which checkpoint of a run folder: "best" or "last".
         device: Where the weights go.
 
     Raises:
-        CheckpointError: Nothing usable there, damaged, or not written by this platform.
+        CheckpointError: Nothing usable there, damaged, or an architecture that this decoder cannot be.
+        DataError: A foreign tokenizer that cannot be expressed.
     """
+    if is_foreign(path):
+        return _load_foreign(local_path(path), device)
     checkpoint = locate(path, prefer=prefer)
     state = read_checkpoint(checkpoint)
     card = state.get("gpt_lightning")
@@ -56,14 +61,21 @@ def load_model(path: Path | str, *, prefer: str = "best", device: str = "cpu") -
     return LoadedModel(model.to(device).eval(), from_description(card["tokenizer"]), card, checkpoint)
 
 
-def read_weights(path: Path | str) -> tuple[dict[str, Tensor], Path]:
-    """Weights of a decoder to start from: a run folder, a checkpoint folder, or a file of a ``state_dict``."""
-    place = local_path(path)
-    if place.is_file():
-        state = load_plain(place)
-        return decoder_weights(state.get("state_dict", state)), place
-    checkpoint = locate(place)
-    return decoder_weights(read_checkpoint(checkpoint)["state_dict"]), checkpoint
+def _load_foreign(path: Path, device: str) -> LoadedModel:
+    found = read_foreign(path)
+    model = GPT(found.config)
+    model.load_state_dict(found.weights)
+    return LoadedModel(model.to(device).eval(), found.tokenizer, describe_foreign(found), found.path)
+
+
+def describe_foreign(found: ForeignModel) -> dict[str, Any]:
+    """The card of a model of another project: as a run's, without what only a run knows."""
+    return {
+        "format": 1,
+        "model": found.config.to_dict(),
+        "tokenizer": found.tokenizer.describe(),
+        "imported_from": str(found.path),
+    }
 
 
 def decoder_weights(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -89,5 +101,5 @@ def check_fit(weights: Mapping[str, Tensor], model: GPT, source: Path | str) -> 
         shown = "; ".join(problems[:4]) + (f"; and {len(problems) - 4} more" if len(problems) > 4 else "")
         raise CheckpointError(
             f"{source} holds another architecture: {shown}",
-            fix="Give model.config the sizes of the checkpoint (they are in its run's config.yaml).",
+            fix="Leave model.config out: it is taken from there. Or give it the sizes of the checkpoint.",
         )

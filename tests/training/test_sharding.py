@@ -14,7 +14,6 @@ import pytest
 import torch
 
 from gpt_lightning.checkpoints import folder as checkpoint_folder
-from gpt_lightning.checkpoints.command import export_checkpoint
 from gpt_lightning.checkpoints.durable import verify_checkpoint
 from gpt_lightning.checkpoints.folder import read_checkpoint
 from gpt_lightning.checkpoints.shelf import SHELF, list_checkpoints
@@ -22,7 +21,9 @@ from gpt_lightning.errors import CheckpointError, ConfigError
 from gpt_lightning.training import sharded_strategy
 from gpt_lightning.training.build import build
 from gpt_lightning.training.metrics_file import read_metrics
-from gpt_lightning.weights.loading import load_model, read_weights
+from gpt_lightning.weights.command import export_checkpoint
+from gpt_lightning.weights.loading import load_model
+from gpt_lightning.weights.starting import read_initial_weights
 from tests.training.forked import TINY, run_child, write_corpus
 from tests.training.test_resume_exact import assert_equal, outcome
 from tests.training.together import fit, run_together
@@ -245,12 +246,12 @@ def test_export_puts_the_pieces_together(grid: Path, tmp_path: Path) -> None:
     assert (tmp_path / "whole" / "config.yaml").exists()
     one, other = load_model(source).model.state_dict(), load_model(tmp_path / "whole").model.state_dict()
     assert_equal(dict(one), dict(other))
-    assert_equal(read_weights(tmp_path / "weights.pt")[0], read_weights(source)[0])
+    assert_equal(read_initial_weights(tmp_path / "weights.pt").weights, read_initial_weights(source).weights)
 
 
 def test_export_refuses_what_it_does_not_know(grid: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="--consolidate"):
-        export_checkpoint(str(grid), str(tmp_path / "whole"))
+    with pytest.raises(ConfigError, match="either these or --consolidate"):
+        export_checkpoint(str(grid), str(tmp_path / "whole"), consolidate=True, verify=True)
     with pytest.raises(CheckpointError, match="exists"):
         export_checkpoint(str(grid), str(tmp_path), consolidate=True)
     (tmp_path / "file").touch()

@@ -116,17 +116,35 @@ def test_our_wrong_keys_are_named_too() -> None:
         to_gpt2(state, _CONFIG)
 
 
-def test_untied_head_is_refused() -> None:
+def test_a_head_of_its_own_is_refused_where_it_is_tied() -> None:
     written = to_gpt2(GPT(_CONFIG).state_dict(), _CONFIG)
     written["lm_head.weight"] = written["lm_head.weight"] + 1
-    with pytest.raises(CheckpointError, match=r"lm_head\.weight differs"):
+    with pytest.raises(CheckpointError, match=r"lm_head\.weight differs.*tie_embeddings to false"):
         from_gpt2(written, _CONFIG)
 
 
-def test_model_without_biases_cannot_be_expressed() -> None:
-    config = GPTConfig(n_layer=1, n_head=1, n_embd=4, block_size=4, vocab_size=5, bias=False)
-    with pytest.raises(ConfigError, match="bias=True"):
-        to_gpt2(GPT(config).state_dict(), config)
+def test_untied_head_comes_and_goes(reference: Any) -> None:
+    config = dataclasses.replace(_CONFIG, tie_embeddings=False, vocab_multiple=8)
+    theirs = {**reference.state_dict(), "lm_head.weight": torch.randn(37, 32, generator=torch.Generator())}
+    ours = from_gpt2(theirs, config)
+    assert ours["head.weight"].shape == (40, 32)
+    written = to_gpt2(ours, config)
+    assert set(written) == set(theirs)
+    assert all(torch.equal(tensor, written[key]) for key, tensor in theirs.items())
+
+
+def test_model_without_biases_leaves_with_zeros_and_comes_back_without(reference: Any) -> None:
+    config = dataclasses.replace(_CONFIG, bias=False)
+    model = GPT(config)
+    written = to_gpt2(model.state_dict(), config)
+    assert {key: tensor.shape for key, tensor in written.items()} == {
+        key: tensor.shape for key, tensor in reference.state_dict().items()
+    }
+    back = from_gpt2(written, config)
+    assert set(back) == set(model.state_dict())
+    assert all(torch.equal(tensor, back[key]) for key, tensor in model.state_dict().items())
+    with pytest.raises(CheckpointError, match=r"biases are not zero.*Set bias to true"):
+        from_gpt2(reference.state_dict(), config)
 
 
 @pytest.mark.parametrize(

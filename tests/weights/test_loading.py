@@ -10,7 +10,8 @@ import torch
 from gpt_lightning.checkpoints.folder import write_checkpoint
 from gpt_lightning.checkpoints.shelf import SHELF
 from gpt_lightning.errors import CheckpointError
-from gpt_lightning.weights.loading import check_fit, decoder_weights, load_model, read_weights
+from gpt_lightning.weights.loading import check_fit, decoder_weights, load_model
+from gpt_lightning.weights.starting import read_initial_weights
 from tests.generation.models import TINY, tiny_model, write_run
 
 
@@ -58,13 +59,13 @@ def test_checkpoint_of_somebody_else_is_refused(tmp_path: Path) -> None:
 def test_weights_from_files_and_folders_have_the_decoder_s_own_names(tmp_path: Path) -> None:
     names = set(tiny_model().state_dict())
     run = write_run(tmp_path / "run")
-    weights, source = read_weights(run)
-    assert (set(weights), source.name) == (names, "step-000000002")
+    found = read_initial_weights(run)
+    assert (set(found.weights), found.path.name, found.config) == (names, "step-000000002", TINY)
     for number, content in enumerate((tiny_model().state_dict(), {"state_dict": tiny_model().state_dict()})):
         file = tmp_path / f"weights-{number}.pt"
         torch.save(content, file)
-        weights, source = read_weights(str(file))
-        assert (set(weights), source) == (names, file)
+        found = read_initial_weights(str(file))
+        assert (set(found.weights), found.path, found.config) == (names, file, None)
 
 
 def test_only_the_prefix_is_taken_off() -> None:
@@ -96,12 +97,12 @@ def test_pickle_that_would_run_code_is_refused(tmp_path: Path) -> None:
 
     torch.save({"state_dict": Trap()}, tmp_path / "trap.pt")
     with pytest.raises(CheckpointError, match="would run code"):
-        read_weights(tmp_path / "trap.pt")
+        read_initial_weights(tmp_path / "trap.pt")
     assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize("address", ["http://example.com/a.pt", "s3://bucket/run"])
 def test_addresses_are_refused(address: str) -> None:
-    for read in (read_weights, load_model):
+    for read in (read_initial_weights, load_model):
         with pytest.raises(CheckpointError, match="local disks only"):
             read(address)

@@ -1,0 +1,164 @@
+"""``gpt-lightning import`` and ``export``: models from other projects, and to them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from gpt_lightning.checkpoints.consolidating import consolidate as write_consolidated
+from gpt_lightning.checkpoints.folder import write_checkpoint
+from gpt_lightning.checkpoints.shelf import SHELF, locate
+from gpt_lightning.data.tokenizers import is_learned, resolve, write_tokenizer
+from gpt_lightning.errors import CheckpointError, ConfigError
+from gpt_lightning.model.gpt import GPT
+from gpt_lightning.parsing.command import run_command
+from gpt_lightning.parsing.strict_yaml import dump_yaml
+from gpt_lightning.weights.exporting import new_folder, parse_size, prepare_export, write_export
+from gpt_lightning.weights.foreign import ForeignModel, as_parameters, read_foreign
+from gpt_lightning.weights.hub import is_foreign
+from gpt_lightning.weights.loading import check_fit, describe_foreign, load_model
+from gpt_lightning.weights.model_card import find_scores, read_scores, write_card
+from gpt_lightning.weights.starting import TOKENIZER_FILE
+from gpt_lightning.weights.verifying import verify_export
+
+
+def import_model(
+    source: str, out: str, tokenizer: str | None = None, vocab_size: int | None = None, block_size: int | None = None
+) -> None:
+    """Turn a model of another project into a folder that every command reads.
+
+    GPT-2, Llama and Qwen3 in Hugging Face's layout (config.json, safetensors or .bin, tokenizer.json). fit --init_from,
+    generate and export also read such a folder as it is.
+
+    Example: gpt-lightning import path/to/gpt2 --out runs/gpt2
+
+    Args:
+        source: Folder, or OWNER/NAME on the Hugging Face hub.
+        out: A new folder.
+        tokenizer: Instead of the folder's own: gpt2 or another tiktoken encoding, bytes, or a saved tokenizer.
+        vocab_size: Token ids to have. Fewer: the last rows go; more: new rows are the mean of the old ones. null = as
+            many as the tokenizer has.
+        block_size: Positions to have. Fewer: the last go; more: learned ones are repeated from the first on. null = as
+            many as there are.
+    """
+    for name, value in (("vocab_size", vocab_size), ("block_size", block_size)):
+        if value is not None and value < 1:
+            raise ConfigError(f"{name} is a count", got=value, allowed=">= 1", fix="Leave it out to keep the size.")
+    if tokenizer is not None and is_learned(tokenizer):
+        raise ConfigError(
+            "A tokenizer that is learned is not the model's", got=tokenizer, allowed="gpt2, bytes, a file"
+        )
+    target = Path(out)
+    with new_folder(target) as folder:
+        chosen = None if tokenizer is None else resolve(tokenizer)
+        found = read_foreign(source, tokenizer=chosen, vocab_size=vocab_size, block_size=block_size)
+        _write_imported(found, folder, target)
+    for note in found.notes:
+        sys.stderr.write(f"note: {note}\n")
+    sys.stdout.write(
+        f"{target}: {found.config.num_parameters:,} parameters, tokenizer {found.tokenizer.name}\n"
+        f"Next: gpt-lightning generate {target} --prompt The\n"
+        f"      gpt-lightning fit --init_from {target} --data.source path/to/text.txt\n"
+    )
+
+
+def _write_imported(found: ForeignModel, folder: Path, target: Path) -> None:
+    weights = as_parameters(found.weights)
+    model = GPT(found.config)
+    check_fit(weights, model, found.path)
+    card = describe_foreign(found)
+    state = {"state_dict": {f"model.{name}": tensor for name, tensor in weights.items()}, "gpt_lightning": card}
+    facts = {name: value for name, value in card.items() if name != "tokenizer"}
+    write_checkpoint(folder / SHELF, step=0, state=state, facts=facts)
+    write_tokenizer(found.tokenizer, folder / TOKENIZER_FILE)
+    settings = {"model": {"config": found.config.to_dict()}, "data": {"tokenizer": str(target / TOKENIZER_FILE)}}
+    (folder / "config.yaml").write_text(dump_yaml(settings), encoding="utf-8")
+
+
+def export_command(name: str, args: Sequence[str]) -> None:
+    """Parse and run; flags may stand alone, and ``-o`` names the output.
+
+    Args:
+        name: export.
+        args: What follows it.
+    """
+    spelled = {"--consolidate": "--consolidate=true", "--verify": "--verify=true", "-o": "--output"}
+    run_command(export_checkpoint, [spelled.get(arg, arg) for arg in args], f"gpt-lightning {name}")
+
+
+def export_checkpoint(
+    checkpoint: str,
+    output: str,
+    verify: bool = False,
+    dtype: str = "float32",
+    max_shard_size: str = "5GB",
+    license: str | None = None,
+    scores: str | None = None,
+    consolidate: bool = False,
+    prefer: str = "best",
+) -> None:
+    """Write a model as other libraries load it, or (--consolidate) as one checkpoint of ours.
+
+    The folder loads in transformers (AutoModelForCausalLM, AutoTokenizer) and vLLM: as GPT2LMHeadModel,
+    LlamaForCausalLM or Qwen3ForCausalLM. What these cannot express is refused with the reasons.
+
+    Example: gpt-lightning export runs/small-1 exported --verify
+
+    Args:
+        checkpoint: Run folder or checkpoint folder.
+        output: A new folder; with --consolidate also a file NAME.pt for the weights alone.
+        verify: Load the folder again, with transformers where it is installed, and compare logits and token ids.
+        dtype: Number format of the weights: float32, bfloat16 or float16.
+        max_shard_size: Most bytes of one file of weights.
+        license: Licence that the model card states, e.g. apache-2.0.
+        scores: JSON file of results for the model card, beside the run's own validation loss.
+        consolidate: Instead put a checkpoint in pieces, as fsdp2 and tp save them, together as one of our own.
+        prefer: Which checkpoint of a run folder: best or last.
+    """
+    if prefer not in ("best", "last"):
+        raise ConfigError("prefer names a checkpoint of the run", got=prefer, allowed="best, last", fix="Use best.")
+    target = Path(output)
+    if target.exists():
+        raise CheckpointError(f"{target} exists", fix="Name a new folder or file: -o NAME.")
+    if consolidate:
+        _consolidate(checkpoint, target, prefer, verify or license is not None or scores is not None)
+        return
+    if target.suffix in (".pt", ".pth"):
+        raise ConfigError(
+            "A file of weights is one of our own forms",
+            got=output,
+            allowed="a folder, or --consolidate",
+            fix=f"Say gpt-lightning export {checkpoint} {output} --consolidate.",
+        )
+    parse_size(max_shard_size)
+    further = {} if scores is None else read_scores(scores)
+    loaded = load_model(checkpoint, prefer=prefer)
+    export = prepare_export(loaded, dtype)
+    with new_folder(target) as folder:
+        write_export(export, folder, max_shard_size=max_shard_size)
+        results = {**find_scores(loaded.path), **further}
+        card = write_card(export, loaded, name=target.name, license=license, scores=results)
+        (folder / "README.md").write_text(card, encoding="utf-8")
+        verdict = verify_export(export, folder, loaded.model) if verify else None
+    for note in export.notes:
+        sys.stderr.write(f"note: {note}\n")
+    sys.stdout.write(f"{target}: {export.family.class_name}, {dtype}\n" + (f"{verdict}\n" if verdict else ""))
+
+
+def _consolidate(checkpoint: str, target: Path, prefer: str, asks_more: bool) -> None:
+    if asks_more:
+        raise ConfigError(
+            "verify, license and scores belong to the folder for other libraries",
+            allowed="either these or --consolidate",
+            fix="Leave out --consolidate.",
+        )
+    if is_foreign(checkpoint):
+        raise CheckpointError(f"{checkpoint} is no checkpoint of ours", fix="Use gpt-lightning import.")
+    source = locate(checkpoint, prefer=prefer)
+    above = next(folder for folder in target.absolute().parents if folder.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise CheckpointError(f"{above} is a file or not writable", got=str(target), fix="Name a new folder: -o NAME.")
+    write_consolidated(source, target)
+    sys.stdout.write(f"{target}\n")
