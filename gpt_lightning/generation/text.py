@@ -8,7 +8,6 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 
-from gpt_lightning.generation.decode import generate
 from gpt_lightning.generation.sampling import Sampling
 from gpt_lightning.model.gpt import GPT
 
@@ -26,6 +25,11 @@ class TextTokenizer(Protocol):
 
     def decode_bytes(self, ids: Sequence[int]) -> bytes:
         """UTF-8 bytes of ``ids``; the bytes of a list are those of its members in a row."""
+
+
+def encode_prompt(tokenizer: TextTokenizer, prompt: str) -> list[int]:
+    """Ids of a prompt; an empty one begins a new document."""
+    return [int(token) for token in tokenizer.encode(prompt)] or [tokenizer.eot_id]
 
 
 class StreamDecoder:
@@ -50,6 +54,47 @@ class StreamDecoder:
         return self._decoder.decode(b"", final=True)
 
 
+class StopWatch:
+    """Lets text through until a stop string appears in it, wherever the borders of its pieces are.
+
+    An end of the text that could be the beginning of a stop string is held back.
+
+    Args:
+        stops: Strings of one character or more. Of several, the one that begins first ends the text.
+
+    Attributes:
+        found: The stop string that ended the text.
+    """
+
+    def __init__(self, stops: Sequence[str]) -> None:
+        self._stops, self._held = tuple(stops), ""
+        self.found: str | None = None
+
+    def feed(self, piece: str) -> str:
+        """What may be shown now; nothing any more once a stop string was found."""
+        if self.found is not None:
+            return ""
+        text = self._held + piece
+        places = [(text.find(stop), -len(stop), stop) for stop in self._stops if stop in text]
+        if places:
+            place, _, self.found = min(places)
+            self._held = ""
+            return text[:place]
+        held = max((_overlap(text, stop) for stop in self._stops), default=0)
+        shown, self._held = text[: len(text) - held], text[len(text) - held :]
+        return shown
+
+    def flush(self) -> str:
+        """What was held back, at the end of the stream."""
+        rest, self._held = self._held, ""
+        return rest
+
+
+def _overlap(text: str, stop: str) -> int:
+    """Length of the longest end of ``text`` with which ``stop`` begins; ``stop`` itself is not in it."""
+    return next((size for size in range(min(len(stop) - 1, len(text)), 0, -1) if text.endswith(stop[:size])), 0)
+
+
 def generate_text(
     model: GPT,
     tokenizer: TextTokenizer,
@@ -64,7 +109,10 @@ def generate_text(
     Ends after ``max_tokens`` tokens or at the end of the document. An empty prompt begins a new document. Other
     arguments and errors as in ``generate``.
     """
-    ids = [int(token) for token in tokenizer.encode(prompt)] or [tokenizer.eot_id]
+    # Here, because the engine decodes with the classes above.
+    from gpt_lightning.generation.decode import generate
+
+    ids = encode_prompt(tokenizer, prompt)
     decoder = StreamDecoder(tokenizer)
     tokens = generate(
         model, ids, max_tokens=max_tokens, sampling=sampling, generator=generator, stop_id=tokenizer.eot_id

@@ -14,6 +14,7 @@ Initial values, the one table of them (width-independent, as in GPT-2's released
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -24,12 +25,13 @@ from torch.utils.checkpoint import checkpoint
 
 from gpt_lightning.errors import DataError
 from gpt_lightning.model.block import Block
-from gpt_lightning.model.cache import KeyValueCache
+from gpt_lightning.model.cache import KeyValueCache, LayerCache
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.model.embeddings import BigramEmbedding, Smear, reserve_embedding
 from gpt_lightning.model.norm import build_norm
-from gpt_lightning.model.positions import build_rotation, count_positions, find_begins
+from gpt_lightning.model.positions import Rotation, build_rotation, count_positions, find_begins, rotate_rows
 from gpt_lightning.model.sight import Sight, look
+from gpt_lightning.model.slots import SlotRows
 
 _INIT_STD = 0.02
 _BRANCH_ENDS = ("attention.output", "mlp.contract")
@@ -159,12 +161,49 @@ class GPT(nn.Module):
         sights = self._look(start, end, documents, tokens.device)
         theta = self.config.rope_theta
         rotation = None if theta is None else build_rotation(start, end, self.config.head_size, theta, tokens.device)
+        return self._run(hidden, tokens, None if cache is None else cache.layers, sights, rotation)
+
+    def advance(
+        self, tokens: Int[Tensor, " rows"], before: Int[Tensor, " rows"], rows: SlotRows
+    ) -> Float[Tensor, "rows embed"]:
+        """Hidden states of one more token for each of several sequences, whatever their lengths.
+
+        Equal to ``forward`` on each sequence with a cache of its own, up to rounding.
+
+        Args:
+            tokens: One new token per row; below ``vocab_size``, as in ``forward``.
+            before: The token before each of them in its sequence.
+            rows: Where they belong; their keys and values are written there.
+        """
+        column = tokens[:, None]
+        embedded: Tensor = self.token_embedding(column)
+        if self.smear is not None:
+            embedded = self.smear(embedded, self.token_embedding(before))
+        if self.bigram_embedding is not None:
+            embedded = embedded + self.bigram_embedding(column, before)
+        theta, rotation = self.config.rope_theta, None
+        if theta is None:
+            embedded = embedded + self.position_embedding(rows.positions)[:, None]
+        else:
+            rotation = rotate_rows(rows.positions, self.config.head_size, theta)
+        sights = {window: rows.look(window) for window in self._windows()}
+        return self._run(self.dropout(embedded), column, rows.layers, sights, rotation)[:, 0]
+
+    def _run(
+        self,
+        hidden: Float[Tensor, "batch time embed"],
+        tokens: Int[Tensor, "batch time"],
+        caches: Sequence[LayerCache] | None,
+        sights: dict[int | None, Sight],
+        rotation: Rotation | None,
+    ) -> Float[Tensor, "batch time embed"]:
+        """The blocks and the final norm."""
         values = {int(layer): table(tokens) for layer, table in self.value_embeddings.items()}
         for index, block in enumerate(self.blocks):
-            layer_cache = None if cache is None else cache.layers[index]
+            layer_cache = None if caches is None else caches[index]
             inputs = (hidden, layer_cache, sights[self.config.window_of(index)], rotation, values.get(index))
             # A cache would be extended twice.
-            if self._recomputes(index) and cache is None:
+            if self._recomputes(index) and caches is None:
                 hidden = checkpoint(block, *inputs, use_reentrant=False)
             else:
                 hidden = block(*inputs)
@@ -211,11 +250,13 @@ class GPT(nn.Module):
     def _look(self, start: int, end: int, documents: Tensor | None, device: torch.device) -> dict[int | None, Sight]:
         """What local and global layers see, by their window."""
         dropout = self.config.dropout if self.training else 0.0
-        windows = {self.config.window_of(layer) for layer in range(self.config.n_layer)}
         return {
             window: look(end - start, end, device=device, window=window, documents=documents, dropout=dropout)
-            for window in windows
+            for window in self._windows()
         }
+
+    def _windows(self) -> set[int | None]:
+        return {self.config.window_of(layer) for layer in range(self.config.n_layer)}
 
     def logits(self, hidden: Float[Tensor, "*batch embed"]) -> Float[Tensor, "*batch vocab"]:
         """Unnormalised log-probabilities of the next token, for the ``vocab_size`` real ids only."""

@@ -29,13 +29,15 @@ def count_positions(documents: Int[Tensor, "batch time"]) -> Int[Tensor, "batch 
 class Rotation(NamedTuple):
     """Cosine and sine of every position's angles, laid out so that ``rotate`` is three kernels.
 
+    One table for all rows of a batch, or with leading axes one for each.
+
     Attributes:
         cosines: The cosines, twice side by side.
         sines: The sines, first half negated.
     """
 
-    cosines: Float[Tensor, "time head"]
-    sines: Float[Tensor, "time head"]
+    cosines: Float[Tensor, "*rows time head"]
+    sines: Float[Tensor, "*rows time head"]
 
 
 def build_rotation(start: int, end: int, head_size: int, theta: float, device: torch.device) -> Rotation:
@@ -51,8 +53,17 @@ def build_rotation(start: int, end: int, head_size: int, theta: float, device: t
         theta: Base of the wavelengths, which run from 2 pi to nearly 2 pi theta tokens.
         device: Where the table is needed.
     """
-    exponents = torch.arange(0, head_size, 2, device=device, dtype=torch.float32) / head_size
-    angles = torch.outer(torch.arange(start, end, device=device, dtype=torch.float32), theta**-exponents)
+    return _rotate_to(torch.arange(start, end, device=device), head_size, theta)
+
+
+def rotate_rows(positions: Int[Tensor, " rows"], head_size: int, theta: float) -> Rotation:
+    """The rotation of one position in each row of a batch; other arguments as in ``build_rotation``."""
+    return Rotation(*(table[:, None, None] for table in _rotate_to(positions, head_size, theta)))
+
+
+def _rotate_to(positions: Int[Tensor, " time"], head_size: int, theta: float) -> Rotation:
+    exponents = torch.arange(0, head_size, 2, device=positions.device, dtype=torch.float32) / head_size
+    angles = torch.outer(positions.to(torch.float32), theta**-exponents)
     cosines, sines = angles.cos(), angles.sin()
     return Rotation(torch.cat((cosines, cosines), dim=-1), torch.cat((-sines, sines), dim=-1))
 

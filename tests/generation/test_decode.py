@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from gpt_lightning.errors import ConfigError, DataError
-from gpt_lightning.generation.decode import generate
-from gpt_lightning.generation.sampling import Sampling, choose_tokens
+from gpt_lightning.generation.decode import draw_seed, generate
+from gpt_lightning.generation.sampling import Sampling, choose_tokens, draw_uniform
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.model.gpt import GPT
 
@@ -33,14 +33,14 @@ def _build(block_size: int = 8) -> GPT:
 
 def _decode_plainly(model: GPT, prompt: list[int], max_tokens: int, sampling: Sampling) -> list[int]:
     """The same rule without a cache: the window grows to block_size, then falls back to its last half."""
-    generator = torch.Generator().manual_seed(7)
+    seed = draw_seed(torch.Generator().manual_seed(7))
     block, window, tokens = model.block_size, prompt[-model.block_size :], []
     for _ in range(max_tokens):
         if len(window) > block:
             window = window[-max(1, block // 2) :]
         with torch.no_grad():
             logits: Tensor = model.logits(model(torch.tensor([window])))[:, -1]
-        tokens.append(int(choose_tokens(logits, sampling, generator)))
+        tokens += choose_tokens(logits, sampling, [draw_uniform(seed, 0, len(tokens))])
         window = [*window, tokens[-1]]
     return tokens
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpt_lightning.generation.sampling import Sampling
-from gpt_lightning.generation.text import StreamDecoder, generate_text
+from gpt_lightning.generation.text import StopWatch, StreamDecoder, generate_text
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.model.gpt import GPT
 
@@ -100,3 +100,29 @@ def test_text_ends_with_the_document() -> None:
 def test_half_a_character_at_the_end_is_replaced_once() -> None:
     pieces = generate_text(_model(0xE4), _Bytes(), "ab", max_tokens=1, sampling=Sampling(temperature=0.0))
     assert list(pieces) == ["\ufffd"]
+
+
+@given(
+    text=st.text("abc", max_size=30),
+    stops=st.lists(st.text("abc", min_size=1, max_size=4), max_size=3),
+    cuts=st.lists(st.integers(0, 30)),
+)
+def test_text_ends_before_the_first_stop_string_however_it_is_cut(text: str, stops: list[str], cuts: list[int]) -> None:
+    watch, shown = StopWatch(stops), ""
+    for start, end in pairwise(sorted({0, len(text), *(cut for cut in cuts if cut < len(text))})):
+        shown += watch.feed(text[start:end])
+        places = [shown.find(stop) for stop in stops]
+        assert all(place < 0 for place in places)
+    shown += watch.flush()
+    places = [text.index(stop) for stop in stops if stop in text]
+    assert (watch.found is not None) == bool(places)
+    if len(stops) <= 1:
+        assert shown == (text[: min(places)] if places else text)
+    else:
+        assert text.startswith(shown)
+
+
+def test_only_what_may_become_a_stop_string_is_held_back() -> None:
+    watch = StopWatch(["\nUser:"])
+    assert [watch.feed(piece) for piece in ("Hi\n", "Us", "a\nUs", "er", ": x")] == ["Hi", "", "\nUsa", "", ""]
+    assert watch.found == "\nUser:"

@@ -1,0 +1,286 @@
+"""The engine: many requests, one model, continuous batching.
+
+    submit ──> waiting ──> admitted: prompt encoded into a free slot ──> decoded with all others ──> done, slot free
+
+``step`` admits what fits and brings every running text forward by one token (by more where guesses prove right), all
+in one pass of the model. A slot that becomes free takes the next request at once; nobody waits for the longest text.
+
+A text does not depend on its company. Draws are a function of the request's seed and the position; prompts are encoded
+alone; attention on a CPU runs row by row; and where the model's linear layers are packed (``packing``) their rounding
+does not depend on the number of rows either, so that logits are equal bit for bit alone and in a busy batch. Elsewhere
+(a GPU, a model that is not packed) logits agree up to rounding.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from gpt_lightning.errors import ConfigError, DataError
+from gpt_lightning.generation.lookup import propose
+from gpt_lightning.generation.requests import Completion, Event, Request
+from gpt_lightning.generation.sampling import choose_tokens
+from gpt_lightning.generation.sequences import RunningSequence
+from gpt_lightning.generation.text import TextTokenizer
+from gpt_lightning.model.gpt import GPT
+from gpt_lightning.model.slots import SlotCache
+
+
+class Engine:
+    """Continues prompts with a model.
+
+    The model is put into evaluation mode and must stay there, with the same weights, while requests run. An engine is
+    used from one thread.
+
+    Args:
+        model: The decoder.
+        tokenizer: Turns ids into text; None = ids only, and no stop strings.
+        slots: Texts decoded at once, at most.
+        capacity: Most tokens of a text, prompt included, before it slides or ends. None = the model's ``block_size``.
+
+    Raises:
+        ConfigError: There is no slot, or ``capacity`` is not within the model's positions.
+    """
+
+    def __init__(
+        self, model: GPT, tokenizer: TextTokenizer | None = None, *, slots: int = 8, capacity: int | None = None
+    ) -> None:
+        limit = model.block_size if capacity is None else capacity
+        if not 1 <= limit <= model.block_size:
+            raise ConfigError(
+                "capacity is not within the model's positions", got=limit, allowed=f"1 to {model.block_size}"
+            )
+        self.model, self.tokenizer, self.capacity = model.eval(), tokenizer, limit
+        self._cache = SlotCache(model.config.n_layer, slots, limit)
+        self._free = list(reversed(range(slots)))
+        self._waiting: deque[RunningSequence] = deque()
+        self._running: list[RunningSequence] = []
+        self._begun: dict[int, tuple[RunningSequence, Tensor]] = {}
+        self._tickets = 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is waiting or running."""
+        return bool(self._waiting or self._running)
+
+    @property
+    def load(self) -> tuple[int, int]:
+        """Texts that run, and that wait."""
+        return len(self._running), len(self._waiting)
+
+    def submit(self, request: Request) -> int:
+        """Queue a request; returns its ticket, by which events name it.
+
+        Raises:
+            DataError: The prompt has an id outside the vocabulary, or leaves no room and must not slide.
+            ConfigError: There are stop strings and no tokenizer.
+        """
+        check_request(request, self.model, self.capacity, self.tokenizer)
+        ticket, self._tickets = self._tickets, self._tickets + 1
+        self._waiting.extend(RunningSequence(ticket, request, each, self.tokenizer) for each in range(request.n))
+        return ticket
+
+    def cancel(self, ticket: int) -> None:
+        """Stop a request; its slots are free at once, and no event of it follows."""
+        self._waiting = deque(each for each in self._waiting if each.ticket != ticket)
+        for each in [each for each in self._running if each.ticket == ticket]:
+            self._retire(each)
+
+    @torch.inference_mode()
+    def step(self) -> list[Event]:
+        """Bring every text forward; the news of each that has any, in the order of their admission.
+
+        Raises:
+            CheckpointError: The model's logits are not finite.
+        """
+        self._admit()
+        going = [each for each in self._running if each.finish_reason is None]
+        full = [each for each in going if each.held == self.capacity]
+        for each in full:
+            self._slide(each)
+        self._decode([each for each in going if each not in full])
+        events = [event for event in (each.tell() for each in self._running) if event is not None]
+        for each in [each for each in self._running if each.finish_reason is not None]:
+            self._retire(each)
+        return events
+
+    def stream(self, request: Request) -> Iterator[Event]:
+        """The events of one request, with no other at work; leaving the loop early cancels it."""
+        ticket = self.submit(request)
+        left = request.n
+        try:
+            while left:
+                for event in self.step():
+                    if event.ticket == ticket:
+                        left -= event.completion is not None
+                        yield event
+        finally:
+            self.cancel(ticket)
+
+    def complete(self, requests: Iterable[Request]) -> Iterator[tuple[int, list[Completion]]]:
+        """Answer requests as slots become free; they are taken from the iterable only then.
+
+        Yields:
+            Number of a request (0, 1, 2, ... as they came) and its ``n`` completions, as soon as it is done.
+        """
+        source = enumerate(requests)
+        numbers: dict[int, int] = {}
+        found: dict[int, dict[int, Completion]] = {}
+        wanted: dict[int, int] = {}
+        exhausted = False
+        while not exhausted or numbers:
+            while not exhausted and sum(self.load) < self._cache.slots:
+                following = next(source, None)
+                if following is None:
+                    exhausted = True
+                    break
+                number, request = following
+                ticket = self.submit(request)
+                numbers[ticket], found[ticket], wanted[ticket] = number, {}, request.n
+            for event in self.step():
+                if event.completion is not None and event.ticket in numbers:
+                    done = found[event.ticket]
+                    done[event.sample] = event.completion
+                    if len(done) == wanted[event.ticket]:
+                        yield numbers.pop(event.ticket), [done[each] for each in sorted(done)]
+
+    def generate(self, requests: Sequence[Request]) -> list[list[Completion]]:
+        """All completions of all requests, in their order."""
+        return [completions for _, completions in sorted(self.complete(requests), key=lambda pair: pair[0])]
+
+    def _admit(self) -> None:
+        while self._waiting and self._free:
+            sequence = self._waiting.popleft()
+            sequence.slot = self._free.pop()
+            self._running.append(sequence)
+            if sequence.finish_reason is None:
+                logits = self._begin(sequence)
+                self._choose([sequence], logits[None])
+
+    def _begin(self, sequence: RunningSequence) -> Float[Tensor, " vocab"]:
+        """Encode the prompt; the request's other continuations take over what the first one made of it."""
+        first, logits = self._begun.get(sequence.ticket, (None, None))
+        if first is None or logits is None or first.slid:
+            logits = self._encode(sequence, sequence.context[-self.capacity :])
+            if sequence.request.n > 1:
+                self._begun[sequence.ticket] = sequence, logits
+        else:
+            sequence.held = min(len(sequence.context), self.capacity)
+            self._cache.copy(first.slot, sequence.slot, sequence.held)
+        return logits
+
+    def _encode(self, sequence: RunningSequence, tokens: list[int]) -> Float[Tensor, " vocab"]:
+        """Fill the slot anew with ``tokens``; logits behind the last of them."""
+        device = self.model.token_embedding.weight.device
+        hidden: Tensor = self.model(torch.tensor([tokens], device=device), self._cache.sequence(sequence.slot))
+        sequence.held = len(tokens)
+        return self.model.logits(hidden[:, -1])[0]
+
+    def _slide(self, sequence: RunningSequence) -> None:
+        """The positions are used up: go on with the last half of the context, or end."""
+        if not sequence.request.slide:
+            sequence.finish_reason = "length"
+            return
+        sequence.slid = True
+        logits = self._encode(sequence, sequence.context[-max(1, self.capacity // 2) :])
+        self._choose([sequence], logits[None])
+
+    def _decode(self, sequences: list[RunningSequence]) -> None:
+        """One pass of the model over the newest token of each text, and the guesses behind it."""
+        if not sequences:
+            return
+        plans = [[each.context[-1], *self._guess(each)] for each in sequences]
+        tokens, before, slots, positions = [], [], [], []
+        for each, plan in zip(sequences, plans, strict=True):
+            tokens += plan
+            before += [each.context[-2], *plan[:-1]]
+            slots += [each.slot] * len(plan)
+            positions += range(each.held, each.held + len(plan))
+        device = self.model.token_embedding.weight.device
+        places = self._cache.rows(slots, positions, device)
+        hidden = self.model.advance(torch.tensor(tokens, device=device), torch.tensor(before, device=device), places)
+        self._follow(sequences, plans, self.model.logits(hidden))
+
+    def _guess(self, sequence: RunningSequence) -> list[int]:
+        request = sequence.request
+        room = min(request.max_tokens - sequence.written, self.capacity - sequence.held) - 1
+        most = min(request.draft_tokens, room)
+        return propose(sequence.context, most) if most > 0 else []
+
+    def _follow(
+        self, sequences: list[RunningSequence], plans: list[list[int]], logits: Float[Tensor, "rows vocab"]
+    ) -> None:
+        """Choose behind every token that was right to assume; a guess is right where it is what gets chosen."""
+        firsts = [0, *accumulate(len(plan) for plan in plans)]
+        alive = list(zip(sequences, plans, firsts, strict=False))
+        depth = 0
+        while alive:
+            rows = [first + depth for _, _, first in alive]
+            for each, _, _ in alive:
+                each.held += 1
+            chosen = self._choose([each for each, _, _ in alive], logits if len(rows) == len(logits) else logits[rows])
+            depth += 1
+            alive = [
+                (each, plan, first)
+                for (each, plan, first), token in zip(alive, chosen, strict=True)
+                if each.finish_reason is None and depth < len(plan) and plan[depth] == token
+            ]
+
+    def _choose(self, sequences: list[RunningSequence], logits: Float[Tensor, "rows vocab"]) -> list[int]:
+        """The next token of each sequence; those with equal settings are chosen together."""
+        chosen = [0] * len(sequences)
+        left = list(range(len(sequences)))
+        while left:
+            sampling = sequences[left[0]].request.sampling
+            group = [row for row in left if sequences[row].request.sampling == sampling]
+            members = [sequences[row] for row in group]
+            histories = [each.history for each in members if each.history is not None]
+            tokens = choose_tokens(
+                logits if len(group) == len(logits) else logits[group],
+                sampling,
+                [each.uniform for each in members],
+                histories or None,
+            )
+            for row, token in zip(group, tokens, strict=True):
+                chosen[row] = token
+            left = [row for row in left if row not in group]
+        for sequence, token, row in zip(sequences, chosen, logits, strict=True):
+            sequence.take(token, row)
+        return chosen
+
+    def _retire(self, sequence: RunningSequence) -> None:
+        self._running.remove(sequence)
+        self._free.append(sequence.slot)
+        if self._begun.get(sequence.ticket, (None,))[0] is sequence:
+            del self._begun[sequence.ticket]
+
+
+def check_request(request: Request, model: GPT, capacity: int, tokenizer: TextTokenizer | None) -> None:
+    """What a request must fulfil beyond its own ranges.
+
+    Raises:
+        DataError: The prompt has an id outside the vocabulary, or leaves no room and must not slide.
+        ConfigError: There are stop strings and no tokenizer.
+    """
+    wrong = next((token for token in request.prompt if not 0 <= token < model.vocab_size), None)
+    if wrong is not None:
+        raise DataError(
+            "the prompt has a token that the model does not know",
+            got=int(wrong),
+            allowed=f"ids 0 to {model.vocab_size - 1}",
+            fix="Use the tokenizer the model was trained with.",
+        )
+    if not request.slide and len(request.prompt) >= capacity:
+        raise DataError(
+            "the prompt leaves no position for an answer",
+            got=f"{len(request.prompt)} tokens",
+            allowed=f"fewer than {capacity}",
+            fix="Shorten the prompt.",
+        )
+    if request.stop and tokenizer is None:
+        raise ConfigError("stop strings need a tokenizer", got=request.stop, fix="Use stop_ids.")
