@@ -195,7 +195,10 @@ class Engine:
         if not sequences:
             return
         plans = [[each.context[-1], *self._guess(each)] for each in sequences]
-        tokens, before, slots, positions = [], [], [], []
+        tokens: list[int] = []
+        before: list[int] = []
+        slots: list[int] = []
+        positions: list[int] = []
         for each, plan in zip(sequences, plans, strict=True):
             tokens += plan
             before += [each.context[-2], *plan[:-1]]

@@ -34,7 +34,8 @@ def _build(block_size: int = 8) -> GPT:
 def _decode_plainly(model: GPT, prompt: list[int], max_tokens: int, sampling: Sampling) -> list[int]:
     """The same rule without a cache: the window grows to block_size, then falls back to its last half."""
     seed = draw_seed(torch.Generator().manual_seed(7))
-    block, window, tokens = model.block_size, prompt[-model.block_size :], []
+    block, window = model.block_size, prompt[-model.block_size :]
+    tokens: list[int] = []
     for _ in range(max_tokens):
         if len(window) > block:
             window = window[-max(1, block // 2) :]

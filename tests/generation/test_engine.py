@@ -53,8 +53,7 @@ def alone(model: GPT, request: Request) -> list[Completion]:
     return Engine(model, Letters(), slots=1).generate([request])[0]
 
 
-@pytest.mark.parametrize("name", ["gpt2", "modern", "everything"])
-@pytest.mark.parametrize("slots", [2, 4])
+@pytest.mark.parametrize(("name", "slots"), [("gpt2", 4), ("everything", 2)])
 def test_a_text_is_the_same_alone_and_in_a_busy_batch(name: str, slots: int) -> None:
     model = build_stirred(**RECIPES[name])
     asked = requests()
