@@ -76,6 +76,22 @@ COMMANDS = {
         "What a sweep has found, as a page and as Markdown.",
         "Sweeps",
     ),
+    "runs list": Command(
+        "gpt_lightning.monitoring.listing", "list_command", "Which runs there are, and how they stand.", "Runs"
+    ),
+    "runs show": Command("gpt_lightning.monitoring.listing", "show_command", "One run in full.", "Runs"),
+    "runs compare": Command(
+        "gpt_lightning.monitoring.comparing", "compare_command", "What differs between runs, and what it did.", "Runs"
+    ),
+    "runs plot": Command(
+        "gpt_lightning.monitoring.plotting", "plot_command", "Draw curves of runs in the terminal.", "Runs"
+    ),
+    "runs report": Command(
+        "gpt_lightning.monitoring.reporting",
+        "report_command",
+        "Write an HTML report of runs that opens offline.",
+        "Runs",
+    ),
     "generate": Command("gpt_lightning.generation.command", "generate_command", "Continue a prompt.", "Using a model"),
     "evaluate ppl": Command(
         f"{_EVALUATION}.ppl_command", "ppl_command", "Perplexity and bits per byte on texts.", "Measuring a model"

@@ -61,6 +61,7 @@ def test_rooms_explain_themselves_and_re_export_nothing() -> None:
     [
         ("import gpt_lightning", ("torch", "lightning", "jsonargparse", "numpy")),
         ("import gpt_lightning.data.command", ("torch", "lightning")),
+        ("import gpt_lightning.monitoring.reporting", ("torch", "lightning", "numpy", "tensorboard")),
         ("import gpt_lightning.generation.command", ("lightning", "tensorboard")),
         ("import gpt_lightning.training.build", ("optuna", "matplotlib")),
     ],

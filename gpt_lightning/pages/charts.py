@@ -19,6 +19,11 @@ Rows = tuple[list[str], list[list[object]]]
 """Headers and rows of a table."""
 
 
+def _whole(value: Number) -> Number:
+    """A count as a count: steps are kept as floats on their way here."""
+    return int(value) if math.isfinite(value) and value == int(value) else value
+
+
 class Chart(ABC):
     """Something that can be drawn; ``title`` stands above it."""
 
@@ -130,7 +135,7 @@ class LineChart(Chart):
             # A comparison with what is no number holds for neither side, so min and max would depend on its place.
             finite = [float(value) for value in each.y if math.isfinite(value)]
             low, high = min(finite, default=None), max(finite, default=None)
-            rows.append([each.name, first, low, high, last, float(each.x[-1]), sparkline(each.y, 24)])
+            rows.append([each.name, first, low, high, last, _whole(each.x[-1]), sparkline(each.y, 24)])
         if len(shown) > _MOST_ROWS:
             rows.append([f"and {len(shown) - _MOST_ROWS} more", *[None] * 6])
         return ["curve", "first", "lowest", "highest", "last", f"last {self.x_label or 'x'}", "course"], rows

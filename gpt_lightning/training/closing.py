@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shlex
+from pathlib import Path
 
 import torch
 
@@ -10,6 +12,7 @@ from gpt_lightning.errors import CheckpointError, DataError
 from gpt_lightning.generation.sampling import Sampling
 from gpt_lightning.generation.text import generate_text
 from gpt_lightning.training.run import FitResult, Run
+from gpt_lightning.training.run_folder import SAMPLES_FILE
 from gpt_lightning.training.sharded_strategy import Sharded
 
 
@@ -17,7 +20,7 @@ def describe_result(run: Run, result: FitResult, config_files: list[str]) -> str
     """The closing report, several lines."""
     lines = ["", *_metric_lines(run, result)]
     if run.settings.sample_tokens and result.step != result.resumed_step:
-        lines += ["", *_sample_lines(run)]
+        lines += ["", *_sample_lines(run, result)]
     lines += ["", f"Run folder: {result.folder}", "Next:", *_next_commands(run, result, config_files)]
     return "\n".join(lines) + "\n"
 
@@ -37,15 +40,23 @@ def _metric_lines(run: Run, result: FitResult) -> list[str]:
     return lines
 
 
-def _sample_lines(run: Run) -> list[str]:
+def _sample_lines(run: Run, result: FitResult) -> list[str]:
     if isinstance(run.trainer.strategy, Sharded):
         return ["No sample: the weights are spread over processes that have parted."]
     try:
-        return ["Sample (temperature 0.8, top-k 50):", sample_text(run)]
+        text = sample_text(run)
+        keep_sample(result.folder, step=result.step, prompt=run.settings.prompt, text=text)
+        return ["Sample (temperature 0.8, top-k 50):", text]
     except (DataError, CheckpointError) as problem:
         # A vocabulary of characters may not know the prompt, or a run that skipped its bad steps has no finite logits;
         # no reason to fail a run that is done.
         return [f"No sample of run.prompt: {problem}"]
+
+
+def keep_sample(folder: Path, *, step: int, prompt: str, text: str) -> None:
+    """Add a sample to the run's ``samples.jsonl``, for its report."""
+    with (folder / SAMPLES_FILE).open("a", encoding="utf-8") as file:
+        file.write(json.dumps({"step": step, "prompt": prompt, "text": text}) + "\n")
 
 
 def sample_text(run: Run) -> str:
@@ -68,6 +79,7 @@ def _next_commands(run: Run, result: FitResult, config_files: list[str]) -> list
     config = " ".join(f"--config {file}" for file in config_files) or f"--config {result.folder}/config.yaml"
     return [
         f"  monitor    tensorboard --logdir {result.folder.parent}",
+        f"  report     gpt-lightning runs report {result.folder}",
         f"  generate   gpt-lightning generate {result.folder} --prompt {shlex.quote(prompt)}",
         f"  sweep      for lr in {rates}; do gpt-lightning fit {config} --model.optimizer.lr $lr; done",
     ]

@@ -14,6 +14,7 @@ from lightning.pytorch import Callback, Trainer
 from gpt_lightning.checkpoints.durable import step_of, write_text_durably
 from gpt_lightning.checkpoints.prefixes import Prefix
 from gpt_lightning.checkpoints.shelf import SHELF, discard_after, locate, sweep
+from gpt_lightning.data.report import summarize
 from gpt_lightning.errors import CheckpointError, ConfigError, UserError
 from gpt_lightning.parsing.strict_yaml import dump_yaml
 from gpt_lightning.training.callbacks.accumulation import RampedAccumulation
@@ -209,6 +210,9 @@ class Run:
             "resumed_step": None if checkpoint is None else step_of(checkpoint),
             "resumed_from": None if checkpoint is None else str(checkpoint),
             "data_fingerprint": self.module.card["data_fingerprint"],
+            "data": self._describe_data(),
+            "total_steps": self.plan.horizon.total_steps,
+            "parameters": self.module.config.num_parameters,
             "trajectory": None if sharing is None else sharing.trajectory.base,
             "reused_steps": 0 if sharing is None else sharing.reused_steps(prefix),
         }
@@ -216,6 +220,10 @@ class Run:
         if found.path is not None:
             log.info("going on from step %d in %s", step, start.folder)
         return checkpoint
+
+    def _describe_data(self) -> str:
+        store = self.datamodule.open_store()
+        return "prepared on the fly" if self.datamodule.on_the_fly else summarize(store.manifest)
 
     def _train(self, folder: Path, checkpoint: Path | None, sharing: Sharing | None) -> FitResult:
         resumed = step_of(checkpoint) if checkpoint else None

@@ -5,6 +5,7 @@
         manifest.json     versions, git state, host, seed, command, data fingerprint, how it ended; one entry per start
         metrics.jsonl     every logged number
         events.out.*      the same for TensorBoard
+        samples.jsonl     what the model wrote at the end: step, prompt, text
         checkpoints/      see the checkpoints room
         run.lock          held while a process trains here
 
@@ -33,6 +34,7 @@ from gpt_lightning.errors import RunFolderError
 
 RUNS = Path("runs")
 CONFIG_FILE, MANIFEST_FILE, LOCK_FILE = "config.yaml", "manifest.json", "run.lock"
+SAMPLES_FILE, ALERTS_FILE = "samples.jsonl", "alerts.jsonl"
 _TIME = "%Y-%m-%dT%H:%M:%S%z"
 _PACKAGES = ("torch", "lightning", "torchmetrics", "tensorboard", "jsonargparse", "tiktoken", "rustbpe", "numpy")
 
