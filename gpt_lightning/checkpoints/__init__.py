@@ -14,8 +14,8 @@ One checkpoint is one folder, one run keeps them side by side::
 ``folder`` writes and reads one checkpoint; ``durable`` has names, manifests and checksums, without torch; ``shelf``
 keeps the folder of checkpoints: newest valid one, best pointer, rotation, sweeping; ``prefixes`` keeps checkpoints that
 many runs share; ``pieces`` puts tensors together that many processes wrote, for any number of readers;
-``consolidating`` writes such a checkpoint as one. Torch only, so that ``generate`` loads a model without importing
-Lightning.
+``old_files`` looks into files of torch before 1.6; ``consolidating`` writes a checkpoint in pieces as one. Torch only,
+so that ``generate`` loads a model without importing Lightning.
 
 Why our own format: ``torch.load`` noticed none of 300 flipped bits, Lightning's save is atomic only when the temporary
 folder shares a file system with the run, and neither calls fsync.

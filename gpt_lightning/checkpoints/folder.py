@@ -31,6 +31,7 @@ from gpt_lightning.checkpoints.durable import read_manifest as read_manifest
 from gpt_lightning.checkpoints.durable import step_of as step_of
 from gpt_lightning.checkpoints.durable import verify_checkpoint as verify_checkpoint
 from gpt_lightning.checkpoints.durable import write_text_durably as write_text_durably
+from gpt_lightning.checkpoints.old_files import check_old_file, is_old_file
 from gpt_lightning.checkpoints.pieces import INDEX, Pieces, put
 from gpt_lightning.errors import CheckpointError, TrainingError
 
@@ -208,6 +209,8 @@ def load_plain(file: Path, *, device: str | torch.device = "cpu") -> dict[str, A
         CheckpointError: Not an archive, damaged, or it wants to run code.
     """
     try:
+        if is_old_file(file):
+            return _load_old(file, device)
         with zipfile.ZipFile(file) as archive:
             packed = [entry.filename for entry in archive.infolist() if entry.compress_type != zipfile.ZIP_STORED]
             if packed:
@@ -223,14 +226,30 @@ def load_plain(file: Path, *, device: str | torch.device = "cpu") -> dict[str, A
     return _load(file, device)
 
 
+def _load_old(file: Path, device: str | torch.device) -> dict[str, Any]:
+    try:
+        check_old_file(file)
+        return _load(file, device)
+    except pickle.UnpicklingError as error:
+        raise _unsafe(file) from error
+    except (ValueError, RuntimeError, EOFError) as error:
+        raise CheckpointError(
+            f"{file} is damaged ({str(error).splitlines()[0]})", fix="Fetch the file again."
+        ) from error
+
+
+def _unsafe(file: Path) -> CheckpointError:
+    return CheckpointError(
+        f"{file} was refused: loading it would run code or build objects other than tensors and plain data",
+        fix="If you trust its author, re-save only its weights: torch.save(model.state_dict(), 'weights.pt').",
+    )
+
+
 def _load(file: Path, device: str | torch.device, mmap: bool = False) -> dict[str, Any]:
     try:
         state = torch.load(file, map_location=device, weights_only=True, mmap=mmap or None)
     except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"{file} was refused: loading it would run code or build objects other than tensors and plain data",
-            fix="If you trust its author, re-save only its weights: torch.save(model.state_dict(), 'weights.pt').",
-        ) from error
+        raise _unsafe(file) from error
     if not isinstance(state, dict):
         raise CheckpointError(f"{file} holds no dictionary", got=type(state).__name__, fix="Save a state_dict.")
     return state

@@ -133,6 +133,11 @@ def locate(path: Path | str, *, prefer: str = "best") -> Path:
             allowed="a run folder or a checkpoint folder",
             fix=f"Name the run itself, or train on with gpt-lightning fit --init_from {folder}.",
         )
+    if (folder / "config.json").is_file() and not (folder / SHELF).exists():
+        raise CheckpointError(
+            f"{folder} is a model of another library, which this command does not read as it is",
+            fix=f"Import it first: gpt-lightning import {folder} --out runs/{folder.resolve().name}.",
+        )
     shelf = folder if folder.name == SHELF else folder / SHELF
     best = read_best(shelf) if prefer == "best" else None
     if best:

@@ -1,7 +1,16 @@
 """Weights in and out: a model from a checkpoint alone, and other projects' names, which appear only in this room.
 
-``loading`` makes a model with its tokenizer from a checkpoint; ``gpt2`` has the names of the released GPT-2
-checkpoints, ``llama`` those of Llama and Qwen3, and ``keys`` is what both check.
+    families      which architectures there are, and config.json <-> GPTConfig
+    gpt2, llama   names and layouts of their weights; keys: what both check
+    tensor_files  safetensors and .bin: names and shapes first, numbers when asked
+    foreign       config.json + tensor_files + tokenizer -> a model of ours; hub: where it lies
+    resizing      another vocabulary or other positions, by stated rules
+    loading       a model with its tokenizer, from a run or such a folder
+    starting      weights to start a run from
+    exporting     a model of ours -> a folder; chat_templates, model_card, verifying: what goes with it
+    command       import and export
+
+The tokenizer's part lies in ``data``: ``tokenizer_json`` and ``tokenizer_json_reading``.
 
 >>> import torch
 >>> from gpt_lightning.model.config import GPTConfig
