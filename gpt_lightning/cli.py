@@ -70,6 +70,21 @@ COMMANDS = {
         "Training",
         typed=False,
     ),
+    **{
+        f"sweep {name}": Command("gpt_lightning.tuning.commands", "sweep_command", text, "Sweeps", typed=False)
+        for name, text in {
+            "run": "Run many trials of a sweep file, or go on with them.",
+            "validate": "Try every key of a sweep file before trial 1.",
+            "worker": "Add a worker to a sweep.",
+            "status": "Show the trials of a sweep.",
+            "stop": "Let all workers of a sweep save and end.",
+            "retry": "Let failed trials run again.",
+            "best": "Write the configuration of the best trial.",
+            "export": "Write all trials as a table.",
+            "dashboard": "Start optuna-dashboard on a sweep.",
+            "fsck": "Look for damage in a sweep's storage.",
+        }.items()
+    },
     "sweep report": Command(
         "gpt_lightning.tuning.report_command",
         "report_command",

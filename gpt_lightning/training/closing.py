@@ -75,11 +75,11 @@ def sample_text(run: Run) -> str:
 
 def _next_commands(run: Run, result: FitResult, config_files: list[str]) -> list[str]:
     prompt, rate = run.settings.prompt.strip() or "The", run.module.optimizer_recipe.rates["matrix"]
-    rates = f"{rate / 2:g} {rate * 2:g}"
-    config = " ".join(f"--config {file}" for file in config_files) or f"--config {result.folder}/config.yaml"
+    space = f"parameters.model.optimizer.lr={{distribution: log_grid, min: {rate / 4:g}, max: {rate * 4:g}}}"
+    base = config_files[0] if len(config_files) == 1 else f"{result.folder}/config.yaml"
     return [
         f"  monitor    tensorboard --logdir {result.folder.parent}",
         f"  report     gpt-lightning runs report {result.folder}",
         f"  generate   gpt-lightning generate {result.folder} --prompt {shlex.quote(prompt)}",
-        f"  sweep      for lr in {rates}; do gpt-lightning fit {config} --model.optimizer.lr $lr; done",
+        f"  sweep      gpt-lightning sweep run {base} --set '{space}' --set budget.trials=5",
     ]

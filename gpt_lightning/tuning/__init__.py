@@ -5,8 +5,17 @@
     spec            the records a sweep file is read into
     reading         YAML (ours or Weights & Biases') -> records; every mistake with file, line and nearest key
     sweep_folder    where everything of a sweep lies
+    checking        every key and edge value through the parser of ``fit``; planning says what it will cost
     study           Optuna's study: created once, opened by many, never mixed with another space
+    sweep           spec, folder and study together; creating begins one, entries counts its trials
+    samplers        who chooses values, seeded for each trial
+    claiming        the next trial, under the folder's lock; leases: who works on it, and who takes it over
+    worker          claims and runs trials; supervisor: one attempt of a trial
+    children        the trial's process (child, forked_trial, preload); reporting is its end of the mailbox
     mailbox         what a trial and its supervisor tell each other, as files
+    launchers       who starts workers: local, slurm, ray, or nobody; running watches them, live shows them
+    best            the best configuration, repetitions over seeds, tables
+    stopping        ``sweep stop`` and ``retry``; repair: ``sweep fsck``; commands: all of them as typed
     shape_key       the way that a learning rate has gone, as a key
     pruning         rules that stop trials early, halving: at rungs; early_termination reads them from a sweep file
     report          the page of a sweep; its facts (report_facts), where they come from (report_reading, importance),
@@ -29,6 +38,11 @@ shared between trials:
     >>> from gpt_lightning.tuning.parameters import LogGrid
     >>> LogGrid("model.optimizer.lr", minimum=1e-3, maximum=4e-3, per_octave=2).grid()
     [0.001, 0.00141421, 0.002, 0.00282843, 0.004]
+
+From file to result one way: ``reading`` -> ``checking`` -> ``study`` (created once) -> a launcher starts workers. Each
+of them claims a trial, writes its arguments into the trial's folder, starts it as a process that goes through the
+``build`` and ``fit`` of every run, answers its reports, and tells the study one result. A worker, its trial or the
+launcher may be killed at any point: what was going on is found by the others, and goes on from its own checkpoint.
 
 This is the only room that imports Optuna, which chooses the values and keeps the results. Everything below it is
 unaware of sweeps: a trial is a run folder, made by the same ``build`` and ``fit`` as any other.

@@ -4,6 +4,7 @@
     mailbox/reports.jsonl  trial -> supervisor    one line for each validation
     mailbox/verdict.json   supervisor -> trial    the answer to the report with the same number
     mailbox/exit.json      trial -> supervisor    how it ended, when it could still say so
+    output.txt             trial                  what it printed
     result.json            supervisor             how the trial ended, for everyone; also what is told to the study
 
 Files instead of a pipe, because every process of a distributed trial, a trial on another machine and a person
@@ -20,7 +21,9 @@ from typing import Any
 
 from gpt_lightning.checkpoints.folder import write_text_durably
 
-RESULT_FILE, TRIAL_FILE = "result.json", "trial.json"
+RESULT_FILE, TRIAL_FILE, OUTPUT_FILE = "result.json", "trial.json", "output.txt"
+NEEDS_OWN = "needs processes of its own"
+"""Reason with which a forked trial gives up that runs on several devices."""
 _MAILBOX, _REPORTS, _VERDICT, _EXIT = "mailbox", "reports.jsonl", "verdict.json", "exit.json"
 
 
@@ -121,6 +124,18 @@ def read_result(folder: Path) -> Result | None:
     return None if content is None else Result(**content)
 
 
+def write_letter(folder: Path, letter: Mapping[str, Any]) -> None:
+    """Write ``trial.json``."""
+    _write(folder / TRIAL_FILE, letter)
+
+
+def read_letter(folder: Path) -> dict[str, Any]:
+    """Read ``trial.json``."""
+    letter = _read(folder / TRIAL_FILE)
+    assert letter is not None, "the supervisor writes it before it starts the trial"
+    return letter
+
+
 class Mailbox:
     """Both ends of the exchange for the trial in ``folder``."""
 
@@ -159,7 +174,10 @@ class Mailbox:
 
     def answer(self, verdict: Verdict) -> None:
         """Supervisor: answer a report."""
-        _write(self._box / _VERDICT, asdict(verdict))
+        # Whole or absent, but not durable: after a power cut nobody waits for it, and a fsync costs milliseconds.
+        temporary = self._box / f".{_VERDICT}"
+        temporary.write_text(json.dumps(asdict(verdict)), encoding="utf-8")
+        temporary.replace(self._box / _VERDICT)
 
     def verdict(self, n: int) -> Verdict | None:
         """Trial: the answer to report ``n``, or None when it has not come yet."""

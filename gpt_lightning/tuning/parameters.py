@@ -16,6 +16,7 @@ from statistics import NormalDist
 from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import Trial
 
 from gpt_lightning.errors import ConfigError
 from gpt_lightning.parsing.suggest import join_names
@@ -66,6 +67,16 @@ class Parameter(ABC):
     @abstractmethod
     def describe(self) -> str:
         """One line without the key."""
+
+    def suggest(self, trial: Trial) -> Any:
+        """What Optuna chooses, as it is stored."""
+        kind = self.distribution()
+        if isinstance(kind, CategoricalDistribution):
+            return trial.suggest_categorical(self.stored_name, kind.choices)
+        if isinstance(kind, IntDistribution):
+            return trial.suggest_int(self.stored_name, kind.low, kind.high, step=kind.step, log=kind.log)
+        assert isinstance(kind, FloatDistribution)
+        return trial.suggest_float(self.stored_name, kind.low, kind.high, step=kind.step, log=kind.log)
 
     def decode(self, stored: Any) -> Any:
         """The value of what was stored."""

@@ -17,6 +17,7 @@ from gpt_lightning.tuning.reading_parameters import FIELDS, read_parameters
 from gpt_lightning.tuning.sections import Section, ask, to_number
 
 _FOREIGN_KEYS = ("program", "command", "project", "entity", "controller", "apiVersion", "kind")
+_SECTIONS = {"model", "data", "trainer", "run", "preset"}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -24,7 +25,7 @@ def read_spec(path: Path, changes: Sequence[str] = (), bases: Sequence[Path] | N
     """Read and check a sweep file.
 
     Args:
-        path: The file.
+        path: The file; or a configuration of ``fit``, which is then the base.
         changes: ``key=value`` of ``--set``; a key of a parameter is written with its dots:
             ``parameters.model.optimizer.lr.max=1e-2``.
         bases: Files to read in place of those that the file names (the copies in a sweep's folder).
@@ -36,6 +37,10 @@ def read_spec(path: Path, changes: Sequence[str] = (), bases: Sequence[Path] | N
     if not isinstance(document.data, dict):
         raise ConfigError(f"{path} is not a sweep file", got=type(document.data).__name__, allowed="keys and values")
     content = dict(document.data)
+    if "parameters" not in content and _SECTIONS & set(content):
+        # A configuration of fit: with the parameters given by --set, a sweep in one line.
+        stem = path.parent.name if path.stem == "config" else path.stem
+        content = {"name": f"{stem}-sweep", "base": [str(path)]}
     for change in changes:
         _apply_change(content, change)
     lines = {setting.key: setting.line for setting in reversed(document.settings)}
@@ -169,11 +174,12 @@ def _read_early(top: Section, goal: str, keys: Iterable[str]) -> EarlyTerminatio
 
 def _read_reuse(top: Section) -> records.ReuseSettings:
     section, default = top.section("reuse"), records.ReuseSettings()
+    if section.text("exact", "true", ("true", "false")) == "false":
+        section.refuse("exact", "can only be true", got=False, fix="Steps are taken over bit for bit or not at all.")
     found = records.ReuseSettings(
         enabled=section.text("enabled", default.enabled, ("auto", "true", "false")),
         every=section.take("every", default.every),
         budget_bytes=section.bytes("budget", default.budget_bytes),
-        exact=section.text("exact", "true", ("true", "false")) == "true",
         verify=section.number("verify", 0.0, least=0.0),
     )
     section.finish()

@@ -78,14 +78,12 @@ class ReuseSettings:
         enabled: ``auto``, ``true`` or ``false``.
         every: Distance of the checkpoints that are kept for others; a length.
         budget_bytes: Most bytes of the store.
-        exact: Whether only bit-identical continuation counts.
         verify: Share of trials that are run a second time from scratch and compared.
     """
 
     enabled: str = "auto"
     every: int | float | str = "5%"
     budget_bytes: int = 200 * 10**9
-    exact: bool = True
     verify: float = 0.0
 
 

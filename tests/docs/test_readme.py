@@ -21,6 +21,11 @@ from tests.typed import type_command, type_python
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SHORT = ["--trainer.max_steps=2", "--run.sample_tokens=5", "--trainer.limit_val_batches=2"]
+SHORT_TRIALS = [
+    "--set=derive.trainer.max_steps=2",
+    "--set=derive.trainer.limit_val_batches=2",
+    "--set=launcher.workers=1",
+]
 TEXT = "\n\n".join(
     f"Paragraph {n} of a text that somebody wrote, long enough to train on for two steps." for n in range(400)
 )
@@ -58,7 +63,15 @@ def test_commands_run_in_their_order(place: Path) -> None:
             continue
         assert words[0] == "gpt-lightning", f"cannot run {line!r}"
         trains = words[1] == "fit" and not any(word.endswith(("help", "--print_config")) for word in words)
-        shorter = SHORT if trains else ["--steps=3"] if words[1] == "bench" else []
+        shorter = (
+            SHORT
+            if trains
+            else SHORT_TRIALS
+            if words[1:3] == ["sweep", "run"]
+            else ["--steps=3"]
+            if words[1] == "bench"
+            else []
+        )
         result = type_command(words[1:] + shorter, place, **variables)
         assert result.returncode == 0, f"{line}\n{result.stderr}"
         assert "Traceback" not in result.stderr

@@ -37,7 +37,7 @@ derive:
 enqueue:
   - {model.optimizer.lr: 1.0e-3, model.schedule: WSD}
 early_terminate: {type: median, report_every: 25M tokens, start_at: 30%}
-reuse: {enabled: false, every: 5%, budget: 200GB}
+reuse: {enabled: false, every: 5%, exact: true, budget: 200GB}
 budget: {trials: 60, hours: 48, stop_when: {no_improvement: 20}}
 repeat_best: {top_k: 3, seeds: [1, 2]}
 retry: {max: 2, lease: 30s, grace: 2m}

@@ -1,0 +1,199 @@
+"""Before trial 1: every key and its edge values through the parser that ``fit`` uses, and what the sweep will cost.
+
+A handful of configurations is made in which every value of every parameter occurs at least once, as far as conditions
+allow; each is parsed, its objects are built, and its schedule is laid over its length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import optuna
+
+from gpt_lightning.errors import ConfigError, UserError
+from gpt_lightning.parsing.suggest import did_you_mean, join_names
+from gpt_lightning.tuning.derive import references
+from gpt_lightning.tuning.parameters import same
+from gpt_lightning.tuning.reading_parameters import is_active
+from gpt_lightning.tuning.samplers import make_sampler
+from gpt_lightning.tuning.spec import SweepSpec
+from gpt_lightning.tuning.trial_arguments import complete_values, shares_steps, trial_arguments
+
+if TYPE_CHECKING:
+    from gpt_lightning.training.reuse_estimate import Savings
+
+MEASURED = ("seconds", "tokens", "sys/peak_mem_gb")
+
+
+@dataclass
+class Checked:
+    """What was found out.
+
+    Attributes:
+        classes: Keys of the base that hold a class -> its short name.
+        constants: Settings of the base that ``derive`` refers to.
+        configurations: How many were tried.
+        total_steps: Optimizer steps of the longest one; 0 = given in epochs, and depends on data.
+        total_tokens: Its training tokens.
+        reports: Its validations.
+        num_parameters: Of the largest model; 0 = its vocabulary depends on data.
+        savings: Steps that random trials would share; None = nothing is shared, or it was not asked for.
+        sampled: How many random trials were compared for it.
+    """
+
+    classes: dict[str, str] = field(default_factory=dict)
+    constants: dict[str, Any] = field(default_factory=dict)
+    configurations: int = 0
+    total_steps: int = 0
+    total_tokens: int = 0
+    reports: int = 0
+    num_parameters: int = 0
+    savings: Savings | None = None
+    sampled: int = 0
+
+    def facts(self) -> dict[str, Any]:
+        """What workers need, as plain data."""
+        return {"classes": self.classes, "constants": self.constants}
+
+
+def check_sweep(spec: SweepSpec) -> Checked:
+    """Try a sweep without training.
+
+    Raises:
+        ConfigError: A key, a value, a metric or the sampler would fail later.
+    """
+    make_sampler(spec)
+    _check_metrics(spec)
+    checked = Checked()
+    config = _parse(spec, trial_arguments(spec, {}, {}), {})
+    known = config.as_flat().__dict__
+    for key in spec.parameters:
+        chosen = config.get(key)
+        if chosen is not None and hasattr(chosen, "as_flat") and "class_path" in chosen:
+            checked.classes[key] = str(chosen["class_path"]).rpartition(".")[2]
+    for expression in spec.derive.values():
+        for name in references(expression):
+            if name in spec.parameters or name in spec.derive:
+                continue
+            plain = {key.replace(".init_args.", "."): value for key, value in known.items()} | known
+            if name not in plain:
+                raise ConfigError(
+                    f"derive refers to {name}, which is neither a parameter nor a setting of the base",
+                    got=expression,
+                    fix=did_you_mean(name, [*spec.parameters, *plain]),
+                )
+            checked.constants[name] = plain[name]
+    for values in [*cover(spec), *spec.enqueue]:
+        complete = complete_values(spec, values, checked.constants)
+        _try(spec, trial_arguments(spec, complete, checked.classes), complete, checked)
+    return checked
+
+
+def estimate(spec: SweepSpec, checked: Checked, count: int = 20) -> None:
+    """Find out what random trials would share; half a second for each."""
+    from gpt_lightning.training.reuse_estimate import estimate_savings, sketch
+
+    if not shares_steps(spec) or not checked.total_steps:
+        return
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=spec.seed))
+    sketches = []
+    for _ in range(min(count, spec.budget.trials or count)):
+        trial, values = study.ask(), dict[str, Any]()
+        for key, parameter in spec.parameters.items():
+            if is_active(parameter, values):
+                values[key] = parameter.decode(parameter.suggest(trial))
+        complete = complete_values(spec, values, checked.constants)
+        sketches.append(sketch(trial_arguments(spec, complete, checked.classes)))
+    checked.savings, checked.sampled = estimate_savings(sketches, spec.reuse.every), len(sketches)
+
+
+def cover(spec: SweepSpec) -> list[dict[str, Any]]:
+    """Few points in which every edge value of every parameter occurs."""
+    missing = {key: list(parameter.edges()) for key, parameter in spec.parameters.items()}
+    points: list[dict[str, Any]] = []
+    while any(missing.values()):
+        point: dict[str, Any] = {}
+        before = sum(map(len, missing.values()))
+        for key, parameter in spec.parameters.items():
+            if is_active(parameter, point):
+                point[key] = _next_value(spec, key, missing)
+        for key, value in point.items():
+            missing[key] = [each for each in missing[key] if not same(each, value)]
+        if sum(map(len, missing.values())) == before:
+            break  # what is left exists only inside of other values, and was reached there or never
+        points.append(point)
+    return points
+
+
+def _next_value(spec: SweepSpec, key: str, missing: dict[str, list[Any]]) -> Any:
+    """A value not seen yet, or one that lets something not seen yet exist."""
+    if missing[key]:
+        return missing[key][0]
+    for other, parameter in spec.parameters.items():
+        if missing[other] and key in parameter.when:
+            return next(each for each in spec.parameters[key].edges() if same(each, parameter.when[key][0]))
+    return spec.parameters[key].edges()[0]
+
+
+def _parse(spec: SweepSpec, arguments: Sequence[str], values: dict[str, Any]) -> Any:
+    from gpt_lightning.training.command_line import TrainerCommandLine
+
+    try:
+        return TrainerCommandLine("fit", list(arguments)).config
+    except UserError as problem:
+        raise _with_point(problem, values) from problem
+
+
+def _try(spec: SweepSpec, arguments: Sequence[str], values: dict[str, Any], checked: Checked) -> None:
+    from gpt_lightning.training.build import quieten_lightning
+    from gpt_lightning.training.command_line import TrainerCommandLine
+    from gpt_lightning.training.plot_schedule import read_horizon
+    from gpt_lightning.training.ranges import check_ranges
+    from gpt_lightning.training.sharding import choose_strategy
+
+    quieten_lightning()
+    checked.configurations += 1
+    try:
+        line = TrainerCommandLine("fit", list(arguments))
+        check_ranges(line.config.trainer.as_dict(), int(line.config.seed_everything))
+        parts = line.parser.instantiate(line.config)
+        if line.config.trainer.max_steps == -1 and line.config.run.max_tokens is None:
+            return
+        horizon = read_horizon(line.config, parts.data.batch_ramp, choose_strategy(parts.trainer.strategy))
+        parts.model.schedule.check(horizon)
+    except UserError as problem:
+        raise _with_point(problem, values) from problem
+    total = horizon.tokens_before(horizon.total_steps)
+    if total >= checked.total_tokens:
+        checked.total_steps, checked.total_tokens = horizon.total_steps, total
+        every = spec.early_terminate.report_every or line.config.run.validate_every
+        checked.reports = _count_reports(every, horizon)
+    if parts.model.config.vocab_size:
+        checked.num_parameters = max(checked.num_parameters, int(parts.model.config.num_parameters))
+
+
+def _count_reports(every: Any, horizon: Any) -> int:
+    from gpt_lightning.optim.lengths import to_steps
+
+    return -(-int(horizon.total_steps) // max(1, to_steps(every, horizon, "run.validate_every")))
+
+
+def _with_point(problem: UserError, values: dict[str, Any]) -> ConfigError:
+    told = ConfigError("")
+    shown = ", ".join(f"{key}={value}" for key, value in values.items())
+    told.args = (f"A trial of this sweep would fail. {problem} (the trial: {shown or 'the base alone'})",)
+    return told
+
+
+def _check_metrics(spec: SweepSpec) -> None:
+    from gpt_lightning.training.callbacks.metrics_log import METRICS
+
+    known = [*METRICS, *MEASURED]
+    for name in [*(metric.name for metric in spec.metrics), *(each.metric for each in spec.constraints)]:
+        fits = any(name == each or ("<" in each and name.startswith(each.partition("<")[0])) for each in known)
+        if not fits or name.startswith("test/"):
+            raise ConfigError(
+                "no run logs this metric", got=name, allowed=join_names(known, 40), fix=did_you_mean(name, known)
+            )

@@ -1,0 +1,170 @@
+"""A trial's process: the same ``build`` and ``fit`` as any other run, between a letter that says how and last words.
+
+    python -m gpt_lightning.tuning.child FOLDER     a process of its own, for trials on several devices
+    run_trial(FOLDER), forked from a warm server    everything else
+
+The last words say how it ended in a way that the supervisor can count: finished, pruned, stopped after saving, or
+failed with a kind of reason (config, nan, oom, exception). Killed, it leaves none.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+import traceback
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gpt_lightning.checkpoints.folder import write_text_durably
+from gpt_lightning.errors import ConfigError, StopRequested, TrainingError, UserError
+from gpt_lightning.parsing.strict_yaml import load_yaml
+from gpt_lightning.training.build import build_parsed, quieten_lightning
+from gpt_lightning.training.command_line import TrainerCommandLine
+from gpt_lightning.training.processes import process_rank
+from gpt_lightning.training.reuse import Reuse, Sharing
+from gpt_lightning.training.reuse_check import compare_with_scratch
+from gpt_lightning.training.run import Run, add_callbacks
+from gpt_lightning.training.run_folder import CONFIG_FILE
+from gpt_lightning.tuning.mailbox import NEEDS_OWN, Exit, Mailbox, read_letter
+from gpt_lightning.tuning.process_identity import ProcessIdentity
+from gpt_lightning.tuning.reporting import Pruned, Reporting
+
+_WATCH_SECONDS = 1.0
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "cannot allocate memory")
+
+
+def run_trial(folder: Path, forked: bool = False) -> None:
+    """Train the trial in ``folder`` to its end, and leave last words."""
+    letter = read_letter(folder)
+    os.environ.update(letter["environment"])
+    if letter["threads"]:
+        torch.set_num_threads(letter["threads"])
+    if process_rank() == 0:
+        _watch(ProcessIdentity(**letter["supervisor"]))
+    mailbox = Mailbox(folder)
+    reporting: list[Reporting] = []
+    try:
+        end = _train(folder, letter, mailbox, reporting, forked)
+    except BaseException as problem:
+        if not isinstance(problem, (Pruned, StopRequested)):
+            traceback.print_exc()
+        last = reporting[0].last if reporting else None
+        outcome, reason, detail = explain(problem)
+        end = Exit(outcome, reason, detail)
+        if last is not None:
+            end = replace(end, step=last.step, executed_steps=last.executed, tokens=last.tokens)
+        if isinstance(problem, StopRequested) and reporting:
+            end = replace(end, step=problem.step, executed_steps=reporting[0].executed(problem.step))
+    if process_rank() == 0:
+        mailbox.leave(end)
+
+
+def _train(folder: Path, letter: dict[str, Any], mailbox: Mailbox, reporting: list[Reporting], forked: bool) -> Exit:
+    line = TrainerCommandLine("fit", [*letter["arguments"], f"--run.dir={folder}"])
+    if forked and needs_processes(line.config.trainer):
+        return Exit("failed", NEEDS_OWN)
+    if process_rank() == 0 and not (folder / CONFIG_FILE).exists():
+        write_text_durably(folder / CONFIG_FILE, dump_config(line))
+    run = build_parsed(line)
+    reporting.append(Reporting(run, mailbox, letter["patience"]))
+    add_callbacks(run.trainer, reporting[0])
+    result = run.fit("auto", _choose_reuse(run, letter["reuse"]))
+    if process_rank() == 0:
+        reporting[0].catch_up(result.step, result.executed_steps)
+    differing = _verify(folder, letter["reuse"]) if result.reused_steps else []
+    return Exit(
+        "failed" if differing else "finished",
+        f"reuse: a run from scratch differs in {'; '.join(differing[:3])}" if differing else None,
+        step=result.step,
+        executed_steps=result.executed_steps,
+        reused_steps=result.reused_steps,
+        tokens=run.plan.horizon.tokens_before(result.step),
+    )
+
+
+def _choose_reuse(run: Run, wish: dict[str, Any] | None) -> Reuse | None:
+    """The store of prefixes, unless the run cannot share and nobody insists."""
+    if wish is None:
+        return None
+    reuse = Reuse(Path(wish["folder"]), wish["every"], wish["budget_bytes"])
+    try:
+        Sharing(reuse, run)
+    except ConfigError as problem:
+        if wish["insist"]:
+            raise
+        sys.stdout.write(f"nothing is shared: {problem}\n")
+        return None
+    return reuse
+
+
+def _verify(folder: Path, wish: dict[str, Any] | None) -> list[str]:
+    """Train once more from scratch if this trial is among those that are checked; what differs."""
+    if wish is None or not wish["verify"]:
+        return []
+    return compare_with_scratch(folder, folder / "again")
+
+
+def dump_config(line: TrainerCommandLine) -> str:
+    """The whole configuration as ``fit --config`` reads it; where it runs and how it began are not part of it."""
+    config = line.config.clone()
+    for key in ("config", "preset", "resume", "init_from"):
+        config.pop(key, None)
+    config["run.dir"] = None
+    return str(line.parser.dump(config, skip_unset=False, skip_validation=True))
+
+
+def needs_processes(trainer: Any) -> bool:
+    """Whether a Trainer of these settings starts more than one process."""
+    devices = trainer.devices
+    if isinstance(devices, list) or (isinstance(devices, str) and "," in devices):
+        count = len(devices if isinstance(devices, list) else [each for each in devices.split(",") if each.strip()])
+    elif str(devices) in ("auto", "-1"):
+        count = torch.accelerator.device_count() if str(trainer.accelerator) != "cpu" else 1
+    else:
+        count = int(devices)
+    return count > 1 or int(trainer.num_nodes) > 1
+
+
+def explain(problem: BaseException) -> tuple[str, str, str]:
+    """Outcome, reason and text of what ended a trial."""
+    text = " ".join(str(problem).split())
+    if isinstance(problem, Pruned):
+        return "pruned", text, ""
+    if isinstance(problem, (StopRequested, KeyboardInterrupt)):
+        return "stopped", text or "interrupted", ""
+    if isinstance(problem, (MemoryError, torch.OutOfMemoryError)) or any(
+        hint in text.lower() for hint in _OUT_OF_MEMORY
+    ):
+        return "failed", "oom", f"{type(problem).__name__}: {text}"
+    if isinstance(problem, TrainingError):
+        return "failed", "nan" if "not finite" in text or "nan" in text.lower() else "training", text
+    if isinstance(problem, UserError):
+        return "failed", "config", text
+    return "failed", "exception", f"{type(problem).__name__}: {text}"
+
+
+def _watch(supervisor: ProcessIdentity) -> None:
+    """Save and end when nobody listens any more: another worker goes on from what was saved."""
+
+    def look() -> None:
+        while supervisor.alive():
+            time.sleep(_WATCH_SECONDS)
+        os.kill(os.getpid(), 15)
+
+    threading.Thread(target=look, daemon=True).start()
+
+
+def warm_up() -> None:
+    """Parse once in the server, so that forked trials find the signatures of all classes read already."""
+    quieten_lightning()
+    load_yaml("{}")
+    TrainerCommandLine("fit", [])
+
+
+if __name__ == "__main__":
+    run_trial(Path(sys.argv[1]))

@@ -1,0 +1,125 @@
+"""Choosing the next trial: take over what is lost, look at the budget, ask; all under the folder's lock.
+
+The lock makes this exact on one machine. On several, two workers may see the last free place at once: the trial with
+the higher number then finds itself beyond the budget and withdraws before it is started.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from gpt_lightning.tuning import entries as names
+from gpt_lightning.tuning.entries import Entry, chosen, list_entries
+from gpt_lightning.tuning.leases import Lease, Reaper, set_facts
+from gpt_lightning.tuning.reading_parameters import is_active
+from gpt_lightning.tuning.sweep import STOP, Sweep
+
+
+def claim(sweep: Sweep, reaper: Reaper, lease: Lease) -> FrozenTrial | None:
+    """The next trial, RUNNING and leased, with all its values; None when there is nothing to do now."""
+    with sweep.folder.locked():
+        reaper.reap()
+        while reason_to_end(sweep) is None:
+            entries = sweep.entries()
+            waiting = any(entry.last.state == TrialState.WAITING for entry in entries)
+            if not waiting and places_left(sweep, entries) == 0:
+                return None
+            trial = _ask(sweep, lease)
+            if trial is not None:
+                return trial
+    return None
+
+
+def places_left(sweep: Sweep, entries: list[Entry]) -> int | None:
+    """New trials that the budget still allows; None = any number."""
+    if sweep.num_trials is None:
+        return None
+    return max(0, sweep.num_trials - sum(entry.repeats is None for entry in entries))
+
+
+def reason_to_end(sweep: Sweep) -> str | None:
+    """Why no further trial is started although places may be left; None = go on."""
+    stop = sweep.store(lambda: sweep.study.user_attrs.get(STOP), "reading the study")
+    if stop:
+        return str(stop)
+    budget, entries = sweep.spec.budget, sweep.entries()
+    begun = [entry.attempts[0].datetime_start for entry in entries]
+    first = min((each for each in begun if each is not None), default=None)
+    if budget.hours is not None and first is not None:
+        hours = (datetime.now() - first).total_seconds() / 3600
+        if hours >= budget.hours:
+            return f"{hours:.2f} hours have passed since the first trial began (budget.hours)"
+    ranked, sign = names.rank(sweep.spec, entries), sweep.spec.metrics[0].sign
+    if budget.target is not None and ranked and sign * ranked[0].last.values[0] <= sign * budget.target:
+        return f"the target {budget.target:g} is reached"
+    since = _trials_since_best(entries, ranked)
+    if budget.no_improvement is not None and since is not None and since >= budget.no_improvement:
+        return f"{since} trials in a row brought no improvement"
+    return None
+
+
+def _trials_since_best(entries: list[Entry], ranked: list[Entry]) -> int | None:
+    if not ranked:
+        return None
+    ends = [(entry.last.datetime_complete, entry.first) for entry in entries if entry.ended and entry.repeats is None]
+    order = [first for _, first in sorted(ends, key=lambda end: (end[0] or datetime.max, end[1]))]
+    return len(order) - 1 - order.index(ranked[0].first)
+
+
+def _ask(sweep: Sweep, lease: Lease) -> FrozenTrial | None:
+    trial = sweep.store(sweep.study.ask, "asking for a trial")
+    facts = trial.user_attrs
+    trials = sweep.store(lambda: sweep.study.get_trials(deepcopy=False), "reading the trials")
+    frozen = next(each for each in trials if each.number == trial.number)
+    set_facts(sweep, frozen, {names.LEASE: lease.next(None)})
+    rivals = [
+        each.number
+        for each in trials
+        if names.RETRY_OF in facts and each.user_attrs.get(names.RETRY_OF) == facts[names.RETRY_OF]
+    ]
+    before = [entry for entry in list_entries(trials) if entry.first < trial.number and entry.repeats is None]
+    is_new = not {names.FIRST, "repeats"} & set(facts) and not frozen.system_attrs.get("fixed_params")
+    beyond = is_new and sweep.num_trials is not None and len(before) >= sweep.num_trials
+    if beyond or (rivals and min(rivals) < trial.number):
+        set_facts(sweep, frozen, {names.VOID: True, names.REASON: "withdrawn: another worker was first"})
+        sweep.store(lambda: sweep.study.tell(trial, state=TrialState.FAIL), "withdrawing a trial")
+        return None
+    _suggest(sweep, trial)
+    first = facts.get(names.FIRST, trial.number)
+    values = chosen(sweep.spec, trial.params)
+    started: dict[str, Any] = {
+        names.FIRST: first,
+        names.VALUES: values,
+        names.ATTEMPTS: int(facts.get(names.ATTEMPTS, 0)) + 1,
+        "folder": f"trials/{first:05d}",
+    }
+    set_facts(sweep, frozen, started)
+    return next(
+        each
+        for each in sweep.store(lambda: sweep.study.get_trials(deepcopy=False), "reading the trials")
+        if each.number == trial.number
+    )
+
+
+def _suggest(sweep: Sweep, trial: Trial) -> None:
+    """Every parameter that exists beside those chosen before it."""
+    values: dict[str, Any] = {}
+    for key, parameter in sweep.spec.parameters.items():
+        if is_active(parameter, values):
+            stored = sweep.store(
+                lambda p=parameter: p.suggest(trial),  # type: ignore[misc]
+                "choosing a value",
+            )
+            values[key] = parameter.decode(stored)
+
+
+def enqueue_points(sweep: Sweep) -> None:
+    """The points of the sweep file, to be tried first; once for each sweep."""
+    if sweep.entries():
+        return
+    for point in sweep.spec.enqueue:
+        fixed = {sweep.spec.parameters[key].stored_name: sweep.spec.parameters[key].encode(point[key]) for key in point}
+        sweep.store(lambda f=fixed: sweep.study.enqueue_trial(f), "adding a trial")  # type: ignore[misc]

@@ -1,0 +1,265 @@
+"""The commands ``sweep ...`` as typed."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import NoReturn
+
+from gpt_lightning.errors import ConfigError, RunFolderError
+
+_Body = Callable[[argparse.Namespace], "int | None"]
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{self.prog}: {message}", fix=f"See {self.prog} --help.")
+
+
+def sweep_command(command: str, args: Sequence[str]) -> int:
+    """Parse and run one of the sweep commands.
+
+    Args:
+        command: Its name, such as ``sweep run``.
+        args: What follows it.
+    """
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    logging.getLogger("gpt_lightning").setLevel(logging.INFO)
+    name = command.partition(" ")[2]
+    body, text, example, add = _COMMANDS[name]
+    parser = _Parser(
+        prog=f"gpt-lightning {command}",
+        description=f"{text}\n\nExample: gpt-lightning {command} {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    what = "Sweep file." if name in ("validate", "run") else "Folder, name or file of a sweep that was begun."
+    parser.add_argument("sweep", metavar="SWEEP", help=what)
+    add(parser)
+    return body(parser.parse_args(list(args))) or 0
+
+
+def _add_set(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="Change a key of the file; may be repeated."
+    )
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    _add_set(parser)
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--fork", action="store_true", help="A changed space: begin anew with the trials that fit.")
+    how.add_argument("--force", action="store_true", help="A changed space: go on in the same study all the same.")
+
+
+def _add_worker(parser: argparse.ArgumentParser) -> None:
+    _add_set(parser)
+    parser.add_argument("--slot", type=int, default=-1, help="Hold this numbered place of the machine; -1 = none.")
+    parser.add_argument("--devices", default="", help="Devices of its trials, as in CUDA_VISIBLE_DEVICES.")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads of its trials; 0 = torch's choice.")
+    parser.add_argument("--trials", type=int, default=None, help="Attempts after which to leave.")
+    parser.add_argument(
+        "--requeue", action="store_true", help="When stopped by a signal in a SLURM job, put the job back in the queue."
+    )
+
+
+def _validate(given: argparse.Namespace) -> None:
+    from gpt_lightning.tuning.checking import check_sweep, estimate
+    from gpt_lightning.tuning.creating import read_named
+    from gpt_lightning.tuning.planning import describe_plan
+
+    spec, _ = read_named(given.sweep, given.set)
+    checked = check_sweep(spec)
+    estimate(spec, checked)
+    sys.stdout.write(describe_plan(spec, checked))
+
+
+def _run(given: argparse.Namespace) -> int:
+    from gpt_lightning.tuning.creating import allow, begin, fork, read_named
+    from gpt_lightning.tuning.launchers import make_launcher
+    from gpt_lightning.tuning.live import Display
+    from gpt_lightning.tuning.planning import describe_plan
+    from gpt_lightning.tuning.running import finish, run_sweep
+    from gpt_lightning.tuning.worker import StopSignals
+
+    spec, folder = read_named(given.sweep, given.set)
+    if given.fork:
+        spec, folder = fork(spec)
+    sweep, checked = begin(spec, folder, force=given.force)
+    launcher = make_launcher(folder, spec.launcher)
+    sys.stdout.write(describe_plan(spec, checked) + f"{launcher.describe()}\n")
+    sys.stdout.flush()
+    allow(sweep)
+    stop = StopSignals()
+    reason = run_sweep(sweep, launcher, Display(sweep), stop)
+    sys.stdout.write(f"{reason}\n")
+    finish(sweep)
+    return 128 + stop.received if stop.received in (signal.SIGINT, signal.SIGTERM) else 0
+
+
+def _work(given: argparse.Namespace) -> None:
+    from gpt_lightning.tuning.creating import begin, read_named
+    from gpt_lightning.tuning.slot_locks import hold_slot
+    from gpt_lightning.tuning.slots import Slot
+    from gpt_lightning.tuning.sweep import open_sweep
+    from gpt_lightning.tuning.sweep_folder import SWEEP_FILE
+    from gpt_lightning.tuning.worker import StopSignals, work
+
+    spec, folder = read_named(given.sweep, given.set)
+    begun = (folder.path / SWEEP_FILE).exists() and not Path(given.sweep).is_file()
+    sweep = open_sweep(folder) if begun else begin(spec, folder)[0]
+    devices = tuple(each for each in given.devices.split(",") if each)
+    stop = StopSignals()
+    place = hold_slot(folder, given.slot) if given.slot >= 0 else nullcontext()
+    with place:
+        ends = work(sweep, Slot(given.slot, devices, given.threads), asked_to_stop=stop, most=given.trials)
+    told = ", ".join(f"{count} {state}" for state, count in sorted(ends.items()))
+    sys.stdout.write(f"{told or 'nothing to do'}{f'; stopped by {stop.received.name}' if stop.received else ''}\n")
+    job = os.environ.get("SLURM_JOB_ID")
+    if stop.received is not None and given.requeue and job:
+        task = os.environ.get("SLURM_ARRAY_TASK_ID")
+        name = f"{os.environ['SLURM_ARRAY_JOB_ID']}_{task}" if task else job
+        subprocess.run(["scontrol", "requeue", name], check=False)
+
+
+def _status(given: argparse.Namespace) -> None:
+    from gpt_lightning.tuning.live import status_text
+    from gpt_lightning.tuning.sweep import open_sweep
+    from gpt_lightning.tuning.sweep_folder import find_sweep
+
+    sys.stdout.write(status_text(open_sweep(find_sweep(given.sweep)), given.json))
+
+
+def _stop(given: argparse.Namespace) -> None:
+    from gpt_lightning.tuning.stopping import stop_sweep
+    from gpt_lightning.tuning.sweep import open_sweep
+    from gpt_lightning.tuning.sweep_folder import find_sweep
+
+    sys.stdout.write(stop_sweep(open_sweep(find_sweep(given.sweep))))
+
+
+def _retry(given: argparse.Namespace) -> None:
+    from gpt_lightning.tuning.stopping import retry_trials
+    from gpt_lightning.tuning.sweep import open_sweep
+    from gpt_lightning.tuning.sweep_folder import find_sweep
+
+    sys.stdout.write(retry_trials(open_sweep(find_sweep(given.sweep)), given.trials))
+
+
+def _best(given: argparse.Namespace) -> None:
+    from gpt_lightning.tuning.best import write_best
+    from gpt_lightning.tuning.sweep import open_sweep
+    from gpt_lightning.tuning.sweep_folder import find_sweep
+
+    sweep = open_sweep(find_sweep(given.sweep))
+    path = write_best(sweep, Path(given.out) if given.out else sweep.folder.best, given.trial)
+    sys.stdout.write(f"{path}\n")
+
+
+def _export(given: argparse.Namespace) -> None:
+    from gpt_lightning.tuning.best import as_table, rows
+    from gpt_lightning.tuning.sweep import open_sweep
+    from gpt_lightning.tuning.sweep_folder import find_sweep
+
+    text = as_table(rows(open_sweep(find_sweep(given.sweep))), given.format)
+    if given.out:
+        Path(given.out).write_text(text, encoding="utf-8")
+    else:
+        sys.stdout.write(text)
+
+
+def _dashboard(given: argparse.Namespace) -> int:
+    from gpt_lightning.tuning.sweep import read_frozen
+    from gpt_lightning.tuning.sweep_folder import find_sweep
+
+    folder = find_sweep(given.sweep)
+    program = shutil.which("optuna-dashboard", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    if program is None:
+        raise ConfigError(
+            "sweep dashboard starts optuna-dashboard, which is not installed",
+            fix="pip install 'gpt-lightning[dashboard]'",
+        )
+    storage = read_frozen(folder).storage
+    url = {"sqlite": f"sqlite:///{folder.database}", "journal": str(folder.journal)}.get(storage, storage)
+    return subprocess.run([program, url, f"--port={given.port}"], check=False).returncode
+
+
+def _fsck(given: argparse.Namespace) -> None:
+    from gpt_lightning.tuning.repair import check_folder
+    from gpt_lightning.tuning.sweep_folder import find_sweep
+
+    problems = check_folder(find_sweep(given.sweep), mend=given.repair)
+    sys.stdout.write("".join(f"{line}\n" for line in problems) or "nothing to mend\n")
+    if problems and not given.repair:
+        raise RunFolderError(
+            f"{given.sweep} is damaged", fix=f"Mend it: gpt-lightning sweep fsck {given.sweep} --repair."
+        )
+
+
+def _nothing(parser: argparse.ArgumentParser) -> None:
+    """No further options."""
+
+
+_COMMANDS: dict[str, tuple[_Body, str, str, Callable[[argparse.ArgumentParser], object]]] = {
+    "validate": (_validate, "Try every key and its edge values, and show what the sweep will do.", "s.yaml", _add_set),
+    "run": (
+        _run,
+        "Run a sweep, or go on with it; Ctrl-C saves and stops.",
+        "sweeps/lr_schedule.yaml --set budget.trials=20",
+        _add_run,
+    ),
+    "worker": (_work, "Run trials of a sweep in this process, besides any others.", "runs/lr_schedule", _add_worker),
+    "status": (
+        _status,
+        "Show the trials of a sweep.",
+        "runs/lr_schedule --json",
+        lambda parser: parser.add_argument("--json", action="store_true", help="As JSON."),
+    ),
+    "stop": (_stop, "Ask all workers of a sweep to save and end.", "runs/lr_schedule", _nothing),
+    "retry": (
+        _retry,
+        "Let failed trials run again, from their own checkpoints.",
+        "runs/lr_schedule 3 7",
+        lambda parser: parser.add_argument(
+            "trials", nargs="*", type=int, help="Their numbers; none = all failed ones."
+        ),
+    ),
+    "best": (
+        _best,
+        "Write the complete configuration of the best trial.",
+        "runs/lr_schedule --out configs/best.yaml",
+        lambda parser: (
+            parser.add_argument("--out", default="", help="File to write; best.yaml in the sweep's folder."),
+            parser.add_argument("--trial", type=int, default=None, help="That of another trial."),
+        ),
+    ),
+    "export": (
+        _export,
+        "Write all trials as a table.",
+        "runs/lr_schedule --format csv --out trials.csv",
+        lambda parser: (
+            parser.add_argument("--format", choices=("csv", "jsonl"), default="csv", help="Kind of table."),
+            parser.add_argument("--out", default="", help="File to write; none = standard output."),
+        ),
+    ),
+    "dashboard": (
+        _dashboard,
+        "Start optuna-dashboard on a sweep.",
+        "runs/lr_schedule",
+        lambda parser: parser.add_argument("--port", type=int, default=8080, help="Port of 127.0.0.1."),
+    ),
+    "fsck": (
+        _fsck,
+        "Look for damage in the storage of a sweep, and mend it.",
+        "runs/lr_schedule --repair",
+        lambda parser: parser.add_argument("--repair", action="store_true", help="Mend what was found."),
+    ),
+}

@@ -1,0 +1,19 @@
+"""The body of a forked trial; apart from ``child``, so that the supervisor can name it without importing Lightning."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from gpt_lightning.tuning.mailbox import OUTPUT_FILE
+
+
+def run_forked(folder: str) -> None:
+    """Leave the supervisor's session and terminal, then train the trial in ``folder``."""
+    os.setsid()
+    output = os.open(Path(folder) / OUTPUT_FILE, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    from gpt_lightning.tuning.child import run_trial
+
+    run_trial(Path(folder), forked=True)

@@ -1,0 +1,205 @@
+"""Who works on a trial, and what happens when nobody does any more.
+
+A worker writes a counter into its trial and raises it now and then. Another one that sees the same counter for the
+whole grace period, by its own clock, takes the trial over; no clocks of two machines are ever compared. Where the
+owner is a process of this machine, its death is seen at once.
+
+A trial that is taken over is told as failed and waits again as a copy (see ``entries``). Every step can be repeated: a
+process that dies in the middle leaves marks from which the next one finishes, and of two copies that two machines make
+at once the one with the lower number counts. The former owner finds its attempt finished and can tell nothing more.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from gpt_lightning.tuning import entries as names
+from gpt_lightning.tuning.mailbox import Result, read_result
+from gpt_lightning.tuning.process_identity import ProcessIdentity
+from gpt_lightning.tuning.sweep import Sweep
+
+log = logging.getLogger("gpt_lightning")
+
+_KILL = 9
+
+
+@dataclass
+class Lease:
+    """The right to work on a trial, as long as the counter moves.
+
+    Attributes:
+        owner: The worker.
+        count: The counter.
+    """
+
+    owner: ProcessIdentity = field(default_factory=lambda: ProcessIdentity.of(os.getpid()))
+    count: int = 0
+
+    def next(self, child: int | None) -> dict[str, Any]:
+        """The next value to write: who, how often, and the trial's process."""
+        self.count += 1
+        identity = None if child is None else ProcessIdentity.of(child).plain()
+        return {"owner": self.owner.plain(), "n": self.count, "child": identity}
+
+
+class Reaper:
+    """Finds trials that nobody works on; remembers the counters that it has seen.
+
+    Args:
+        sweep: The sweep.
+    """
+
+    def __init__(self, sweep: Sweep) -> None:
+        self._sweep = sweep
+        self._seen: dict[int, tuple[str, float]] = {}
+
+    def reap(self) -> list[int]:
+        """Take over what is lost; returns the numbers of the lost attempts. Call it under the folder's lock."""
+        sweep, lost = self._sweep, []
+        trials = sweep.store(lambda: sweep.study.get_trials(deepcopy=False), "reading the trials")
+        for trial in trials:
+            if trial.state == TrialState.RUNNING and self._is_lost(trial):
+                self._take_over(trial)
+                lost.append(trial.number)
+        requeue_lost(sweep)
+        return lost
+
+    def _is_lost(self, trial: FrozenTrial) -> bool:
+        lease = trial.user_attrs.get(names.LEASE)
+        if lease is not None:
+            owner = ProcessIdentity(**lease["owner"])
+            if owner.here():
+                return not owner.alive()
+        now, value = time.monotonic(), repr(lease)
+        before, since = self._seen.setdefault(trial.number, (value, now))
+        if before != value:
+            self._seen[trial.number] = (value, now)
+            return False
+        return now - since > self._sweep.spec.retry.grace_seconds
+
+    def _take_over(self, trial: FrozenTrial) -> None:
+        lease = trial.user_attrs.get(names.LEASE) or {}
+        if lease.get("child"):
+            # Its process may have outlived the worker; two of them must not write into one folder.
+            ProcessIdentity(**lease["child"]).signal(_KILL)
+        first = trial.user_attrs.get(names.FIRST, trial.number)
+        result = read_result(self._sweep.folder.trial(first))
+        if result is not None and result.number == trial.number:
+            log.info("trial %d: its worker died after the result was written", first)
+            tell(self._sweep, trial.number, result)
+            return
+        log.warning("trial %d was lost by its worker", first)
+        fail(self._sweep, trial, "lost: its worker died or does not answer", died=True)
+
+
+def fail(sweep: Sweep, trial: FrozenTrial, reason: str, *, died: bool) -> bool:
+    """End an attempt without a result; the trial waits again unless it died too often.
+
+    Args:
+        sweep: The sweep.
+        trial: The attempt.
+        reason: Why.
+        died: Whether it counts against ``retry.max``; a trial that was asked to stop does not.
+
+    Returns:
+        Whether the trial will be tried again.
+    """
+    deaths = int(trial.user_attrs.get(names.DEATHS, 0)) + died
+    again = deaths <= sweep.spec.retry.max
+    reason = reason if again else f"{reason} ({deaths} times)"
+    facts = {names.REASON: reason, names.DEATHS: deaths, names.REQUEUE: again}
+    try:
+        set_facts(sweep, trial, facts)
+        told = _tell(sweep, trial.number, state=TrialState.FAIL)
+    except optuna.exceptions.UpdateFinishedTrialError:
+        told = False
+    return told and again
+
+
+def requeue_lost(sweep: Sweep) -> None:
+    """Make the copies that failed attempts still wait for."""
+    trials = sweep.store(lambda: sweep.study.get_trials(deepcopy=False), "reading the trials")
+    followed = {trial.user_attrs.get(names.RETRY_OF) for trial in trials}
+    for trial in trials:
+        if trial.state == TrialState.FAIL and trial.user_attrs.get(names.REQUEUE) and trial.number not in followed:
+            add_copy(sweep, trial)
+
+
+def add_copy(sweep: Sweep, trial: FrozenTrial, **changes: Any) -> None:
+    """Let a trial wait again with the same values."""
+    facts = {name: trial.user_attrs[name] for name in names.CARRIED if name in trial.user_attrs}
+    facts |= {names.FIRST: trial.user_attrs.get(names.FIRST, trial.number), names.RETRY_OF: trial.number, **changes}
+    fixed = {name: value for name, value in trial.system_attrs.items() if name == "fixed_params"}
+    copy = create_trial(
+        state=TrialState.WAITING,
+        params=trial.params,
+        distributions=trial.distributions,
+        user_attrs=facts,
+        system_attrs=fixed,
+    )
+    sweep.store(lambda: sweep.study.add_trial(copy), "adding a trial")
+
+
+def tell(sweep: Sweep, number: int, result: Result) -> bool:
+    """Tell the study a result that was written down before; whether it was the first one told."""
+    trial = trial_numbered(sweep, number)
+    facts: dict[str, Any] = {
+        names.REASON: result.reason,
+        names.ATTEMPTS: result.attempts,
+        "executed_steps": result.executed_steps,
+        "reused_steps": result.reused_steps,
+        "tokens": result.tokens,
+        "steps": result.steps,
+        "seconds": result.seconds,
+        "metrics": {name: value if value == value else "nan" for name, value in result.metrics.items()},
+    }
+    if result.seed is not None:
+        facts["seed"] = result.seed
+    try:
+        set_facts(sweep, trial, facts)
+        if result.state == "complete":
+            handle = optuna.trial.Trial(sweep.study, trial._trial_id)
+            for constraint in sweep.spec.constraints:
+                measured = {**result.metrics, "seconds": result.seconds, "tokens": float(result.tokens)}
+                excess = constraint.excess(measured[constraint.metric])
+                sweep.store(lambda c=constraint, e=excess: handle.set_constraint(c.name, e), "a constraint")  # type: ignore[misc]
+            return _tell(sweep, number, values=result.value, state=TrialState.COMPLETE)
+        if result.state == "pruned":
+            return _tell(sweep, number, state=TrialState.PRUNED)
+        return _tell(sweep, number, state=TrialState.FAIL)
+    except optuna.exceptions.UpdateFinishedTrialError:
+        return False
+
+
+def set_facts(sweep: Sweep, trial: FrozenTrial, facts: dict[str, Any]) -> None:
+    """Write user attributes of an attempt.
+
+    Raises:
+        UpdateFinishedTrialError: Another worker has taken it over.
+    """
+    storage = sweep.study._storage
+    for name, value in facts.items():
+        sweep.store(lambda n=name, v=value: storage.set_trial_user_attr(trial._trial_id, n, v), f"writing {name}")  # type: ignore[misc]
+
+
+def trial_numbered(sweep: Sweep, number: int) -> FrozenTrial:
+    """The attempt with a number."""
+    trials = sweep.store(lambda: sweep.study.get_trials(deepcopy=False), "reading the trials")
+    return next(trial for trial in trials if trial.number == number)
+
+
+def _tell(sweep: Sweep, number: int, **end: Any) -> bool:
+    try:
+        sweep.store(lambda: sweep.study.tell(number, **end), "telling a result")
+    except ValueError as problem:
+        if "finished" not in str(problem):
+            raise
+        return False
+    return True

@@ -1,0 +1,148 @@
+"""The trial's end of the mailbox: after each validation it reports, and does what the verdict says.
+
+Only the first process writes and reads; it tells the others, so that all of them stop at the same step.
+"""
+
+from __future__ import annotations
+
+import math
+import resource
+import time
+from argparse import Namespace
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from lightning.fabric.utilities.rank_zero import rank_zero_only
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import Logger
+
+from gpt_lightning.training.metrics_file import read_metrics
+from gpt_lightning.training.run import Run
+from gpt_lightning.tuning.mailbox import Mailbox, Report
+from gpt_lightning.tuning.shape_key import shape_key
+
+_PAUSE = 0.01
+
+
+class Pruned(Exception):
+    """The supervisor said stop; the reason is the text."""
+
+
+class LatestMetrics(Logger):
+    """Keeps the latest value of everything that is logged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.values: dict[str, float] = {}
+
+    @property
+    def name(self) -> str:
+        """Constant."""
+        return "latest"
+
+    @property
+    def version(self) -> str:
+        """Constant."""
+        return ""
+
+    @rank_zero_only
+    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
+        """Nothing."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """Remember."""
+        self.values |= {name: float(value) for name, value in metrics.items()}
+
+
+class Reporting(Callback):
+    """Reports validations of ``run`` and waits for verdicts.
+
+    Args:
+        run: The run; its plan gives tokens and report numbers.
+        mailbox: Of the trial.
+        patience_seconds: Longest wait for a verdict; a supervisor whose storage does not answer must not stop training.
+            0 = no verdicts are expected.
+    """
+
+    def __init__(self, run: Run, mailbox: Mailbox, patience_seconds: float) -> None:
+        self._run, self._mailbox, self._patience = run, mailbox, patience_seconds
+        self._folder = mailbox.folder
+        self._latest = LatestMetrics()
+        run.trainer.loggers = [*run.trainer.loggers, self._latest]
+        self._start = 0
+        self.last: Report | None = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Steps before were computed by somebody else; what was measured then is reported again."""
+        self._start = trainer.global_step
+        if trainer.is_global_zero:
+            self.catch_up(self._start, executed=0)
+
+    def catch_up(self, step: int, executed: int) -> None:
+        """Report the validations up to ``step`` that stand in ``metrics.jsonl`` and were not reported yet.
+
+        Those of an attempt before, or of another trial whose steps were taken over, perhaps all of them.
+        """
+        known: dict[str, float] = {}
+        for line in read_metrics(self._folder):
+            known |= {name: float(value) for name, value in line.items() if name not in ("step", "time")}
+            at = int(line["step"])
+            if "val/loss" in line and at <= step and (self.last is None or at > self.last.step):
+                self.last = self._report(at, known, executed)
+                self._mailbox.post(self.last)
+        self._latest.values = {**known, **self._latest.values}
+
+    def executed(self, step: int) -> int:
+        """Of the steps up to ``step``, those that this attempt computed."""
+        return max(0, step - self._start)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Report; raise what the verdict says.
+
+        Raises:
+            Pruned: On all processes.
+        """
+        if trainer.sanity_checking or not trainer.fit_loop._data_fetcher:
+            return
+        reason: str | None = None
+        if trainer.is_global_zero:
+            published = {name: float(value) for name, value in trainer.callback_metrics.items()}
+            step = trainer.global_step
+            self.last = self._report(step, {**self._latest.values, **published}, step - self._start)
+            self._mailbox.post(self.last)
+            if self._patience and trainer.global_step < self._run.plan.horizon.total_steps:
+                reason = self._wait(self.last.n)
+        if trainer.world_size > 1:
+            reason = trainer.strategy.broadcast(reason)
+        if reason is not None:
+            raise Pruned(reason)
+
+    def _report(self, step: int, metrics: Mapping[str, float], executed: int) -> Report:
+        horizon = self._run.plan.horizon
+        return Report(
+            n=math.ceil(step / self._run.plan.validate_every) - 1,
+            step=step,
+            tokens=horizon.tokens_before(step),
+            metrics={"sys/peak_mem_gb": _peak_gigabytes(), **metrics},
+            shape=shape_key(self._run.module.schedule, horizon, step),
+            total_tokens=horizon.tokens_before(horizon.total_steps),
+            executed=executed,
+        )
+
+    def _wait(self, n: int) -> str | None:
+        end = time.monotonic() + self._patience
+        while time.monotonic() < end:
+            verdict = self._mailbox.verdict(n)
+            if verdict is not None:
+                return verdict.stop
+            time.sleep(_PAUSE)
+        return None
+
+
+def _peak_gigabytes() -> float:
+    """Most memory used so far: of the device, or of this process on a CPU."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 1e9
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9

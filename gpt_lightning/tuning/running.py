@@ -1,0 +1,86 @@
+"""``sweep run``: create, have workers started, watch, and finish with the best configuration.
+
+This process holds nothing that is needed: it may die and be started again at any time.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable
+
+from gpt_lightning.tuning.best import add_repeats, noise, write_best
+from gpt_lightning.tuning.claiming import places_left, reason_to_end
+from gpt_lightning.tuning.entries import Entry
+from gpt_lightning.tuning.launchers import Launcher
+from gpt_lightning.tuning.leases import Reaper
+from gpt_lightning.tuning.live import Display
+from gpt_lightning.tuning.report_command import write_report
+from gpt_lightning.tuning.sweep import Sweep
+
+log = logging.getLogger("gpt_lightning")
+
+_LOOK_SECONDS = 0.5
+
+
+def run_sweep(
+    sweep: Sweep, launcher: Launcher, display: Display, asked_to_stop: Callable[[], bool], look: float = _LOOK_SECONDS
+) -> str:
+    """Watch until the budget is used and every trial has ended, or until asked to stop.
+
+    Returns:
+        Why it ended.
+    """
+    reaper, repeated = Reaper(sweep), False
+    try:
+        while True:
+            with sweep.folder.locked():
+                reaper.reap()
+            entries = sweep.entries()
+            display.show(entries)
+            if asked_to_stop():
+                return "stopped; go on with the same command"
+            wanted = open_places(sweep, entries)
+            if wanted == 0 and launcher_idle(launcher, entries):
+                if repeated or not add_repeats(sweep):
+                    return reason_to_end(sweep) or "the budget is used"
+                repeated = True
+                continue
+            launcher.ensure(wanted + sum(entry.state == "running" for entry in entries))
+            time.sleep(look)
+    finally:
+        launcher.stop()
+        display.close(sweep.entries())
+
+
+def launcher_idle(launcher: Launcher, entries: list[Entry]) -> bool:
+    """Whether nothing runs any more."""
+    return not any(entry.state == "running" for entry in entries)
+
+
+def open_places(sweep: Sweep, entries: list[Entry]) -> int:
+    """Trials that could be started now."""
+    waiting = sum(entry.state == "waiting" for entry in entries)
+    if reason_to_end(sweep) is not None:
+        return sum(entry.state == "waiting" and entry.repeats is not None for entry in entries)
+    left = places_left(sweep, entries)
+    return waiting + (10**6 if left is None else left)
+
+
+def finish(sweep: Sweep) -> None:
+    """Write ``best.yaml`` and the reports, and say where they are."""
+    if not sweep.ranked():
+        sys.stdout.write("No trial has come to a value.\n")
+        return
+    write_best(sweep, sweep.folder.best)
+    best = sweep.ranked()[0]
+    metric = sweep.spec.metrics[0]
+    sys.stdout.write(f"\nBest: trial {best.first} with {metric.name} {best.last.values[0]:.6g}\n")
+    for key, value in best.values.items():
+        sys.stdout.write(f"  {key}: {value}\n")
+    for number, (mean, deviation, count) in noise(sweep, sweep.entries()).items():
+        sys.stdout.write(f"  trial {number} over {count} seeds: {mean:.6g} +- {deviation:.2g}\n")
+    page, twin = write_report(sweep.folder.path, sweep.folder.report)
+    sys.stdout.write(f"Report: {page} and {twin.name}\n")
+    sys.stdout.write(f"Next:\n  train      gpt-lightning fit --config {sweep.folder.best}\n")

@@ -1,0 +1,353 @@
+"""One attempt of a trial: its process is started, heard, answered, and its end is told to the study.
+
+The supervisor never trains and never imports Lightning. It owns the trial: it alone writes to the study, so that any
+storage works and all processes of a distributed trial have one set of values. The result is written into the trial's
+folder before the study is told; if the storage stays silent, the next worker tells it.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial
+
+from gpt_lightning.checkpoints.folder import discard, step_of
+from gpt_lightning.checkpoints.shelf import SHELF, list_checkpoints
+from gpt_lightning.parsing.strict_yaml import load_yaml
+from gpt_lightning.tuning import entries as names
+from gpt_lightning.tuning.children import Child, ForkedChild, OwnChild
+from gpt_lightning.tuning.leases import Lease, fail, requeue_lost, set_facts, tell
+from gpt_lightning.tuning.mailbox import NEEDS_OWN, Exit, Mailbox, Report, Result, Verdict, write_letter
+from gpt_lightning.tuning.slots import Slot
+from gpt_lightning.tuning.spec import Metric
+from gpt_lightning.tuning.sweep import STOP, Sweep
+from gpt_lightning.tuning.trial_arguments import complete_values, shares_steps, trial_arguments
+
+log = logging.getLogger("gpt_lightning")
+
+_PAUSE_SECONDS = 0.01
+_SAVE_SECONDS = 120.0
+"""Longest time that a trial gets to save after it was asked to stop."""
+_VERDICT_SECONDS = 30.0
+
+
+@dataclass
+class Supervisor:
+    """Runs attempts one after the other in a slot.
+
+    Attributes:
+        sweep: The sweep.
+        slot: What its trials may use.
+        lease: The right to the trial.
+        asked_to_stop: Whether a signal has come; asked again and again.
+        own_process: Whether trials are known to need an interpreter of their own.
+        start_seconds: From the claim to the trial's process, of every attempt.
+    """
+
+    sweep: Sweep
+    slot: Slot
+    lease: Lease
+    asked_to_stop: Callable[[], bool]
+    own_process: bool = False
+    start_seconds: list[float] = field(default_factory=list)
+
+    def run(self, trial: FrozenTrial) -> str:
+        """Run a claimed attempt to its end; returns the state it ended in."""
+        attempt = _Attempt(self, trial)
+        try:
+            return attempt.run()
+        except optuna.exceptions.UpdateFinishedTrialError:
+            # Another worker waited long enough and took the trial over: what this process does no longer counts.
+            log.warning("trial %d was taken over by another worker", attempt.first)
+            return "lost"
+        finally:
+            attempt.end()
+
+
+class _Attempt:
+    def __init__(self, supervisor: Supervisor, trial: FrozenTrial) -> None:
+        self._boss, self._sweep, self._trial = supervisor, supervisor.sweep, trial
+        self.first = int(trial.user_attrs[names.FIRST])
+        self._folder = self._sweep.folder.trial(self.first)
+        self._mailbox = Mailbox(self._folder)
+        self._reports: list[Report] = []
+        self._started = self._renewed = time.monotonic()
+        self._stop: str | None = None
+        self._stop_since = 0.0
+        self._child: Child | None = None
+        self._begun_at = self._newest_step()
+
+    def run(self) -> str:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._write_letter()
+        self._start(own=self._boss.own_process)
+        code = self._attend()
+        end = self._mailbox.last_words()
+        if end is not None and end.reason == NEEDS_OWN:
+            self._boss.own_process = True
+            self._start(own=True)
+            code = self._attend()
+            end = self._mailbox.last_words()
+        return self._conclude(end or self._explain_death(code))
+
+    def end(self) -> None:
+        """Leave nothing running."""
+        if self._child is not None and self._child.poll() is None:
+            self._child.kill()
+
+    def _write_letter(self) -> None:
+        spec, base = self._sweep.spec, self._sweep.base
+        values = complete_values(spec, self._trial.user_attrs[names.VALUES], base["constants"])
+        arguments = trial_arguments(spec, values, base["classes"])
+        seed = self._trial.user_attrs.get("seed")
+        if seed is not None:
+            arguments.append(f"--seed_everything={seed}")
+        write_letter(
+            self._folder,
+            {
+                "arguments": arguments,
+                "environment": self._boss.slot.environment(),
+                "threads": self._boss.slot.threads,
+                "patience": _VERDICT_SECONDS,
+                "reuse": self._reuse(),
+                "supervisor": self._boss.lease.owner.plain(),
+            },
+        )
+
+    def _reuse(self) -> dict[str, Any] | None:
+        """How the trial shares steps with others; None = it does not."""
+        spec = self._sweep.spec
+        if not shares_steps(spec):
+            return None
+        return {
+            "folder": str(self._sweep.folder.prefixes),
+            "every": spec.reuse.every,
+            "budget_bytes": spec.reuse.budget_bytes,
+            "insist": spec.reuse.enabled == "true",
+            "verify": _is_chosen(spec.reuse.verify, spec.seed, self.first),
+        }
+
+    def _start(self, *, own: bool) -> None:
+        self._mailbox.clear()
+        self._reports.clear()
+        begun = time.monotonic()
+        environment = {"OMP_NUM_THREADS": str(self._boss.slot.threads)} if self._boss.slot.threads else {}
+        environment |= self._boss.slot.environment()
+        self._child = OwnChild(self._folder, environment) if own else ForkedChild(self._folder)
+        self._boss.start_seconds.append(time.monotonic() - begun)
+        self._renew()
+
+    def _renew(self) -> None:
+        assert self._child is not None
+        set_facts(self._sweep, self._trial, {names.LEASE: self._boss.lease.next(self._child.pid)})
+        self._renewed = time.monotonic()
+        stop = self._sweep.store(lambda: self._sweep.study.user_attrs.get(STOP), "reading the study")
+        if stop:
+            self._ask_to_stop(str(stop))
+
+    def _attend(self) -> int:
+        """Listen until the process has ended; its exit code."""
+        assert self._child is not None
+        while True:
+            code = self._child.poll()
+            for report in self._mailbox.collect():
+                self._hear(report)
+            if code is not None:
+                return code
+            now = time.monotonic()
+            if now - self._renewed > self._sweep.spec.retry.lease_seconds:
+                self._renew()
+            if self._boss.asked_to_stop():
+                self._ask_to_stop("stopped")
+            limit = self._sweep.spec.retry.timeout_seconds
+            if limit is not None and now - self._started > limit and self._stop is None:
+                self._stop, self._stop_since = "timeout", now - _SAVE_SECONDS
+            if self._stop is not None and now - self._stop_since > _SAVE_SECONDS:
+                self._child.kill()
+            time.sleep(_PAUSE_SECONDS)
+
+    def _ask_to_stop(self, reason: str) -> None:
+        assert self._child is not None
+        if self._stop is None:
+            self._stop, self._stop_since = reason, time.monotonic()
+            self._child.ask_to_stop()
+
+    def _hear(self, report: Report) -> None:
+        """Judge first, so that the trial does not wait for the storage; then write the report down."""
+        self._reports.append(report)
+        reason = None if report.tokens >= report.total_tokens else self._judge(report)
+        self._mailbox.answer(Verdict(report.n, reason))
+        metric = self._sweep.spec.metrics[0].name
+        lines = [
+            [each.n, each.step, each.tokens, _plain(each.metrics[metric]), each.shape]
+            for each in self._latest()
+            if metric in each.metrics
+        ]
+        facts = {names.REPORTS: lines, "total_tokens": report.total_tokens, "lr": _rate(report)}
+        set_facts(self._sweep, self._trial, facts)
+        if len(self._sweep.spec.metrics) == 1 and math.isfinite(report.metrics.get(metric, math.nan)):
+            self._report_to_dashboard(report, report.metrics[metric])
+
+    def _report_to_dashboard(self, report: Report, value: float) -> None:
+        # The column is 32 bits wide: thousands of tokens for runs that would not fit.
+        step = report.tokens if report.total_tokens < 2**31 else report.tokens // 1000
+        storage, number = self._sweep.study._storage, self._trial._trial_id
+        self._sweep.store(lambda: storage.set_trial_intermediate_value(number, step, value), "writing a report")
+
+    def _latest(self) -> list[Report]:
+        """One report for each number: what lay behind a checkpoint is reported again."""
+        return list({report.n: report for report in sorted(self._reports, key=lambda each: each.n)}.values())
+
+    def _judge(self, report: Report) -> str | None:
+        spec, metric = self._sweep.spec, self._sweep.spec.metrics[0]
+        if metric.name not in report.metrics:
+            return None
+        early = spec.early_terminate
+        goal = metric.goal
+        mine = early.curve(self.first, self._latest(), metric.name, goal, total_tokens=report.total_tokens, done=False)
+        others = [
+            early.curve(
+                entry.first,
+                entry.reports(metric.name),
+                metric.name,
+                goal,
+                total_tokens=entry.total_tokens,
+                done=entry.state == "complete",
+            )
+            for entry in self._sweep.entries()
+            if entry.first != self.first and entry.repeats is None
+        ]
+        return early.judge(mine, others)
+
+    def _explain_death(self, code: int) -> Exit:
+        if self._stop is not None:
+            return Exit("failed" if self._stop == "timeout" else "stopped", self._stop)
+        name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        hint = " (the kernel does that when memory runs out)" if code == -signal.SIGKILL else ""
+        return Exit("died", f"killed by {name}{hint}" if code < 0 else f"ended with {name}")
+
+    def _conclude(self, end: Exit) -> str:
+        if self._stop == "timeout" and end.outcome != "finished":
+            limit = self._sweep.spec.retry.timeout_seconds
+            end = Exit("failed", f"timeout after {limit:g} s", "", end.step, end.executed_steps)
+        if end.outcome == "stopped" and self._stop is None:
+            # Ctrl-C reached the trial itself, or somebody sent it a signal.
+            end = Exit("stopped", end.reason, "", end.step, end.executed_steps)
+        if end.outcome in ("stopped", "died"):
+            self._account(end)
+            fail(self._sweep, self._trial, end.reason or end.outcome, died=end.outcome == "died")
+            with self._sweep.folder.locked():
+                requeue_lost(self._sweep)
+            return end.outcome
+        result = self._result(end)
+        result.write(self._folder)
+        if result.state != "complete":
+            self._remove_checkpoints()
+        told = tell(self._sweep, self._trial.number, result)
+        return result.state if told else "lost"
+
+    def _account(self, end: Exit) -> None:
+        """Work and time of an attempt that will be gone on with."""
+        facts = self._totals(end)
+        set_facts(self._sweep, self._trial, {name: facts[name] for name in ("executed_steps", "seconds")})
+
+    def _totals(self, end: Exit) -> dict[str, Any]:
+        before = self._trial.user_attrs
+        reported = max((report.executed for report in self._reports), default=0)
+        # A process that was killed leaves no last words, but what it saved.
+        saved = 0 if end.outcome != "died" else max(0, self._newest_step() - self._begun_at)
+        mine = end.executed_steps or max(reported, saved)
+        return {
+            "executed_steps": int(before.get("executed_steps", 0)) + mine,
+            "reused_steps": int(before.get("reused_steps", 0)) + end.reused_steps,
+            "seconds": float(before.get("seconds", 0.0)) + time.monotonic() - self._started,
+        }
+
+    def _result(self, end: Exit) -> Result:
+        spec = self._sweep.spec
+        last = max(self._reports, key=lambda each: each.n, default=None)
+        metrics = dict(last.metrics) if last is not None else {}
+        state = {"finished": "complete", "pruned": "pruned"}.get(end.outcome, "failed")
+        reason, values = end.reason, [_value(metric, self._latest()) for metric in spec.metrics]
+        if end.detail:
+            reason = f"{reason}: {end.detail}"
+        if state == "complete":
+            reason = self._why_not(values, metrics)
+            state = "complete" if reason is None else "failed"
+        plain = [value for value in values if value is not None]
+        return Result(
+            state=state,
+            reason=reason,
+            value=None if state != "complete" else plain[0] if len(spec.metrics) == 1 else plain,
+            metrics=metrics,
+            steps=end.step or (last.step if last else 0),
+            tokens=end.tokens or (last.tokens if last else 0),
+            attempts=int(self._trial.user_attrs.get(names.ATTEMPTS, 1)),
+            seed=_seed_of(self._folder),
+            number=self._trial.number,
+            **self._totals(end),
+        )
+
+    def _why_not(self, values: list[float | None], metrics: dict[str, float]) -> str | None:
+        """Why a trial that ran to its end has no usable value."""
+        for metric, value in zip(self._sweep.spec.metrics, values, strict=True):
+            if value is None:
+                return f"metric {metric.name} was never reported; there were {', '.join(sorted(metrics))}"
+            if not math.isfinite(value):
+                return f"{'nan' if math.isnan(value) else 'inf'}: {metric.name} is {value}"
+        for constraint in self._sweep.spec.constraints:
+            if constraint.metric not in {*metrics, "seconds", "tokens"}:
+                return f"constraint {constraint.name}: metric {constraint.metric} was never reported"
+        return None
+
+    def _newest_step(self) -> int:
+        return max((step_of(path) or 0 for path in list_checkpoints(self._folder / SHELF)), default=0)
+
+    def _remove_checkpoints(self) -> None:
+        """A trial without a value is not used again; its curves stay."""
+        for path in list_checkpoints(self._folder / SHELF):
+            discard(path)
+
+
+def _value(metric: Metric, reports: list[Report]) -> float | None:
+    """The value of a metric over a trial's reports."""
+    values = [report.metrics[metric.name] for report in reports if metric.name in report.metrics]
+    if not values:
+        return None
+    if metric.at == "last":
+        return values[-1]
+    if metric.at == "best":
+        known = [value for value in values if not math.isnan(value)] or [math.nan]
+        return min(known) if metric.goal == "minimize" else max(known)
+    count = int(metric.at.rpartition("_")[2])
+    return math.fsum(values[-count:]) / len(values[-count:])
+
+
+def _is_chosen(fraction: float, seed: int, number: int) -> bool:
+    """Whether a trial is among those whose reused steps are computed once more."""
+    return random.Random(f"{seed} {number}").random() < fraction
+
+
+def _rate(report: Report) -> float | None:
+    return next((value for name, value in report.metrics.items() if name.startswith("optim/lr/")), None)
+
+
+def _plain(value: float) -> float | str:
+    """Numbers that JSON has; the others as text that ``float`` reads."""
+    return value if math.isfinite(value) else repr(value)
+
+
+def _seed_of(folder: Path) -> int | None:
+    try:
+        return int(load_yaml((folder / "config.yaml").read_text(encoding="utf-8"))["seed_everything"])
+    except (OSError, KeyError, TypeError, ValueError):
+        return None

@@ -1,0 +1,92 @@
+"""``Sweep``: a sweep that is open: its records, its folder, its study, and what was found out about its base."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import optuna
+from optuna.samplers import BaseSampler
+
+from gpt_lightning.errors import RunFolderError
+from gpt_lightning.tuning.entries import Entry, list_entries, rank
+from gpt_lightning.tuning.reading import read_spec
+from gpt_lightning.tuning.samplers import grid_points, make_sampler
+from gpt_lightning.tuning.spec import SweepSpec
+from gpt_lightning.tuning.study import SPACE, again, open_study
+from gpt_lightning.tuning.sweep_folder import SweepFolder
+
+BASE, STOP = "gpt_lightning:base", "gpt_lightning:stop"
+_T = TypeVar("_T")
+
+
+@dataclass
+class Sweep:
+    """An open sweep.
+
+    Attributes:
+        spec: As in its folder.
+        folder: Its folder.
+        study: Optuna's study.
+    """
+
+    spec: SweepSpec
+    folder: SweepFolder
+    study: optuna.Study
+
+    @cached_property
+    def base(self) -> dict[str, Any]:
+        """Facts about the base configuration, found when the sweep was checked: ``classes`` and ``constants``."""
+        return dict(self.study.user_attrs.get(BASE, {"classes": {}, "constants": {}}))
+
+    @cached_property
+    def sampler(self) -> BaseSampler:
+        """The sampler, which the study uses as well."""
+        return make_sampler(self.spec)
+
+    @property
+    def num_trials(self) -> int | None:
+        """Trials to make; of a grid at most its points; None = no limit."""
+        limits = [self.spec.budget.trials, len(grid_points(self.spec)) if self.spec.method.name == "grid" else None]
+        return min((limit for limit in limits if limit is not None), default=None)
+
+    def entries(self) -> list[Entry]:
+        """All trials as they are now."""
+        trials = self.store(lambda: self.study.get_trials(deepcopy=False), "reading the trials")
+        return list_entries(trials)
+
+    def ranked(self) -> list[Entry]:
+        """Complete, feasible trials, best first."""
+        return rank(self.spec, self.entries())
+
+    def store(self, call: Callable[[], _T], what: str) -> _T:
+        """A call to the storage, tried again while the storage does not answer."""
+        return again(call, self.spec.retry.storage_seconds, what)
+
+
+def open_sweep(folder: SweepFolder) -> Sweep:
+    """Open a sweep that was created before.
+
+    Raises:
+        RunFolderError: Its study is not there.
+    """
+    spec = read_frozen(folder)
+    study = open_study(spec, folder)
+    sweep = Sweep(spec, folder, study)
+    if SPACE not in study.user_attrs:
+        raise RunFolderError(f"{folder.path} holds no study", fix=f"Start it: gpt-lightning sweep run {folder.path}.")
+    study.sampler = sweep.sampler
+    return sweep
+
+
+def read_frozen(folder: SweepFolder) -> SweepSpec:
+    """The sweep file in a sweep's folder, with the copies of its bases."""
+    copies = sorted((folder.path / "base").glob("*-*"), key=_index)
+    return read_spec(folder.file, bases=copies)
+
+
+def _index(path: Path) -> int:
+    return int(path.name.partition("-")[0])

@@ -1,0 +1,68 @@
+"""A worker: claims trials and runs them, one at a time, until there is nothing left or it is asked to stop.
+
+Workers know nothing of each other. All that they share is the study and the folder; any number may come and go.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType
+
+from gpt_lightning.tuning.children import prepare_server
+from gpt_lightning.tuning.claiming import claim
+from gpt_lightning.tuning.leases import Lease, Reaper
+from gpt_lightning.tuning.slots import Slot
+from gpt_lightning.tuning.supervisor import Supervisor
+from gpt_lightning.tuning.sweep import Sweep
+
+log = logging.getLogger("gpt_lightning")
+
+
+class StopSignals:
+    """Remembers SIGTERM, SIGINT or SIGUSR1 (which clusters send before they take a node away)."""
+
+    def __init__(self) -> None:
+        self.received: signal.Signals | None = None
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+                signal.signal(number, self._remember)
+
+    def __call__(self) -> bool:
+        """Whether one has come."""
+        return self.received is not None
+
+    def _remember(self, number: int, frame: FrameType | None) -> None:
+        self.received = signal.Signals(number)
+
+
+def work(
+    sweep: Sweep, slot: Slot, *, asked_to_stop: Callable[[], bool], most: int | None = None, lease: Lease | None = None
+) -> dict[str, int]:
+    """Run trials until none is left.
+
+    Args:
+        sweep: The sweep.
+        slot: What the trials may use.
+        asked_to_stop: Whether to stop: the running trial saves, and waits for another worker.
+        most: Attempts after which to leave; None = no limit.
+        lease: The worker's identity; None = this process.
+
+    Returns:
+        How many attempts ended in which state.
+    """
+    prepare_server()
+    lease = lease or Lease()
+    reaper = Reaper(sweep)
+    supervisor = Supervisor(sweep, slot, lease, asked_to_stop)
+    ends: dict[str, int] = {}
+    while not asked_to_stop() and (most is None or sum(ends.values()) < most):
+        trial = claim(sweep, reaper, lease)
+        if trial is None:
+            break
+        state = supervisor.run(trial)
+        ends[state] = ends.get(state, 0) + 1
+        log.info("trial %d: %s", trial.user_attrs["first"], state)
+    return ends

@@ -1,0 +1,46 @@
+"""Callbacks that end a trial in all the ways in which trials end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+ERRORS: dict[str, type[BaseException]] = {"memory": MemoryError, "value": ValueError}
+
+
+class Saboteur(Callback):
+    """Does its deed before a step.
+
+    Args:
+        deed: memory, value (errors), segfault, kill, sleep, nan (a weight), or nothing.
+        step: Optimizer steps done before.
+        once: File whose existence says that it was done already; empty = always.
+    """
+
+    def __init__(self, deed: str, step: int = 3, once: str = "") -> None:
+        self.deed, self.step, self.once = deed, step, once
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        if trainer.global_step != self.step or (self.once and Path(self.once).exists()):
+            return
+        if self.once:
+            Path(self.once).touch()
+        if self.deed in ERRORS:
+            raise ERRORS[self.deed]("on purpose")
+        if self.deed in ("segfault", "kill"):
+            os.kill(os.getpid(), signal.SIGSEGV if self.deed == "segfault" else signal.SIGKILL)
+        if self.deed == "sleep":
+            time.sleep(60)
+        if self.deed == "nan":
+            next(pl_module.parameters()).data.fill_(float("nan"))
+
+
+def sabotage(deed: str, step: int = 3, once: str = "") -> list[dict[str, Any]]:
+    """A value of ``trainer.callbacks``."""
+    arguments = {"deed": deed, "step": step, "once": once}
+    return [{"class_path": "tests.tuning.saboteurs.Saboteur", "init_args": arguments}]

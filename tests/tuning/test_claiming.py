@@ -1,0 +1,219 @@
+"""Who gets which trial, without training."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gpt_lightning.errors import RunFolderError
+from gpt_lightning.tuning.best import add_repeats, as_table, rows
+from gpt_lightning.tuning.claiming import claim, reason_to_end
+from gpt_lightning.tuning.creating import fork
+from gpt_lightning.tuning.leases import Lease, Reaper, fail, requeue_lost, tell
+from gpt_lightning.tuning.live import describe, render, sparkline, status_text
+from gpt_lightning.tuning.mailbox import Result
+from gpt_lightning.tuning.process_identity import ProcessIdentity
+from gpt_lightning.tuning.reading import read_spec
+from gpt_lightning.tuning.stopping import retry_trials, stop_sweep
+from gpt_lightning.tuning.sweep import Sweep, open_sweep
+from tests.tuning.sweeping import again, bare_sweep, pretend, write_sweep
+
+GONE = ProcessIdentity("elsewhere", "", 1, "")
+
+
+@pytest.fixture(autouse=True)
+def _place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def lose(sweep: Sweep) -> int:
+    """Claim a trial as a worker that dies at once; its number."""
+    dead = ProcessIdentity.of(os.getpid())
+    trial = claim(sweep, Reaper(sweep), Lease(ProcessIdentity(dead.host, dead.boot, dead.pid, "another process")))
+    assert trial is not None
+    return trial.number
+
+
+@pytest.mark.parametrize("method", ["tpe", "random"])
+def test_values_are_a_function_of_the_seed_whatever_dies_in_between(tmp_path: Path, method: str) -> None:
+    plain = bare_sweep(tmp_path, {"budget": {"trials": 14}, "method": method}, "plain")
+    values = pretend(plain, 14)
+    broken = bare_sweep(tmp_path, {"budget": {"trials": 14}, "method": method}, "broken")
+    found = pretend(broken, 4)
+    lose(broken)
+    found += pretend(again(broken), 6)
+    lose(broken)
+    found += pretend(again(broken), 4)
+    assert found == values
+    assert len({str(each) for each in values}) > 4
+    assert claim(broken, Reaper(broken), Lease()) is None
+
+
+def test_the_grid_has_every_point_that_exists_once(tmp_path: Path) -> None:
+    sweep = bare_sweep(tmp_path, {"method": "grid"})
+    assert sweep.num_trials == 18
+    found = pretend(sweep, 18)
+    assert len({str(each) for each in found}) == 18
+    assert all(("model.schedule.decay" in each) == (each["model.schedule"] == "WSD") for each in found)
+
+
+def test_given_points_come_first_and_the_budget_is_counted_in_the_storage(tmp_path: Path) -> None:
+    point = {"model.optimizer.lr": 4e-3, "model.schedule": "Cosine"}
+    sweep = bare_sweep(tmp_path, {"enqueue": [point], "budget": {"trials": 3}})
+    assert pretend(again(sweep), 2)[0] == point
+    assert len(pretend(again(sweep), 1)) == 1
+    assert claim(again(sweep), Reaper(sweep), Lease()) is None
+
+
+def test_a_lost_trial_is_taken_over_once_and_its_owner_can_tell_nothing_more(tmp_path: Path) -> None:
+    sweep = bare_sweep(tmp_path, {"budget": {"trials": 1}})
+    number = lose(sweep)
+    trial = claim(sweep, Reaper(sweep), Lease())
+    assert trial is not None
+    assert (trial.user_attrs["first"], trial.user_attrs["attempts"]) == (number, 2)
+    assert not tell(sweep, number, Result("complete", value=1.0, number=number))
+    assert tell(sweep, trial.number, Result("complete", value=2.0, number=trial.number))
+    assert not tell(sweep, trial.number, Result("complete", value=3.0, number=trial.number))
+    (entry,) = sweep.entries()
+    assert (entry.state, entry.last.values) == ("complete", [2.0])
+
+
+def test_a_result_that_could_not_be_told_is_told_by_the_next_worker(tmp_path: Path) -> None:
+    sweep = bare_sweep(tmp_path, {"budget": {"trials": 1}})
+    number = lose(sweep)
+    sweep.folder.trial(number).mkdir()
+    Result("complete", value=1.5, steps=6, number=number).write(sweep.folder.trial(number))
+    assert claim(sweep, Reaper(sweep), Lease()) is None
+    (entry,) = sweep.entries()
+    assert (entry.state, entry.last.values, len(entry.attempts)) == ("complete", [1.5], 1)
+
+
+def test_silence_is_measured_by_the_reapers_own_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep = bare_sweep(tmp_path, {"budget": {"trials": 1}, "retry": {"lease": "10s", "grace": "30s"}})
+    lease, reaper, now = Lease(GONE), Reaper(sweep), [1000.0]
+    monkeypatch.setattr("gpt_lightning.tuning.leases.time.monotonic", lambda: now[0])
+    trial = claim(sweep, reaper, lease)
+    assert trial is not None
+    for seconds in (0, 25, 25, 25):
+        now[0] += seconds
+        sweep.study._storage.set_trial_user_attr(trial._trial_id, "lease", lease.next(None))
+        assert reaper.reap() == []
+    now[0] += 29
+    assert reaper.reap() == []
+    now[0] += 2
+    assert reaper.reap() == [trial.number]
+
+
+def test_a_copy_that_two_machines_made_counts_once(tmp_path: Path) -> None:
+    sweep = bare_sweep(tmp_path, {"budget": {"trials": 1}})
+    number = lose(sweep)
+    lost = next(each for each in sweep.study.trials if each.number == number)
+    assert fail(sweep, lost, "lost", died=True)
+    stale = again(sweep)
+    trials = stale.study.get_trials()
+    requeue_lost(sweep)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stale.study, "get_trials", lambda **_: trials)
+        requeue_lost(stale)
+    assert len(sweep.study.trials) == 3
+    assert len(pretend(sweep, 1)) == 1
+    assert claim(sweep, Reaper(sweep), Lease()) is None
+    assert [entry.state for entry in sweep.entries()] == ["complete"]
+
+
+@pytest.mark.parametrize(
+    ("budget", "reason"),
+    [
+        ({"stop_when": {"no_improvement": 2}}, "2 trials in a row"),
+        ({"stop_when": {"target": 1.0}}, "the target 1 is reached"),
+        ({"hours": 0}, "since the first trial began"),
+    ],
+)
+def test_a_sweep_ends_for_a_reason(tmp_path: Path, budget: dict[str, Any], reason: str) -> None:
+    sweep = bare_sweep(tmp_path, {"budget": budget})
+    assert reason_to_end(sweep) is None
+    results = iter([1.0, 2.0, 3.0])
+    while reason_to_end(sweep) is None:
+        pretend(sweep, 1, lambda _: next(results))
+    assert reason in str(reason_to_end(sweep))
+    assert claim(sweep, Reaper(sweep), Lease()) is None
+
+
+def test_constraints_decide_who_can_be_best(tmp_path: Path) -> None:
+    limits = [{"name": "time", "metric": "seconds", "max": 5}]
+    sweep = bare_sweep(tmp_path, {"budget": {"trials": 2}, "constraints": limits})
+    for value, seconds in ((1.0, 9.0), (2.0, 3.0)):
+        trial = claim(sweep, Reaper(sweep), Lease())
+        assert trial is not None
+        tell(sweep, trial.number, Result("complete", value=value, seconds=seconds, number=trial.number))
+    assert [entry.first for entry in sweep.ranked()] == [1]
+    assert sweep.entries()[0].last.constraints == {"time": 4.0}
+
+
+def test_several_objectives_have_a_front(tmp_path: Path) -> None:
+    metrics = [{"name": "val/loss"}, {"name": "perf/tokens_per_second", "goal": "maximize"}]
+    sweep = bare_sweep(tmp_path, {"budget": {"trials": 3}, "metrics": metrics})
+    for values in ([1.0, 5.0], [2.0, 9.0], [3.0, 4.0]):
+        trial = claim(sweep, Reaper(sweep), Lease())
+        assert trial is not None
+        tell(sweep, trial.number, Result("complete", value=values, number=trial.number))
+    assert sorted(each.number for each in sweep.study.best_trials) == [0, 1]
+
+
+def test_the_best_are_repeated_with_other_seeds_once(tmp_path: Path) -> None:
+    sweep = bare_sweep(tmp_path, {"budget": {"trials": 3}, "repeat_best": {"top_k": 1, "seeds": [7, 8]}})
+    pretend(sweep, 3)
+    best = sweep.ranked()[0]
+    assert add_repeats(sweep)
+    assert not add_repeats(sweep)
+    assert pretend(sweep, 2) == [best.values, best.values]
+    assert [(entry.repeats, entry.fact("seed")) for entry in sweep.entries()[3:]] == [(best.first, 7), (best.first, 8)]
+    assert sweep.ranked()[0].first == best.first
+
+
+def test_stop_and_retry(tmp_path: Path) -> None:
+    sweep = bare_sweep(tmp_path, {"budget": {"trials": 2}, "retry": {"max": 0}})
+    lose(sweep)
+    with pytest.raises(RunFolderError, match="failed: none"):
+        retry_trials(sweep, [0])
+    Reaper(sweep).reap()
+    assert [entry.state for entry in sweep.entries()] == ["failed"]
+    assert retry_trials(sweep, []).startswith("1 trials wait again")
+    assert stop_sweep(sweep).startswith("0 workers")
+    assert claim(sweep, Reaper(sweep), Lease()) is None
+    sweep.study.set_user_attr("gpt_lightning:stop", None)
+    assert len(pretend(sweep, 2)) == 2
+
+
+def test_a_fork_takes_the_trials_that_fit(tmp_path: Path) -> None:
+    sweep = bare_sweep(tmp_path, {"budget": {"trials": 9}})
+    values = pretend(sweep, 6)
+    space = {"model.optimizer.lr": {"values": [2e-3, 4e-3, 8e-3]}, "model.schedule": {"values": ["Cosine"]}}
+    new, folder = fork(read_spec(write_sweep(tmp_path, {"parameters": space})))
+    assert folder.path == Path("runs/s-2")
+    fitting = [
+        each for each in values if each["model.schedule"] == "Cosine" and 1e-3 < each["model.optimizer.lr"] < 1e-2
+    ]
+    taken = open_sweep(folder)
+    assert [entry.values for entry in taken.entries()] == fitting
+    assert 0 < len(fitting) < 6
+    assert new.name == "s-2"
+
+
+def test_what_is_shown(tmp_path: Path) -> None:
+    sweep = bare_sweep(tmp_path, {"budget": {"trials": 3}})
+    pretend(sweep, 2)
+    lose(sweep)
+    entries = sweep.entries()
+    assert describe(sweep, entries).startswith("s: 2 complete, 1 running of 3 | best ")
+    assert render(sweep, entries).row_count == 3
+    assert status_text(sweep, as_json=False).count("\n") == 4
+    assert '"complete": 2' in status_text(sweep, as_json=True)
+    table = as_table(rows(sweep), "csv").splitlines()
+    assert table[0].startswith("trial,state,reason,val/loss,feasible,model.optimizer.lr,model.schedule")
+    assert len(table) == 4
+    assert as_table(rows(sweep), "jsonl").count("\n") == 3
+    assert sparkline([3.0, 2.0, float("nan"), 1.0]) == "█▅ ▁"
