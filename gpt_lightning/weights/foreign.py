@@ -25,6 +25,9 @@ from gpt_lightning.weights.hub import CONFIG_FILE, find_folder
 from gpt_lightning.weights.resizing import resize
 from gpt_lightning.weights.tensor_files import TensorFiles, open_tensors
 
+_MOST_FILLING = 1024
+"""Rows that may fill up an embedding to a round number; more, and a tokenizer that was given is another model's."""
+
 
 @dataclass(frozen=True)
 class ForeignModel:
@@ -77,6 +80,11 @@ def read_foreign(
             got=wanted,
             allowed=f"{own.vocab_size} or more",
             fix=f"Import it with --vocab_size {own.vocab_size}: new rows become the mean of the old ones.",
+        )
+    if tokenizer is not None and vocab_size is None and rows - wanted > _MOST_FILLING:
+        raise CheckpointError(
+            f"Tokenizer {own.name} has {own.vocab_size} ids, and {folder} has {rows} rows of the embedding",
+            fix=f"Is it the model's? If ids shall mean something else from now on, say --vocab_size {own.vocab_size}.",
         )
     config = dataclasses.replace(stated, vocab_size=wanted, block_size=block_size or positions)
     weights = family_of(read_json_file(folder / CONFIG_FILE), folder).take(files.read(), stated)

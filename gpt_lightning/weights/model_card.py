@@ -111,10 +111,9 @@ def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
 def _describe_training(card: Mapping[str, Any]) -> dict[str, Any]:
     config = card.get("config") or {}
     data = config.get("data") or {}
-    facts = {f"data.{key}": data[key] for key in _DATA_KEYS if data.get(key) not in (None, "")}
-    for section, key in (("model", "objective"), ("model", "optimizer"), ("model", "schedule")):
-        value = (config.get(section) or {}).get(key)
-        facts |= {key: value.get("class_path", "").rpartition(".")[2]} if isinstance(value, Mapping) else {}
+    model = config.get("model") or {}
+    facts = {f"data.{key}": _name(data[key]) for key in _DATA_KEYS if data.get(key) not in (None, "")}
+    facts |= {key: _name(model[key]) for key in ("objective", "optimizer", "schedule") if key in model}
     if "global_batch_size" in card:
         facts["windows per step"] = card["global_batch_size"]
     if (config.get("trainer") or {}).get("max_steps"):
@@ -122,6 +121,12 @@ def _describe_training(card: Mapping[str, Any]) -> dict[str, Any]:
     if card.get("data_fingerprint"):
         facts["data fingerprint"] = card["data_fingerprint"]
     return facts or {"unknown": "the source does not tell"}
+
+
+def _name(value: Any) -> Any:
+    """A chosen class by its name; anything else as it is."""
+    path = value.get("class_path") if isinstance(value, Mapping) else None
+    return value if path is None else str(path).rpartition(".")[2]
 
 
 def _table(rows: Mapping[str, Any]) -> list[str]:

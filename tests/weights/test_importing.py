@@ -223,6 +223,7 @@ def test_folders_that_lie_are_refused_in_one_line(qwen3: Path, name: str, capsys
 
 
 def test_mistakes_as_typed(qwen3: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_theirs("Qwen3", "wide", **{**MODERN, "vocab_size": 1500, "head_dim": 8})
     for args, code, message in (
         ([str(qwen3)], 2, "out"),
         (["nowhere/there/is", "--out=back"], 3, "There is no nowhere/there/is"),
@@ -232,6 +233,7 @@ def test_mistakes_as_typed(qwen3: Path, capsys: pytest.CaptureFixture[str]) -> N
         ([str(qwen3), "--out=back", "--block_size=0"], 2, "block_size is a count"),
         ([str(qwen3), "--out=back", "--tokenizer=chars"], 2, "learned"),
         ([str(qwen3), "--out=back", "--tokenizer=gpt2"], 3, "Import it with --vocab_size 50257"),
+        (["wide", "--out=back", "--tokenizer=bytes"], 3, "Is it the model's?"),
     ):
         assert main(["import", *args]) == code, args
         assert message in capsys.readouterr().err
