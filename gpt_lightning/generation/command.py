@@ -1,63 +1,160 @@
-"""``gpt-lightning generate``: prompt in, text out, streamed to the terminal."""
+"""``gpt-lightning generate``: prompt in, text out, streamed to the terminal; or a file of prompts into a file."""
 
 from __future__ import annotations
 
+import dataclasses
 import sys
+from pathlib import Path
+from typing import Any
 
 import torch
 
 from gpt_lightning.errors import ConfigError
-from gpt_lightning.generation.sampling import Sampling
-from gpt_lightning.generation.text import generate_text
-from gpt_lightning.weights.loading import load_model
+from gpt_lightning.generation.batch_files import ProgressLine, answer_file
+from gpt_lightning.generation.engine import Engine
+from gpt_lightning.generation.packing import pack
+from gpt_lightning.generation.prompts import build_request, read_prompts
+from gpt_lightning.generation.requests import Request
+from gpt_lightning.weights.loading import LoadedModel, load_model
 
 
 def generate_command(
     checkpoint: str,
     prompt: str = "The ",
+    input: str | None = None,
+    output: str | None = None,
     max_tokens: int = 200,
     temperature: float = 0.8,
     top_k: int | None = 50,
     top_p: float | None = None,
+    min_p: float | None = None,
+    repetition_penalty: float = 1.0,
+    presence_penalty: float = 0.0,
+    frequency_penalty: float = 0.0,
+    logit_bias: dict[int, float] | None = None,
+    stop: list[str] | None = None,
     seed: int = 1337,
     num_samples: int = 1,
+    logprobs: int | None = None,
+    draft_tokens: int = 0,
+    slots: int = 8,
+    weights: str = "float32",
     prefer: str = "best",
     device: str = "auto",
 ) -> None:
-    """Continue a prompt with a trained model.
+    """Continue a prompt with a trained model, or a file of prompts.
 
     Example: gpt-lightning generate runs/quickstart-1 --prompt "The module" --max_tokens 100
+    Example: gpt-lightning generate runs/quickstart-1 --input prompts.jsonl --output texts.jsonl
 
     Args:
         checkpoint: Run folder or checkpoint folder.
         prompt: Text to continue.
+        input: File of prompts to continue instead, one JSON object per line: {"prompt": "..."}, with "id" and any of
+            the settings below where a line wants its own ("n" for num_samples).
+        output: Where the texts of ``input`` go, one JSON object per line, in the same order. Started again after an
+            interruption, the same command goes on behind the last finished line.
         max_tokens: Most tokens to write; the model may end the text earlier.
         temperature: Sharpness of the draw: 0 always takes the likeliest token, 1 draws from the model as it is.
         top_k: Draw from the k likeliest tokens only; null = from all.
         top_p: Draw from the likeliest tokens that together hold this probability; null = from all.
-        seed: The same seed and settings give the same text.
+        min_p: Draw from tokens at least so many times as likely as the likeliest; null = from all.
+        repetition_penalty: Above 1 makes tokens less likely that occur in the prompt or the text.
+        presence_penalty: Taken from the logits of tokens that the text already has.
+        frequency_penalty: The same, times how often it has them.
+        logit_bias: Added to the logits of token ids, for example {"256": -100}.
+        stop: Strings that end the text.
+        seed: The same seed and settings give the same text, alone or among others.
         num_samples: How many continuations to write.
+        logprobs: Report log-probabilities of the tokens in ``output``, with so many likeliest ones beside each.
+        draft_tokens: Guess up to so many tokens ahead from what the text has said before; the text stays the same
+            and comes faster where it repeats itself.
+        slots: Texts written at once, with ``input``.
+        weights: float32, bfloat16, float16 or int8; fewer bytes are faster and a little less exact.
         prefer: Which checkpoint of a run folder: best or last.
         device: Where to run: auto, cpu, cuda, mps.
     """
+    given = dict(locals())
     if prefer not in ("best", "last"):
         raise ConfigError("prefer names a checkpoint of the run", got=prefer, allowed="best, last", fix="Use best.")
-    if num_samples < 1:
-        raise ConfigError("num_samples is a count", got=num_samples, allowed=">= 1", fix="Say --num_samples 1.")
-    sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p)
-    place = choose_device(device)
-    loaded = load_model(checkpoint, prefer=prefer, device=place)
-    generator = torch.Generator(device=place).manual_seed(seed)
-    for _ in range(num_samples):
-        pieces = generate_text(
-            loaded.model, loaded.tokenizer, prompt, max_tokens=max_tokens, sampling=sampling, generator=generator
+    if (input is None) != (output is None):
+        raise ConfigError(
+            "--input and --output belong together", got={"input": input, "output": output}, fix="Give both."
         )
-        # A prompt or model that cannot be used is found at the first piece; the error then stands on its own line.
-        sys.stdout.write(prompt + next(pieces, ""))
-        for piece in pieces:
-            sys.stdout.write(piece)
+    settings = collect_settings(given)
+    if input is None:
+        if logprobs is not None:
+            raise ConfigError("--logprobs are written to a file", got=logprobs, fix="Use --input and --output.")
+        loaded = load_for_decoding(checkpoint, prefer=prefer, device=device, weights=weights)
+        _write_samples(loaded, prompt, build_request(loaded.tokenizer, prompt, settings))
+        return
+    loaded = load_for_decoding(checkpoint, prefer=prefer, device=device, weights=weights)
+    prompts = read_prompts(Path(input), loaded.tokenizer, settings)
+    engine = Engine(loaded.model, loaded.tokenizer, slots=slots)
+    origin = {"checkpoint": str(loaded.path.resolve()), "weights": weights}
+    done = answer_file(engine, prompts, Path(str(output)), origin, ProgressLine())
+    before = f" ({done:,} of them before)" if done else ""
+    sys.stdout.write(f"{len(prompts):,} prompts answered{before}: {output}\n")
+
+
+_NAMES = {"num_samples": "n"}
+_NOT_SETTINGS = ("checkpoint", "prompt", "input", "output", "slots", "weights", "prefer", "device")
+
+
+def collect_settings(given: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a request among a command's arguments.
+
+    Raises:
+        ConfigError: One is out of range; told before a model is loaded.
+    """
+    settings = {_NAMES.get(name, name): value for name, value in given.items() if name not in _NOT_SETTINGS}
+    if settings["n"] < 1:
+        raise ConfigError("num_samples is a count", got=settings["n"], allowed=">= 1", fix="Say --num_samples 1.")
+    settings["stop"] = settings["stop"] or ()
+    build_request(_NoTokenizer(), "", settings)
+    return settings
+
+
+class _NoTokenizer:
+    """Stands in where only the settings of a request are checked."""
+
+    eot_id = 0
+
+    def encode(self, text: str) -> list[int]:
+        return []
+
+    def decode_bytes(self, ids: Any) -> bytes:
+        return b""
+
+
+def load_for_decoding(checkpoint: str, *, prefer: str, device: str, weights: str) -> LoadedModel:
+    """A model with its tokenizer and packed weights; arguments as in the command."""
+    loaded = load_model(checkpoint, prefer=prefer, device=choose_device(device))
+    return dataclasses.replace(loaded, model=pack(loaded.model, weights))
+
+
+def _write_samples(loaded: LoadedModel, prompt: str, request: Request) -> None:
+    """All continuations are decoded together; the first is shown as it comes, the others behind it."""
+    capacity = min(loaded.model.block_size, len(request.prompt) + request.max_tokens)
+    engine = Engine(loaded.model, loaded.tokenizer, slots=min(request.n, 8), capacity=capacity)
+    texts = {sample: "" for sample in range(request.n)}
+    finished: set[int] = set()
+    shown = 0
+    for event in engine.stream(request):
+        # A model that cannot be used is found at the first piece; the error then stands on its own line.
+        if event.sample == shown == 0 and not texts[0]:
+            sys.stdout.write(prompt)
+        texts[event.sample] += event.text
+        if event.sample == shown:
+            sys.stdout.write(event.text)
             sys.stdout.flush()
-        sys.stdout.write("\n")
+        if event.completion is not None:
+            finished.add(event.sample)
+        while shown in finished:
+            sys.stdout.write("\n")
+            shown += 1
+            if shown < request.n:
+                sys.stdout.write(prompt + texts[shown])
 
 
 def choose_device(name: str) -> str:
