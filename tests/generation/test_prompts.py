@@ -162,7 +162,7 @@ def test_killed_again_and_again_the_file_is_the_same() -> None:
         (b'{"prompt": 3}', "line 2 has no prompt"),
         (b'{"prompt": "\xff"}', "line 2 is not UTF-8"),
         (b'{"prompt": "a", "id": [1]}', "line 2 has an id"),
-        (b'{"prompt": "a", "temprature": 1}', "line 2: unknown setting: got 'temprature'"),
+        (b'{"prompt": "a", "heat": 1}', "line 2: unknown setting: got 'heat'"),
         (b'{"prompt": "a", "temperature": "hot"}', "line 2: temperature is not a number: got 'hot'"),
         (b'{"prompt": "a", "temperature": NaN}', "line 2: temperature is not usable: got nan"),
         (b'{"prompt": "a", "top_p": 9}', "line 2: top_p is not a probability: got 9"),
