@@ -111,7 +111,7 @@ def test_beam_search_finds_what_transformers_finds(family: str, beams: int, leng
             assert scores == pytest.approx(theirs.sequences_scores.tolist(), rel=1e-4)
             assert scores == sorted(scores, reverse=True)
         found_stops += sum(beam.finish_reason == "stop" for beam in found)
-    assert found_stops or beams == 1
+    assert found_stops or beams == 1 or length_penalty > 1  # a high one favours the longest texts
 
 
 def test_more_beams_find_likelier_texts() -> None:
