@@ -114,6 +114,15 @@ COMMANDS = {
     "evaluate tasks": Command(
         f"{_EVALUATION}.tasks_command", "tasks_command", "Benchmarks: choices, labels, cloze ...", "Measuring a model"
     ),
+    "evaluate compare": Command(
+        f"{_EVALUATION}.compare_command", "compare_command", "Two models on the same items.", "Measuring a model"
+    ),
+    "evaluate contamination": Command(
+        f"{_EVALUATION}.contamination_command",
+        "contamination_command",
+        "Is a benchmark in the training text?",
+        "Measuring a model",
+    ),
     "evaluate list": Command(
         f"{_EVALUATION}.tasks_command", "list_command", "The benchmarks that come along.", "Measuring a model"
     ),

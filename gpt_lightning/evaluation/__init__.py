@@ -10,7 +10,8 @@
     continuations  texts behind contexts, shared beginnings computed once (prefixes)
     results        items, scores, the JSON file            resampling     intervals and paired comparison
     reporting      the table, files, TensorBoard           page           HTML and Markdown
-    models         the model of a path
+    models         the model of a path                     compare_command  two models on the same items
+    contamination  was the benchmark in the training text  ngrams         runs that two texts have in common
 
 Every score is a function of sums over items (``metrics.sums``), so the same few lines give its value, its bootstrap
 interval and the paired comparison of two models:

@@ -33,16 +33,18 @@ class Question:
     """Texts to choose from.
 
     Attributes:
-        texts: A context and a continuation for each choice.
+        texts: A context and a continuation for each choice, behind the solved examples.
         bare: The same without the question, for PMI.
         label: Number of the right one.
         place: Where it comes from.
+        key: Digest of the question without examples.
     """
 
     texts: list[tuple[str, str]]
     bare: list[tuple[str, str]]
     label: int
     place: str
+    key: str
 
 
 class _ChoiceTask(Task):
@@ -80,6 +82,7 @@ class _ChoiceTask(Task):
         """Ask a model everything."""
         rows, shots = self.files.read(asking, self.home)
         self.prepare([*rows, *shots])
+        rows = asking.take(rows)
         shown = "".join(self._solve(row) + self._separator for row in shots)
         items: list[Item] = []
         for start in range(0, len(rows), _CHUNK):
@@ -88,6 +91,12 @@ class _ChoiceTask(Task):
             self.files.name, str(loaded.path), self.settings(asking), self.measures(self.num_labels), items,
             self.files.published,
         )  # fmt: skip
+
+    def list_texts(self, asking: Asking) -> list[tuple[str, str, str]]:
+        """Each question with the right choice."""
+        rows, _ = self.files.read(asking, self.home)
+        self.prepare(rows)
+        return [(row.place, self._ask(row, "").key, self._solve(row)) for row in rows]
 
     @property
     def num_labels(self) -> int | None:
@@ -110,7 +119,8 @@ class _ChoiceTask(Task):
             (self._bare.fill(row, {"choice": choice}), continuation)
             for choice, (_, continuation) in zip(choices, filled, strict=True)
         ]
-        return Question(texts, bare, self.find_label(row, choices), row.place)
+        key = digest(*(part for text in filled for part in text))
+        return Question(texts, bare, self.find_label(row, choices), row.place, key)
 
     def _score(self, loaded: LoadedModel, asking: Asking, questions: list[Question]) -> list[Item]:
         pairs = []
@@ -124,8 +134,7 @@ class _ChoiceTask(Task):
             lengths = np.array([max(1, len(text.strip())) for _, text in question.texts])
             ways = {"": scores, "norm": scores / lengths, "pmi": scores - bare}
             outcomes = {name: Choice(_normalize(way), question.label) for name, way in ways.items()}
-            key = digest(*(part for text in question.texts for part in text))
-            items.append(Item(question.place, key, outcomes))
+            items.append(Item(question.place, question.key, outcomes))
         return items
 
 

@@ -57,9 +57,15 @@ class Cloze(Task):
             raise DataError(f"{row.place} has fewer than two words", got=text[:60])
         return context, space + word
 
+    def list_texts(self, asking: Asking) -> list[tuple[str, str, str]]:
+        """Each text with its end."""
+        splits = [(row, *self._split(row)) for row in self.files.read(asking, self.home)[0]]
+        return [(row.place, digest(context, target), context + target) for row, context, target in splits]
+
     def run(self, loaded: LoadedModel, asking: Asking) -> Evaluation:
         """Ask a model everything."""
         rows, shots = self.files.read(asking, self.home)
+        rows = asking.take(rows)
         shown = "".join("".join(self._split(row)) + self._separator for row in shots)
         items: list[Item] = []
         for start in range(0, len(rows), 256):

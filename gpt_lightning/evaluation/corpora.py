@@ -10,7 +10,7 @@ from gpt_lightning.data.sources import open_sources
 from gpt_lightning.errors import ConfigError
 from gpt_lightning.evaluation.detokenizing import DETOKENIZERS, UNITS
 from gpt_lightning.evaluation.perplexity import Reach, measure_documents
-from gpt_lightning.evaluation.results import Evaluation, Measure
+from gpt_lightning.evaluation.results import Evaluation, Measure, digest
 from gpt_lightning.evaluation.tasks import Asking, Task, TaskFiles
 from gpt_lightning.evaluation.windows import check_window
 from gpt_lightning.weights.loading import LoadedModel
@@ -59,9 +59,7 @@ class Corpus(Task):
 
     def run(self, loaded: LoadedModel, asking: Asking) -> Evaluation:
         """Read the corpus with a model."""
-        path = self._find(asking)
-        (reader,) = open_sources([str(path)], Reading("file", "text", "utf-8"))
-        documents = [self._cut(document) for document in reader.iterate_documents()]
+        documents = self._read(asking)[asking.part[0] :: asking.part[1]]
         reach = Reach(*check_window(self._window, self._stride, loaded.model.block_size), asking.begin)
         items, by_context = measure_documents(
             loaded, documents, reach, prepare=DETOKENIZERS[self._detokenize], count_units=UNITS[self._unit]
@@ -88,6 +86,15 @@ class Corpus(Task):
                 fix="Leave --shots and --limit out.",
             )
         return self.files.find(self.files.data, asking, self.home)
+
+    def _read(self, asking: Asking) -> list[Document]:
+        (reader,) = open_sources([str(self._find(asking))], Reading("file", "text", "utf-8"))
+        return [self._cut(document) for document in reader.iterate_documents()]
+
+    def list_texts(self, asking: Asking) -> list[tuple[str, str, str]]:
+        """The corpus as models are given it."""
+        prepare = DETOKENIZERS[self._detokenize]
+        return [(each.name, digest(each.text), prepare(each.text)) for each in self._read(asking)]
 
     def _cut(self, document: Document) -> Document:
         if self._last_bytes is None:

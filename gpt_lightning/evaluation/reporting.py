@@ -83,14 +83,14 @@ def draw_table(evaluation: Evaluation) -> str:
         limits = intervals.get(name)
         shown = "" if limits is None else f"{format_score(limits[0])} to {format_score(limits[1])}"
         rows.append([name, format_score(value), shown, how.get(name, "")])
-    lines += _align(rows)
+    lines += align(rows)
     if evaluation.published:
         known = [[p["who"], p["metric"], format_score(float(p["value"])), p["source"]] for p in evaluation.published]
-        lines += ["", *_align([["published", "metric", "value", "source"], *known])]
+        lines += ["", *align([["published", "metric", "value", "source"], *known])]
     for title, (headers, table) in evaluation.tables.items():
         cells = [[_show(cell) for cell in row] for row in table[:_TABLE_ROWS]]
         more = [f"... and {len(table) - _TABLE_ROWS:,} more in the JSON file"] * (len(table) > _TABLE_ROWS)
-        lines += ["", f"{title}:", *_align([headers, *cells]), *more]
+        lines += ["", f"{title}:", *align([headers, *cells]), *more]
     return "\n".join(lines) + "\n"
 
 
@@ -106,7 +106,8 @@ def format_score(value: float) -> str:
     return f"{value:.4f}" if size < 10 else f"{value:.2f}" if size < 1000 else f"{value:.0f}"
 
 
-def _align(rows: Sequence[Sequence[str]]) -> list[str]:
+def align(rows: Sequence[Sequence[str]]) -> list[str]:
+    """A table as lines, columns side by side."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 

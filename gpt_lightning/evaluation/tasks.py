@@ -27,6 +27,7 @@ class Asking:
         limit: Ask only so many rows; None = all.
         begin: ``eot``: end-of-text before each prompt, as in training; ``none``: only before an empty one.
         max_tokens: Of a forward pass; changes time and memory only.
+        part: Ask every ``part[1]``-th row from row ``part[0]`` on; for several processes.
     """
 
     data: Path | None = None
@@ -35,6 +36,11 @@ class Asking:
     limit: int | None = None
     begin: str = "eot"
     max_tokens: int = 4096
+    part: tuple[int, int] = (0, 1)
+
+    def take(self, rows: list[Row]) -> list[Row]:
+        """This process's part."""
+        return rows[self.part[0] :: self.part[1]]
 
     def __post_init__(self) -> None:
         for name, value, least in (
@@ -137,6 +143,10 @@ class Task(ABC):
         Raises:
             DataError: The files do not fit the task.
         """
+
+    @abstractmethod
+    def list_texts(self, asking: Asking) -> list[tuple[str, str, str]]:
+        """Name, key and solved text of every question, as a training text would have it."""
 
     def check(self, asking: Asking) -> None:
         """Refuse what cannot be asked, before a model is loaded.
