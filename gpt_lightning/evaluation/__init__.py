@@ -5,6 +5,7 @@
     text_command   texts against references                text_files     lines and records with their places
     tasks          what a task is                          task_files     tasks as YAML, shipped ones in tasks/
     choices        multiple choice, classification         cloze          words to find
+    writing        answers the model writes                callbacks      scores while training (TaskScores)
     corpora        whole files, published units            detokenizing   back from old tokenizations
     rows           files of benchmarks -> rows             templates      rows -> prompts -> ids (prompts)
     continuations  texts behind contexts, shared beginnings computed once (prefixes)

@@ -10,13 +10,14 @@ from gpt_lightning.evaluation.choices import Classification, MultipleChoice
 from gpt_lightning.evaluation.cloze import Cloze
 from gpt_lightning.evaluation.corpora import Corpus
 from gpt_lightning.evaluation.tasks import Task
+from gpt_lightning.evaluation.writing import Generation
 from gpt_lightning.parsing.parser import StrictParser
 from gpt_lightning.parsing.strict_yaml import read_yaml
 from gpt_lightning.parsing.suggest import did_you_mean
 
 SHIPPED = Path(__file__).with_name("tasks")
 KINDS: dict[str, Callable[..., Task]] = {
-    kind.__name__: kind for kind in (MultipleChoice, Classification, Cloze, Corpus)
+    kind.__name__: kind for kind in (MultipleChoice, Classification, Cloze, Generation, Corpus)
 }  # fmt: skip
 
 

@@ -96,15 +96,15 @@ def compare_texts(
     return Evaluation(name, str(hypotheses), {"tokenize": cut}, text_measures(cut, answers), items)
 
 
-def text_measures(cut: str, answers: list[Answer]) -> list[Measure]:
-    """Every score of texts, cut in one way."""
+def text_measures(cut: str, answers: list[Answer], normalize: bool = False) -> list[Measure]:
+    """Every score of texts, cut in one way; ``normalize``: exact match without case and punctuation."""
     counts = {len(answer.references) for answer in answers}
     number = counts.pop() if len(counts) == 1 else None
     return [
         Measure("Bleu", {"cut": cut, "num_references": number}),
         Measure("ChrF", {"num_references": number}),
         Measure("Rouge", {"cut": cut}),
-        Measure("ExactMatch"),
+        Measure("ExactMatch", {"cut": cut} if normalize else {}),
         Measure("TokenF1", {"cut": cut}),
         Measure("EditDistance"),
     ]

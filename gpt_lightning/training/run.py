@@ -55,7 +55,7 @@ class FitResult:
     Attributes:
         folder: The run folder.
         step: Optimizer steps done.
-        metrics: Latest validation metrics (``val/loss`` ...); empty when the run had already ended before.
+        metrics: Latest validation metrics (``val/loss``, ``eval/...``); empty when the run had already ended before.
         resumed_step: Step it went on from; None for a new run.
         executed_steps: Optimizer steps done by this call.
         reused_steps: Optimizer steps that another run had done and this one never did.
@@ -247,7 +247,7 @@ class Run:
         return FitResult(
             folder,
             trainer.global_step,
-            {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")},
+            {name: float(v) for name, v in trainer.callback_metrics.items() if name.startswith(("val/", "eval/"))},
             resumed,
             executed_steps=trainer.global_step - (resumed or 0),
             reused_steps=0 if sharing is None else sharing.reused_steps(prefix),

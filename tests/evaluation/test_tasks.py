@@ -16,6 +16,7 @@ from gpt_lightning.evaluation.task_files import read_task, shipped_tasks
 from gpt_lightning.evaluation.tasks import Asking
 from gpt_lightning.metrics.labels import Choice
 from gpt_lightning.metrics.likelihood import Likelihood
+from gpt_lightning.metrics.overlap import Answer
 from gpt_lightning.weights.loading import LoadedModel, load_model
 from tests.evaluation.benchmark_rows import write_benchmarks
 from tests.evaluation.models import write_byte_run
@@ -133,6 +134,22 @@ def test_cloze_is_the_last_word(place: Path, loaded: LoadedModel) -> None:
         assert found.nats == pytest.approx(expected, rel=1e-5)
         total += expected
     assert evaluation.scores["target_perplexity"] == pytest.approx(math.exp(total / len(texts)), rel=1e-4)
+
+
+def test_writing_is_greedy_and_judged_like_squad(place: Path, loaded: LoadedModel) -> None:
+    (item,) = read_task(shipped_tasks()["cmrc2018"]).run(loaded, Asking(data=place / "data")).items
+    ids = [256, *"北京是中国的首都。\n问：中国的首都是哪里？\n答：".encode()]
+    written: list[int] = []
+    with torch.no_grad():
+        while len(written) < 48 and written[-1:] != [10]:
+            logits = loaded.model.logits(loaded.model(torch.tensor([[*ids, *written]]))[0, -1])
+            if int(logits.argmax()) == 256:
+                break
+            written.append(int(logits.argmax()))
+    found = item.outcomes[""]
+    assert isinstance(found, Answer)
+    assert found.prediction == bytes(written).decode("utf-8", errors="replace").partition("\n")[0].strip()
+    assert found.references == ("北京",)
 
 
 def test_a_corpus_is_counted_by_words_of_the_original(place: Path, loaded: LoadedModel) -> None:

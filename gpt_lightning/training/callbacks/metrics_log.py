@@ -32,6 +32,7 @@ METRICS = {
     "test/loss/<source>": "as val/loss/<source>, test split",
     "test/perplexity": "as val/perplexity, test split",
     "test/bits_per_byte": "as val/bits_per_byte, test split",
+    "eval/<task>/<metric>": "scores of tasks, where evaluation.callbacks.TaskScores is among trainer.callbacks",
     "optim/lr/<group>": "learning rate of a parameter group in the step just done",
     "optim/grad_norm": "norm of all gradients before clipping, in the step just done",
     "perf/tokens_per_second": "training tokens per second since the last point, validation and saving left out",

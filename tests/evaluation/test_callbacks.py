@@ -1,0 +1,98 @@
+"""Scores during training: right, logged, and without a trace in the training itself."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from gpt_lightning.errors import ConfigError, DataError
+from gpt_lightning.evaluation.callbacks import TaskScores
+from gpt_lightning.evaluation.task_files import read_task
+from gpt_lightning.evaluation.tasks import Asking
+from gpt_lightning.training.metrics_file import read_metrics
+from gpt_lightning.weights.loading import load_model
+from tests.training.forked import write_corpus
+from tests.training.runs import tiny_run, weights_of
+
+KIND = "gpt_lightning.evaluation.callbacks.TaskScores"
+
+
+@pytest.fixture(autouse=True)
+def _place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_corpus(tmp_path)
+    text = (tmp_path / "corpus.txt").read_text()
+    rows = [{"text": text[n * 50 : n * 50 + 12], "answer": text[n * 50 + 12 : n * 50 + 15]} for n in range(5)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "guess.yaml").write_text("kind: Cloze\nname: guess\ndata: rows.jsonl\ntarget: '{answer}'\n")
+    (tmp_path / "write.yaml").write_text(
+        "kind: Generation\nname: write\ndata: rows.jsonl\nprompt: '{text}'\nreferences: answer\nmax_tokens: 4\n"
+        "temperature: 1.0\n"
+    )
+
+
+def scored(**arguments: Any) -> dict[str, Any]:
+    return {
+        "trainer.callbacks": [{"class_path": KIND, "init_args": {"tasks": ["guess.yaml", "write.yaml"], **arguments}}]
+    }
+
+
+def test_training_is_the_same_to_the_last_bit(tmp_path: Path) -> None:
+    settings = {"model.config.dropout": 0.1, "model.ema_decay": 0.9}
+    plain = tiny_run(settings, {"run.dir": "plain"}).fit()
+    watched = tiny_run(settings, {"run.dir": "watched"}, scored()).fit()
+    for step in (2, 4, 6):
+        ours, theirs = weights_of(Path("watched"), step), weights_of(Path("plain"), step)
+        assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert {name: value for name, value in watched.metrics.items() if name.startswith("val/")} == plain.metrics
+    assert "eval/guess/accuracy" in watched.metrics
+
+    def losses(folder: str) -> list[Any]:
+        return [line["train/loss"] for line in read_metrics(Path(folder)) if "train/loss" in line]
+
+    assert losses("watched") == losses("plain")
+
+
+def test_scores_are_those_of_the_checkpoint() -> None:
+    result = tiny_run({"run.dir": "run"}, scored(shots=1)).fit()
+    last = load_model("run", prefer="last")
+    for name in ("guess", "write"):
+        expected = read_task(Path(f"{name}.yaml")).run(last, Asking(data=Path(), shots=1)).scores
+        found = {metric: result.metrics[f"eval/{name}/{metric}"] for metric in expected}
+        assert found == pytest.approx(expected, rel=1e-5)
+    lines = [line for line in read_metrics(Path("run")) if "eval/guess/accuracy" in line]
+    assert [line["step"] for line in lines] == [3, 6]
+    assert all("eval/write/bleu" in line for line in lines)
+
+
+def test_the_interval_in_steps_and_the_last_one() -> None:
+    tiny_run({"run.dir": "run", "run.validate_every": 1}, scored(every_steps=4)).fit()
+    steps = [line["step"] for line in read_metrics(Path("run")) if "eval/guess/accuracy" in line]
+    assert steps == [4, 6]
+
+
+def test_processes_share_the_questions() -> None:
+    tiny_run({"run.dir": "run"}).fit()
+    last = load_model("run", prefer="last")
+    task = read_task(Path("guess.yaml"))
+    whole = task.run(last, Asking(data=Path()))
+    parts = [task.run(last, Asking(data=Path(), part=(rank, 7))) for rank in range(7)]
+    assert sorted(item.name for part in parts for item in part.items) == sorted(item.name for item in whole.items)
+    assert [len(part.items) for part in parts] == [1, 1, 1, 1, 1, 0, 0]
+    for measure in whole.measures:
+        together = sum(part.rows(measure).sum(axis=0) for part in parts)
+        assert together == pytest.approx(whole.rows(measure).sum(axis=0), rel=1e-5)
+
+
+def test_mistakes_are_found_before_training() -> None:
+    with pytest.raises(ConfigError, match="every_steps counts optimizer steps: got 0"):
+        tiny_run({"run.dir": "run"}, scored(every_steps=0))
+    with pytest.raises(DataError, match="too few rows"):
+        tiny_run({"run.dir": "run"}, scored(shots=9))
+    with pytest.raises(ConfigError, match="There is no such task: got 'guess'"):
+        TaskScores(["guess"])
+    assert not Path("run").exists()
