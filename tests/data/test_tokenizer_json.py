@@ -100,12 +100,18 @@ def test_two_thousand_texts_have_the_same_ids(ours: Tokenizer, content: str) -> 
         assert theirs.encode(f"a{text}").ids[-1] == number
 
 
-def test_reading_gives_the_same_tokenizer(ours: Tokenizer, content: str, tmp_path: Path) -> None:
+def check_reading(ours: Tokenizer, content: str, tmp_path: Path) -> None:
     pattern = ours.pattern_name if isinstance(ours, EncodingTokenizer) else ""
     folder = write(tmp_path, content, gpt_lightning={"name": ours.name, "pattern": pattern})
     back = read_tokenizer_folder(folder)
     assert (type(back), back.fingerprint, back.name) == (type(ours), ours.fingerprint, ours.name)
     assert resolve(f"{folder}/tokenizer.json").fingerprint == ours.fingerprint
+
+
+@pytest.mark.parametrize("kind", [*list(TOKENIZERS)[1:], pytest.param("gpt2", marks=pytest.mark.slow)])
+def test_reading_gives_the_same_tokenizer(kind: str, tmp_path: Path) -> None:
+    known = TOKENIZERS[kind]()
+    check_reading(known, json.dumps(describe_as_json(known)), tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["chars", "bpe", "gapped"])

@@ -27,16 +27,9 @@ from gpt_lightning.weights.loading import load_model
 from gpt_lightning.weights.verifying import draw_texts
 from tests.weights.models import CONFIGS, GPT2, LLAMA, QWEN3, loud_model, small_tokenizer, write_run
 
-PRESETS = [
-    "gpt2",
-    "gpt2-medium",
-    "gpt2-large",
-    "gpt2-xl",
-    "modern-nano",
-    "modern-small",
-    "modern-medium",
-    "modern-large",
-]
+LARGE = ("gpt2-medium", "gpt2-large", "gpt2-xl", "modern-medium", "modern-large")
+PRESETS: list[Any] = ["gpt2", "modern-nano", "modern-small"]
+PRESETS += [pytest.param(name, marks=pytest.mark.slow) for name in LARGE]
 
 
 @pytest.fixture(autouse=True)
