@@ -114,6 +114,9 @@ COMMANDS = {
     "evaluate tasks": Command(
         f"{_EVALUATION}.tasks_command", "tasks_command", "Benchmarks: choices, labels, cloze ...", "Measuring a model"
     ),
+    "evaluate lm-eval": Command(
+        f"{_EVALUATION}.lm_eval_command", "lm_eval_command", "Tasks of lm-evaluation-harness.", "Measuring a model"
+    ),
     "evaluate compare": Command(
         f"{_EVALUATION}.compare_command", "compare_command", "Two models on the same items.", "Measuring a model"
     ),

@@ -66,7 +66,9 @@ def test_rooms_explain_themselves_and_re_export_nothing() -> None:
         ("import gpt_lightning.training.build", ("optuna", "matplotlib")),
     ],
 )
+@pytest.mark.timeout(300)
 def test_slow_packages_stay_out(code: str, absent: tuple[str, ...]) -> None:
     probe = f"{code}\nimport sys\nprint([name for name in {absent!r} if name in sys.modules])"
-    result = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, timeout=60, check=True)
+    # About names, not time: on a busy machine importing Lightning has taken more than a minute.
+    result = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, timeout=280, check=True)
     assert result.stdout.strip() == "[]"
