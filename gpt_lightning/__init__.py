@@ -8,6 +8,7 @@ The house, floor by floor; a room imports only rooms on lower floors, and rooms 
        evaluation    perplexity, texts against references, tasks, comparison of models
     5  training      Lightning: module, datamodule, run folder, resume, the LightningCLI
     4  objectives    what a model learns           generation   text out of a model
+       board         what a run shows: texts, pictures, alerts
     3  weights       a model out of a checkpoint; models of other libraries in and out
     2  model         the decoder                   optim        schedules, groups, optimizers
        data          text -> tokens -> windows     metrics      loss, BLEU, ROUGE, accuracy ... as sums

@@ -58,7 +58,11 @@ class _Product:
 
     def __init__(self, width: int, device: torch.device, dtype: torch.dtype) -> None:
         # The values do not matter, but zeros would draw less power than weights do.
-        self._left, self._right = (torch.randn(width, width, device=device).to(dtype) for _ in range(2))
+        # A generator of their own: a run that measures must draw what one that does not would.
+        generator = torch.Generator(device=device).manual_seed(0)
+        self._left, self._right = (
+            torch.randn(width, width, device=device, generator=generator).to(dtype) for _ in range(2)
+        )
         self._result = torch.empty_like(self._left)
 
     def time(self, products: int) -> float:
@@ -74,3 +78,9 @@ class _Product:
 def _wait(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+def choose_factor_type(precision: str) -> torch.dtype:
+    """Type of the factors of a product under a precision of Lightning's Trainer ("32-true", "bf16-mixed", ...)."""
+    types = {"64": torch.float64, "32": torch.float32, "16": torch.float16}
+    return types.get(precision.partition("-")[0], torch.bfloat16)

@@ -27,7 +27,7 @@ def draw_png(drawing: Drawing) -> bytes:
         else:
             _paint(pen, font, shape)
     file = io.BytesIO()
-    image.save(file, "PNG")
+    image.save(file, "PNG", compress_level=3)  # a third of the time for a few percent more bytes
     return file.getvalue()
 
 

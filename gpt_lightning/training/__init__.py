@@ -17,6 +17,8 @@ line, sweeps, tests and notebooks::
     datamodule     the prepared store as loaders
     global_batch   tokens of a step -> micro-batches of every process
     callbacks/     what happens around a step
+    monitor        what a run shows of itself; observers: all who look on; chronicle: its start and its true end;
+                   alerting: rules over its points; speed: tokens, time, memory
     bench          the step measured; step_parts: where its time goes; advice, bench_report: what to make of it
     processes      who started them, how they find each other, and that they part
     sharding       FSDP2 and tensor parallelism: trainer.strategy fsdp2, tp; sharded_strategy, sharded_model: how

@@ -23,7 +23,7 @@ import torch
 
 from gpt_lightning.errors import ConfigError
 from gpt_lightning.model.flops import count_training_flops
-from gpt_lightning.model.peak import measure_matrix_peak
+from gpt_lightning.model.peak import choose_factor_type, measure_matrix_peak
 from gpt_lightning.training.advice import HALF, Measurement, Setup
 from gpt_lightning.training.bench_report import describe, to_json
 from gpt_lightning.training.build import build_parsed
@@ -195,13 +195,7 @@ def _measure_peaks(precision: str, device: torch.device) -> dict[str, float]:
     names = [precision]
     if precision in HALF or precision == "32-true":
         names.append("32-true" if precision in HALF else "bf16-mixed")
-    return {name: measure_matrix_peak(device, _dtype_of(name)) for name in names}
-
-
-def _dtype_of(precision: str) -> torch.dtype:
-    """Type of the factors of a product under a precision."""
-    types = {"64": torch.float64, "32": torch.float32, "16": torch.float16}
-    return types.get(precision.partition("-")[0], torch.bfloat16)
+    return {name: measure_matrix_peak(device, choose_factor_type(name)) for name in names}
 
 
 def _memory(device: torch.device) -> tuple[int, int]:

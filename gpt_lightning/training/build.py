@@ -15,6 +15,7 @@ import logging
 import os
 import warnings
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,9 @@ from gpt_lightning.training.checkpoint_io import DurableCheckpointIO
 from gpt_lightning.training.command_line import TrainerCommandLine
 from gpt_lightning.training.datamodule import Share, TokenDataModule
 from gpt_lightning.training.global_batch import MicroStep
-from gpt_lightning.training.lengths import Plan, plan_run
+from gpt_lightning.training.lengths import Plan, choose_cadence, plan_run
 from gpt_lightning.training.module import GPTModule
+from gpt_lightning.training.monitor import Monitor
 from gpt_lightning.training.processes import check_launched
 from gpt_lightning.training.ranges import check_ranges
 from gpt_lightning.training.run import Run
@@ -41,7 +43,7 @@ from gpt_lightning.training.sharded_strategy import Sharded
 from gpt_lightning.training.sharding import check_sharding, choose_strategy, count_streams
 from gpt_lightning.weights.starting import InitialWeights, read_initial_weights
 
-_COMMAND_KEYS = ("config", "preset", "resume", "init_from", "checkpoint")
+_COMMAND_KEYS = ("config", "preset", "resume", "init_from", "checkpoint", "progress")
 """Arguments of one start, not of the run: never part of the resolved configuration (a preset is resolved in it)."""
 
 
@@ -93,7 +95,7 @@ def build_parsed(line: TrainerCommandLine) -> Run:
     check_launched(trainer)
     datamodule.seed = seed
     try:
-        return _complete(line, settings, initial, module, datamodule, trainer)
+        return _complete(line, settings, parts.monitor, initial, module, datamodule, trainer)
     except BaseException:
         datamodule.close()
         raise
@@ -102,6 +104,7 @@ def build_parsed(line: TrainerCommandLine) -> Run:
 def _complete(
     line: TrainerCommandLine,
     settings: RunSettings,
+    monitor: Monitor,
     initial: InitialWeights | None,
     module: GPTModule,
     datamodule: TokenDataModule,
@@ -132,6 +135,8 @@ def _complete(
         epoch=datamodule.windows_per_epoch(),
         ramp=datamodule.batch_ramp,
     )
+    if monitor.details_every is not None:
+        choose_cadence(monitor.details_every, plan.horizon, "monitor.details_every")  # refused now or never
     _apply(plan, micro, trainer, module, datamodule)
     module.seed, module.manifest = seed, store.manifest
     module.token_bytes = torch.from_numpy(store.tokenizer.token_bytes())
@@ -154,7 +159,10 @@ def _complete(
         seed=seed,
         name=settings.name or _name_of(config.get("config")),
         stock_logger=config.trainer.logger in (None, True),
-        status_line=config.trainer.enable_progress_bar is not False,
+        progress="none" if config.trainer.enable_progress_bar is False else config.get("progress"),
+        monitor=monitor,
+        defaults=partial(resolve_defaults, line),
+        initial_path=None if initial is None else initial.path,
     )
 
 
@@ -276,6 +284,14 @@ def resolve_config(line: TrainerCommandLine, plan: Plan) -> dict[str, Any]:
     config["run.dir"] = None  # where this run lives is not what it is; a second one gets a folder of its own
     text = line.parser.dump(config, skip_unset=False, skip_validation=True)
     return dict(load_yaml(text))
+
+
+def resolve_defaults(line: TrainerCommandLine) -> dict[str, Any]:
+    """What the configuration would be, had nothing been set."""
+    config = line.parser.get_defaults()
+    for key in _COMMAND_KEYS:
+        config.pop(key, None)
+    return dict(load_yaml(line.parser.dump(config, skip_unset=False, skip_validation=True)))
 
 
 def _name_of(config_files: Any) -> str:

@@ -8,7 +8,7 @@ four commands read.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -20,6 +20,7 @@ from gpt_lightning.parsing.origins import Origin
 from gpt_lightning.parsing.parser import StrictParserMixin
 from gpt_lightning.training.datamodule import TokenDataModule
 from gpt_lightning.training.module import GPTModule
+from gpt_lightning.training.monitor import Monitor
 from gpt_lightning.training.settings import RunSettings
 from gpt_lightning.weights.starting import read_initial_settings
 
@@ -117,11 +118,19 @@ class TrainerCommandLine(LightningCLI):
         parser.add_lightning_class_args(GPTModule, "model")
         parser.add_lightning_class_args(TokenDataModule, "data")
         parser.add_class_arguments(RunSettings, "run")
+        parser.add_class_arguments(Monitor, "monitor")
         parser.add_class_arguments(Trainer, "trainer", instantiate=False, sub_configs=True, skip=set(_REPLACED))
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """The ways to start from what exists."""
         if self.command == "fit":
+            parser.add_argument(
+                "--progress",
+                type=Literal["plain", "rich", "none"] | None,
+                default=None,
+                help="How to show where training stands: lines, a table, or not. Null = a table on a terminal, few "
+                "lines elsewhere.",
+            )
             parser.add_argument(
                 "--resume",
                 type=str,

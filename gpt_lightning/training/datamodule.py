@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.trainer.states import TrainerFn
+from torch import Tensor
 
 from gpt_lightning.batch import Batch
 from gpt_lightning.data.growing import GrowingSplit, GrowingStore
@@ -228,6 +229,11 @@ class TokenDataModule(LightningDataModule):
             documents=self.document_mask,
             shuffle_tokens=self.shuffle_tokens,
         )
+
+    def first_window(self) -> Tensor:
+        """Ids of the first training window."""
+        batches = next(iter(self._stream().super_batches(0, 1, batch_size=1, rank=0, world=1)))
+        return torch.from_numpy(next(iter(batches)).tokens[0])
 
     def windows_per_epoch(self) -> int | None:
         """Windows in one pass over the training split, of all sources together; None = not known, on the fly."""

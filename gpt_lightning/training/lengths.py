@@ -85,12 +85,17 @@ def plan_run(
         horizon = Horizon(total_steps=total, tokens_per_step=tokens_per_step, batch_sizes=sizes)
     return Plan(
         horizon=horizon,
-        validate_every=_cadence(settings.validate_every, horizon, "run.validate_every"),
-        save_every=_cadence(settings.save_every, horizon, "run.save_every"),
+        validate_every=choose_cadence(settings.validate_every, horizon, "run.validate_every"),
+        save_every=choose_cadence(settings.save_every, horizon, "run.save_every"),
     )
 
 
-def _cadence(length: Length, horizon: Horizon, name: str) -> int:
+def choose_cadence(length: Length, horizon: Horizon, name: str) -> int:
+    """Steps between two of something that is done every ``length``, at least 1.
+
+    Raises:
+        ConfigError: It is nothing, or no length.
+    """
     # In full batches: under a ramp no constant number of steps has the same number of tokens.
     steps = to_steps(length, Horizon(horizon.total_steps, horizon.tokens_per_step), name)
     if steps == 0 and length in (0, "0"):

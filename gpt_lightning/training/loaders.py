@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import torch
@@ -39,6 +41,9 @@ class TrainLoader:
         steps_done: Asked whenever an iteration begins.
         samples_before: Windows that so many steps take, over all processes; None = all steps as many.
         pin: Put batches into page-locked memory, from where a CUDA device copies while it computes.
+
+    Attributes:
+        waited_seconds: How long whoever asked for batches has waited for them.
     """
 
     def __init__(
@@ -54,6 +59,7 @@ class TrainLoader:
         self._stream, self._share, self._total_steps, self._steps_done = stream, share, total_steps, steps_done
         self._samples_before = samples_before or (lambda steps: steps * share.global_batch_size)
         self._pin = pin
+        self.waited_seconds = 0.0
 
     def _micro_steps(self) -> range:
         """Numbers of the micro-steps that are left, counted from the start of training."""
@@ -74,9 +80,15 @@ class TrainLoader:
             rank=share.rank,
             world=share.world,
         )
-        for batches in super_batches:
-            for rows in batches:
-                yield make_batch(rows, pin=self._pin)
+        rows = chain.from_iterable(super_batches)
+        while True:
+            start = time.perf_counter()
+            row = next(rows, None)
+            if row is None:
+                return
+            batch = make_batch(row, pin=self._pin)
+            self.waited_seconds += time.perf_counter() - start
+            yield batch
 
 
 def make_batch(rows: Rows, *, pin: bool = False) -> Batch:

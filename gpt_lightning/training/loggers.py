@@ -1,4 +1,4 @@
-"""The two loggers of a run folder: TensorBoard's event file and the same numbers as JSON lines.
+"""The loggers of a run folder: TensorBoard's event files and the same numbers as JSON lines.
 
 Both continue one curve over resumes: points past the resumed step are purged (TensorBoard) or cut off (JSON lines),
 so that no step appears twice. Neither writes hyper-parameters: the run folder holds the resolved configuration.
@@ -9,26 +9,76 @@ from __future__ import annotations
 import json
 import time
 from argparse import Namespace
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from tensorboard.compat.proto.summary_pb2 import Summary
 
 from gpt_lightning.training.metrics_file import METRICS_FILE
 
+TOKEN_AXIS = "by_tokens"
+
 
 class RunTensorBoard(TensorBoardLogger):
-    """TensorBoard events directly in the run folder, continued from ``resumed_step``."""
+    """TensorBoard events directly in a folder, continued from ``resumed_step``.
+
+    Args:
+        folder: Where the event file lies.
+        resumed_step: Points behind this step are dropped by whoever reads; None = there are none.
+    """
 
     def __init__(self, folder: Path, resumed_step: int | None = None) -> None:
         purge_step = None if resumed_step is None else resumed_step + 1
         super().__init__(str(folder), name="", version="", default_hp_metric=False, purge_step=purge_step)
 
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """A point: one event for all its values, where the stock class writes one for each."""
+        values = [Summary.Value(tag=name, simple_value=float(value)) for name, value in metrics.items()]
+        self.add_summary(Summary(value=values), step)
+
+    @rank_zero_only
+    def add_summary(self, summary: Summary, step: int | None) -> None:
+        """Any other of TensorBoard's records."""
+        self.experiment._get_file_writer().add_summary(summary, step)
+
     def save(self) -> None:
         """Flush; the stock class would also write an empty hparams.yaml."""
         if self._experiment is not None:
             self._experiment.flush()
+
+
+class TokenAxis(RunTensorBoard):
+    """Losses over training tokens, as a run of its own inside the run folder.
+
+    Runs with other batch sizes are compared fairly so. Not in the run's own event file: a resume cuts that at a number
+    of steps, whatever the names, and would cut all of these away. Under names of their own, since TensorBoard draws
+    equal names of several runs into one chart, where steps and tokens would share an axis.
+
+    Args:
+        folder: The run folder.
+        tokens_before: Training tokens of so many optimizer steps.
+        resumed_step: As for ``RunTensorBoard``, in steps.
+    """
+
+    def __init__(self, folder: Path, tokens_before: Callable[[int], int], resumed_step: int | None = None) -> None:
+        super().__init__(folder / TOKEN_AXIS, None if resumed_step is None else tokens_before(max(0, resumed_step)))
+        self._tokens_before = tokens_before
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Those of the point's values that are worth comparing by tokens."""
+        assert step is not None
+        chosen = {
+            f"{TOKEN_AXIS}/{name}": value
+            for name, value in metrics.items()
+            if name == "train/loss" or name.startswith("val/")
+        }
+        if chosen:
+            super().log_metrics(chosen, self._tokens_before(step))
 
 
 class JsonLines(Logger):

@@ -169,19 +169,25 @@ class GPTModule(LightningModule):
         self._step_loss = loss if self._step_loss is None else self._step_loss + loss
         return {"loss": output.loss, "mean": loss, "weight": output.weight, **output.parts}
 
-    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Add one batch to the sums over the whole split, and over its source in a mixture."""
-        self._measure(batch, "val", dataloader_idx)
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor | None] | None:
+        """Add one batch to the sums over the whole split, and over its source in a mixture.
+
+        What it returns is for callbacks: losses, weights and targets of every position; None without losses.
+        """
+        return self._measure(batch, "val", dataloader_idx)
 
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Like validation, on the test split."""
         self._measure(batch, "test", dataloader_idx)
 
-    def _measure(self, batch: Batch, split: str, loader: int) -> None:
+    def _measure(self, batch: Batch, split: str, loader: int) -> dict[str, Tensor | None] | None:
         output = self.objective(self.model, batch, self.generator)
         self.language.update(output)
         if self.source_losses:
             self._source_loss(self._sources_of(split)[loader]).update(output)
+        if output.losses is None:
+            return None
+        return {"losses": output.losses, "weights": output.weights, "targets": output.targets}
 
     def _source_loss(self, name: str) -> TokenLoss:
         loss = self.source_losses[name]

@@ -16,6 +16,7 @@ from gpt_lightning.errors import CheckpointError
 
 FREE = (
     "run",
+    "monitor",
     "trainer.accelerator",
     "trainer.devices",
     "trainer.num_nodes",

@@ -15,7 +15,7 @@ from gpt_lightning.training.build import build
 from gpt_lightning.training.metrics_file import read_metrics
 from gpt_lightning.training.run_folder import CONFIG_FILE, holds_run
 
-CLOCKS = frozenset({"time", "perf/tokens_per_second"})
+CLOCKS = ("time", "perf/", "memory/")
 """Logged numbers that differ from one run to the next."""
 
 
@@ -62,7 +62,9 @@ def compare_runs(one: Path, other: Path) -> list[str]:
 
 
 def _read_lines(folder: Path) -> list[dict[str, Any]]:
-    return [{name: value for name, value in line.items() if name not in CLOCKS} for line in read_metrics(folder)]
+    return [
+        {name: value for name, value in line.items() if not name.startswith(CLOCKS)} for line in read_metrics(folder)
+    ]
 
 
 def _read_state(folder: Path) -> dict[str, Any]:

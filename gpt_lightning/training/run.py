@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import sys
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
@@ -11,6 +13,8 @@ from typing import Any
 
 from lightning.pytorch import Callback, Trainer
 
+from gpt_lightning.board.notices import cut_alerts
+from gpt_lightning.board.terminal import choose_view
 from gpt_lightning.checkpoints.durable import step_of, write_text_durably
 from gpt_lightning.checkpoints.prefixes import Prefix
 from gpt_lightning.checkpoints.shelf import SHELF, discard_after, locate, sweep
@@ -30,6 +34,8 @@ from gpt_lightning.training.lengths import Plan
 from gpt_lightning.training.loggers import JsonLines, RunTensorBoard
 from gpt_lightning.training.metrics_file import cut_metrics
 from gpt_lightning.training.module import GPTModule
+from gpt_lightning.training.monitor import Monitor
+from gpt_lightning.training.observers import Observers, build_speed
 from gpt_lightning.training.processes import (
     announce_wait,
     connect_processes,
@@ -83,7 +89,10 @@ class Run:
         seed: Seed of everything.
         name: Name for numbered run folders.
         stock_logger: Whether to log to TensorBoard in the run folder (the user chose no logger).
-        status_line: Whether to show where training stands.
+        progress: How to show where training stands: plain, rich or none; None = rich on a terminal, plain elsewhere.
+        monitor: ``monitor.*``.
+        defaults: Makes the configuration that the code's defaults are.
+        initial_path: What ``init_from`` was found to be.
     """
 
     trainer: Trainer
@@ -95,7 +104,10 @@ class Run:
     seed: int
     name: str
     stock_logger: bool
-    status_line: bool = True
+    progress: str | None = None
+    monitor: Monitor = field(default_factory=Monitor)
+    defaults: Callable[[], dict[str, Any]] = dict
+    initial_path: Path | None = None
 
     def fit(self, resume: str = "never", reuse: Reuse | None = None) -> FitResult:
         """Train to the end of the plan.
@@ -201,6 +213,7 @@ class Run:
             discard_after(shelf, -1 if step is None else step)
         if start.continues or start.source:
             cut_metrics(start.folder, -1 if step is None else step, start.source)
+            cut_alerts(start.folder, -1 if step is None else step)
         write_text_durably(start.folder / CONFIG_FILE, dump_yaml(self.config))
         checkpoint, prefix = found.path, None
         if sharing is not None:
@@ -231,16 +244,16 @@ class Run:
         if resumed is not None and resumed >= self.plan.horizon.total_steps:
             return self._finished(folder, resumed, sharing, prefix)
         trainer = self.trainer
-        continues = (folder / "metrics.jsonl").exists()
         shown = -1 if resumed is None else resumed
         if sharing is not None:
             shown = sharing.first_shown(shown)
-        loggers = [RunTensorBoard(folder, shown) if continues else RunTensorBoard(folder)]
-        trainer.loggers = [*trainer.loggers, *(loggers if self.stock_logger else []), JsonLines(folder)]
-        add_callbacks(trainer, *self._training_callbacks(folder))
+        observers = Observers(self, folder, resumed, shown, checkpoint)
+        trainer.loggers = [*trainer.loggers, *observers.loggers]
+        *callbacks, saving = self._training_callbacks(folder)
+        add_callbacks(trainer, *callbacks, *observers.callbacks, saving)
         if sharing is not None:
             add_callbacks(trainer, sharing.prepare(prefix, folder, trainer.loggers))
-        with process_group_closed():
+        with process_group_closed(), observers.watching():
             trainer.fit(self.module, datamodule=self.datamodule, ckpt_path=checkpoint)
         if sharing is not None and process_rank() == 0:
             sharing.finish(folder, prefix)
@@ -287,6 +300,8 @@ class Run:
         windows = self.datamodule.windows_per_epoch()
         epoch = None if windows is None else windows * self.datamodule.block_size
         every = int(vars(self.trainer)["log_every_n_steps"])
+        speed = build_speed(self)
+        speed.measure_peak(self.trainer)
         saving = Saving(
             folder / SHELF, every_steps=self.plan.save_every, keep=self.settings.keep_checkpoints, stop=StopFlag()
         )
@@ -294,8 +309,8 @@ class Run:
         return [
             StepSeed(self.seed),
             *self._ramp_callbacks(),
-            MetricsLog(every_steps=every, tokens_before=horizon.tokens_before, tokens_per_epoch=epoch),
-            *([StatusLine(horizon.tokens_before)] if self.status_line else []),
+            MetricsLog(every_steps=every, speed=speed, tokens_per_epoch=epoch),
+            StatusLine(horizon.tokens_before, choose_view(self.progress, sys.stderr, folder.name)),
             saving,
         ]
 

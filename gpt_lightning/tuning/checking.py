@@ -188,7 +188,7 @@ def _with_point(problem: UserError, values: dict[str, Any]) -> ConfigError:
 
 
 def _check_metrics(spec: SweepSpec) -> None:
-    from gpt_lightning.training.callbacks.metrics_log import METRICS
+    from gpt_lightning.board.names import METRICS
 
     known = [*METRICS, *MEASURED]
     for name in [*(metric.name for metric in spec.metrics), *(each.metric for each in spec.constraints)]:

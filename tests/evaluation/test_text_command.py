@@ -119,7 +119,7 @@ def test_a_page_and_events(tmp_path: Path) -> None:
         page = (tmp_path / f"page{suffix}").read_text()
         assert "rougeLsum" in page
         assert "BLEU|nrefs:1" in page.replace("\\|", "|")
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(tmp_path / "tb"))
     events.Reload()

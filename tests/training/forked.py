@@ -33,6 +33,8 @@ TINY: dict[str, Any] = {
     "data": {"tokenizer": "bytes", "block_size": 16, "batch_size": 4, "val_fraction": 0.1},
     "trainer": {"accelerator": "cpu", "devices": 1, "max_steps": 24, "log_every_n_steps": 1, "gradient_clip_val": 1.0},
     "run": {"validate_every": 5, "save_every": 3, "sample_tokens": 0, "keep_checkpoints": 3},
+    # What they show is tested in test_insight; everywhere else it would only take time.
+    "monitor": {"details": False},
 }
 
 _server = multiprocessing.get_context("forkserver")

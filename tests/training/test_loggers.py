@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-import re
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from gpt_lightning.training.callbacks.metrics_log import METRICS
+from gpt_lightning.board.names import is_known
 from gpt_lightning.training.loggers import JsonLines
 from gpt_lightning.training.metrics_file import cut_metrics, read_metrics
 from tests.training.forked import write_corpus
 from tests.training.runs import STEPS, Crash, crash_at, tiny_run
-
-KNOWN = re.compile("|".join(re.escape(name).replace("<group>", r"\w+") for name in METRICS))
 
 
 def curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
@@ -55,8 +53,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", ["full", "resumed"])
 def test_every_name_is_in_the_table_and_every_point_there_once(place: Path, name: str) -> None:
     for found in (curves(place / name), points(place / name)):
-        assert all(KNOWN.fullmatch(key) for key in found)
+        assert [key for key in found if not is_known("scalars", key)] == []
         assert {"train/loss", "val/loss", "val/bits_per_byte", "optim/grad_norm", "data/epoch"} <= found.keys()
+        assert {"perf/mfu", "perf/data_wait", "memory/process_gib", "optim/grad_norm_clipped"} <= found.keys()
         assert any(key.startswith("optim/lr/") for key in found)
         for key, values in found.items():
             wanted = [3, STEPS] if key.startswith("val/") else list(range(1, STEPS + 1))
@@ -72,19 +71,41 @@ def test_both_files_hold_the_same_numbers(place: Path) -> None:
 
 
 def test_curves_over_a_resume_are_those_of_one_run(place: Path) -> None:
-    clocks = {"perf/tokens_per_second"}
+    clocks = ("perf/", "memory/")
     for read in (curves, points):
         full, resumed = read(place / "full"), read(place / "resumed")
-        assert {key: values for key, values in full.items() if key not in clocks} == {
-            key: values for key, values in resumed.items() if key not in clocks
+        assert {key: values for key, values in full.items() if not key.startswith(clocks)} == {
+            key: values for key, values in resumed.items() if not key.startswith(clocks)
         }
+
+
+def test_losses_over_tokens_are_those_over_steps(place: Path) -> None:
+    """64 tokens a step; without duplicates after a resume as well."""
+    for name in ("full", "resumed"):
+        by_steps, by_tokens = curves(place / name), curves(place / name / "by_tokens")
+        assert by_tokens.keys() == {f"by_tokens/{key}" for key in by_steps if key.startswith("val/")} | {
+            "by_tokens/train/loss"
+        }
+        for key, values in by_tokens.items():
+            wanted = by_steps[key.removeprefix("by_tokens/")]
+            assert values == [(step * 64, value) for step, value in wanted]
 
 
 def test_numbers_follow_from_the_step(place: Path) -> None:
     found = points(place / "full")
     assert [tokens for _, tokens in found["data/tokens"]] == [64.0 * step for step in range(1, STEPS + 1)]
-    lowest = min(value for _, value in found["perf/tokens_per_second"])
-    assert lowest > 0
+    rates = [value for _, value in found["perf/tokens_per_second"]]
+    assert min(rates) > 0
+    for rate, (step, left), (_, seconds) in zip(
+        rates, found["perf/eta_seconds"], found["perf/step_seconds"], strict=True
+    ):
+        assert left == pytest.approx((STEPS - step) * 64 / rate)
+        assert seconds == pytest.approx(64 / rate)
+    assert all(0 <= value <= 1 for _, value in found["perf/data_wait"])
+    for (_, before), (_, after) in zip(found["optim/grad_norm"], found["optim/grad_norm_clipped"], strict=True):
+        assert after == min(before, 1.0)
+    for (_, loss), (_, perplexity) in zip(found["train/loss"], found["train/perplexity"], strict=True):
+        assert perplexity == pytest.approx(math.exp(loss))
 
 
 def test_lines_are_complete_when_they_are_written(tmp_path: Path) -> None:

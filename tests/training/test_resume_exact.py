@@ -24,8 +24,8 @@ ACCUMULATE: dict[str, Any] = {"trainer": {"accumulate_grad_batches": 2, "max_ste
 
 def outcome(folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Logged numbers without clocks, and the last checkpoint's tensors."""
-    clocks = ("time", "perf/tokens_per_second")
-    lines = [{key: value for key, value in line.items() if key not in clocks} for line in read_metrics(folder)]
+    clocks = ("time", "perf/", "memory/")
+    lines = [{key: value for key, value in line.items() if not key.startswith(clocks)} for line in read_metrics(folder)]
     state = read_checkpoint(list_checkpoints(folder / SHELF)[-1])
     return lines, {"weights": state["state_dict"], "optimizer": state["optimizer_states"]}
 

@@ -161,7 +161,7 @@ def test_a_resumed_run_that_is_not_what_its_settings_say_leaves_nothing(
 
 
 def test_tensorboard_shows_the_steps_of_others_once(place: Path) -> None:
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     board = {"trainer": {"logger": None}}
     fit("first", wsd(0.5), reuse=shared())

@@ -6,5 +6,6 @@
 ``snapshot``    the state of some steps ago, for a rollback
 ``saving``      checkpoints at optimizer steps: periodic, best, last, and on a signal
 ``metrics_log`` the one clock of all curves: training and validation metrics to the loggers
-``status_line`` one line that tells where training stands
+``insight``     samples, pictures, histograms, update sizes: what TensorBoard shows beside curves
+``status_line`` tells a view in the terminal where training stands
 """

@@ -1,79 +1,78 @@
-"""One line that tells where training stands: step, loss, learning rate, tokens per second, time left.
+"""Tells a view in the terminal where training stands: step, loss, learning rate, tokens per second, time left.
 
-On a terminal the line is rewritten in place twice a second; elsewhere (a log file) a new line appears every few
-seconds. Only process 0 writes, to standard error, so that standard output stays for results.
+As often as the view wishes, after each validation and at the end. Only process 0 shows, on standard error, so that
+standard output stays for results. What the program logs meanwhile goes through the view as well.
 """
 
 from __future__ import annotations
 
-import sys
+import logging
 import time
 from collections.abc import Callable
-from typing import Any, TextIO
+from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from gpt_lightning.board.terminal import Standing, View
 from gpt_lightning.training.callbacks.saving import at_step_border
 
-_TERMINAL_SECONDS, _FILE_SECONDS = 0.5, 5.0
+_MOST_LOSSES = 80
 
 
 class StatusLine(Callback):
-    """Writes the line; costs nothing between two writes.
+    """Asks the view whether it is time; costs nothing between two looks.
 
     Args:
         tokens_before: Training tokens of so many optimizer steps.
-        stream: Where to write; null = standard error.
+        view: What shows it.
     """
 
-    def __init__(self, tokens_before: Callable[[int], int], stream: TextIO | None = None) -> None:
-        self._tokens_before = tokens_before
-        self._stream = stream or sys.stderr
-        self._terminal = self._stream.isatty()
-        self._every = _TERMINAL_SECONDS if self._terminal else _FILE_SECONDS
+    def __init__(self, tokens_before: Callable[[int], int], view: View) -> None:
+        self._tokens_before, self._view = tokens_before, view
         self._val_loss: float | None = None
+        self._losses: list[float] = []
+        self._every, self._count = 1, 0
         self._last_time, self._last_step = 0.0, 0
         self._paused = 0.0
-        self._width = 0
+        self._validated = False
+        self._filter = _ThroughView(view)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock at the resumed step."""
         self._last_time, self._last_step = time.perf_counter(), trainer.global_step
+        if trainer.is_global_zero:
+            for handler in logging.getLogger().handlers:
+                if type(handler) is logging.StreamHandler:
+                    handler.addFilter(self._filter)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Write if it is time."""
+        """Show if it is time."""
         now = time.perf_counter()
-        last = trainer.global_step >= trainer.max_steps
-        if (now - self._last_time < self._every and not last) or not trainer.is_global_zero:
-            return
-        if at_step_border(trainer):
-            self._write(trainer, float(outputs["mean"]), now)
+        due = now - self._last_time >= self._view.seconds or self._validated or trainer.global_step >= trainer.max_steps
+        if due and trainer.is_global_zero and at_step_border(trainer):
+            self._validated = False
+            self._show(trainer, float(outputs["mean"]), now)
 
-    def _write(self, trainer: Trainer, loss: float, now: float) -> None:
+    def _show(self, trainer: Trainer, loss: float, now: float) -> None:
         step, total = trainer.global_step, trainer.max_steps
         seconds = max(now - self._last_time - self._paused, 1e-9)
         rate = (self._tokens_before(step) - self._tokens_before(self._last_step)) / seconds
         self._last_time, self._last_step, self._paused = now, step, 0.0
-        parts = [f"step {step}/{total}", f"loss {loss:.4f}"]
-        if self._val_loss is not None:
-            parts.append(f"val {self._val_loss:.4f}")
-        parts += [f"lr {trainer.optimizers[0].param_groups[0]['lr']:.2e}", f"{format_count(rate)} tokens/s"]
-        if rate > 0:
-            # By tokens: later steps of a batch ramp take longer.
-            left = self._tokens_before(total) - self._tokens_before(step)
-            parts.append(f"ETA {format_seconds(left / rate)}")
-        self._show("  ".join(parts), final=step >= total)
+        self._remember(loss)
+        # By tokens: later steps of a batch ramp take longer.
+        left = (self._tokens_before(total) - self._tokens_before(step)) / rate if rate > 0 else None
+        lr = float(trainer.optimizers[0].param_groups[0]["lr"])
+        self._view.show(Standing(step, total, loss, lr, rate, left, self._val_loss, self._losses))
 
-    def _show(self, text: str, final: bool) -> None:
-        if self._terminal:
-            end = "\n" if final else ""
-            self._stream.write("\r" + text.ljust(self._width) + end)
-            self._width = len(text)
-        else:
-            self._stream.write(text + "\n")
-        self._stream.flush()
+    def _remember(self, loss: float) -> None:
+        """Keep so many losses of the whole run: when there are too many, every second one goes."""
+        if self._count % self._every == 0:
+            self._losses.append(loss)
+        self._count += 1
+        if len(self._losses) > _MOST_LOSSES:
+            self._losses, self._every = self._losses[::2], self._every * 2
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Time in validation is not training time."""
@@ -84,18 +83,22 @@ class StatusLine(Callback):
         self._paused += time.perf_counter()
         value = trainer.callback_metrics.get("val/loss")
         self._val_loss = None if value is None else float(value)
+        self._validated = True
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Give the terminal back."""
+        for handler in logging.getLogger().handlers:
+            handler.removeFilter(self._filter)
+        self._view.close()
 
 
-def format_seconds(seconds: float) -> str:
-    """``75`` -> ``1:15``; ``3700`` -> ``1:01:40``."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+class _ThroughView(logging.Filter):
+    """Lets a view write what a handler would have written."""
 
+    def __init__(self, view: View) -> None:
+        super().__init__()
+        self._view = view
 
-def format_count(value: float) -> str:
-    """``12345`` -> ``12.3k``; three digits that matter."""
-    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if value >= size:
-            return f"{value / size:.3g}{unit}"
-    return f"{value:.3g}"
+    def filter(self, record: logging.LogRecord) -> bool:
+        self._view.say(record.getMessage())
+        return False

@@ -1,0 +1,145 @@
+"""Who watches a run while it trains: loggers, the callbacks that show details, and the story of its start and end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from lightning.pytorch import Callback
+from lightning.pytorch.loggers import Logger
+from torch import Tensor
+
+from gpt_lightning.board.hparams import Status
+from gpt_lightning.data.manifest import Manifest
+from gpt_lightning.errors import StopRequested
+from gpt_lightning.model.flops import count_training_flops
+from gpt_lightning.training.alerting import Alerts, build_watchdog, default_rules
+from gpt_lightning.training.callbacks.insight import Insight
+from gpt_lightning.training.chronicle import Chronicle, Origin
+from gpt_lightning.training.lengths import choose_cadence
+from gpt_lightning.training.loggers import JsonLines, RunTensorBoard, TokenAxis
+from gpt_lightning.training.processes import process_rank
+from gpt_lightning.training.sharded_strategy import Sharded
+from gpt_lightning.training.speed import Speed
+
+if TYPE_CHECKING:
+    from gpt_lightning.training.run import Run
+
+
+class Observers:
+    """Everything that looks on and changes nothing.
+
+    Args:
+        run: The run.
+        folder: Its folder.
+        resumed_step: Step it goes on from; None = it is new.
+        shown_step: What loggers hold of a folder that was used before is right up to this step; -1 = nothing.
+        checkpoint: What it goes on from or begins with.
+    """
+
+    def __init__(
+        self, run: Run, folder: Path, resumed_step: int | None, shown_step: int, checkpoint: Path | None
+    ) -> None:
+        self._run, self._folder, self._step = run, folder, resumed_step or 0
+        continues = (folder / "metrics.jsonl").exists()
+        self._first = not any(folder.glob("events.out.tfevents.*"))
+        purged = shown_step if continues else None
+        tokens_before = run.plan.horizon.tokens_before
+        self.loggers: list[Logger] = [JsonLines(folder)]
+        self.callbacks: list[Callback] = []
+        self._chronicle: Chronicle | None = None
+        board = RunTensorBoard(folder, purged) if run.stock_logger else None
+        rules = default_rules() if run.monitor.alerts is None else run.monitor.alerts
+        self._alerts = Alerts(folder, rules, run.monitor.tell, board)
+        self.loggers.append(self._alerts)
+        if board is not None:
+            self.loggers = [board, TokenAxis(folder, tokens_before, purged), *self.loggers]
+            if run.monitor.details:
+                self._show_details(board, checkpoint)
+
+    def _show_details(self, board: RunTensorBoard, checkpoint: Path | None) -> None:
+        run = self._run
+        if not isinstance(run.trainer.strategy, Sharded):
+            self.callbacks.append(_build_insight(run, board))
+        if process_rank() == 0:
+            data = describe_data(run.module.manifest)
+            origin = Origin(self._folder.name, run.config, run.defaults, checkpoint or run.initial_path, data)
+            self._chronicle = Chronicle(board, self._folder, origin)
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Around training: tell how it begins, and how it really ended."""
+        module, chronicle = self._run.module, self._chronicle
+        watchdog = build_watchdog(self._run.monitor, self._run.trainer, self._folder, self._alerts)
+        if chronicle is not None:
+            chronicle.begin(self._step, first=self._first)
+            if self._first:
+                chronicle.show_schedule(module.schedule, module.optimizer_recipe, self._run.plan.horizon, self._step)
+        status: Status = "failure"
+        if watchdog is not None:
+            watchdog.start()
+        try:
+            yield
+            status = "success"
+        except (StopRequested, KeyboardInterrupt):
+            status = "stopped"
+            raise
+        except BaseException as error:
+            if process_rank() == 0:
+                self._alerts.raise_alert("RunFailed", f"{type(error).__name__}: {' '.join(str(error).split())}"[:400])
+            raise
+        finally:
+            if watchdog is not None:
+                watchdog.stop()
+            if chronicle is not None:
+                chronicle.end(status)
+            self._alerts.close()
+
+
+def _build_insight(run: Run, board: RunTensorBoard) -> Insight:
+    settings, horizon = run.monitor, run.plan.horizon
+    every = settings.details_every
+    prompts = [run.settings.prompt] if settings.prompts is None else settings.prompts
+    return Insight(
+        settings,
+        board,
+        run.datamodule.open_store().tokenizer,
+        prompts=prompts,
+        probe_tokens=choose_probe(run),
+        every_steps=None if every is None else choose_cadence(every, horizon, "monitor.details_every"),
+        seed=run.seed,
+    )
+
+
+def choose_probe(run: Run) -> Tensor:
+    """The text that is looked at: ``monitor.text``, or the beginning of the first training window."""
+    settings, data = run.monitor, run.datamodule
+    if settings.text is not None:
+        ids = torch.as_tensor([int(token) for token in data.open_store().tokenizer.encode(settings.text)])
+    else:
+        ids = data.first_window()
+    return ids[: min(settings.text_tokens, run.module.config.data_sizes()[1])].long()
+
+
+def build_speed(run: Run) -> Speed:
+    """What measures tokens, time and memory of a run."""
+    flops = count_training_flops(run.module.config, run.datamodule.block_size) if run.monitor.mfu else None
+    return Speed(run.plan.horizon.tokens_before, flops)
+
+
+def describe_data(manifest: Manifest | None) -> dict[str, Any]:
+    """The data card: what a store's manifest says, without long lists."""
+    if manifest is None:
+        return {}
+    facts: dict[str, Any] = {
+        f"{name} split": f"{split.num_tokens:,} tokens, {split.num_documents:,} documents, {split.text_bytes:,} bytes"
+        for name, split in manifest.splits.items()
+    }
+    facts |= {"fingerprint": manifest.fingerprint, "vocabulary": manifest.vocab_size, "dtype": manifest.dtype}
+    facts |= {f"tokenizer.{key}": value for key, value in manifest.tokenizer.items() if isinstance(value, (str, int))}
+    facts |= {key: value for key, value in manifest.settings.items() if isinstance(value, (str, int, float))}
+    facts["inputs"] = ", ".join(record.name for record in manifest.inputs[:20])
+    return facts | {"split rule": manifest.split_rule, "documents left out": dict(manifest.skipped) or "none"}
