@@ -16,7 +16,7 @@ METRICS = {
     "train/loss": "mean loss since the last point, weighted by tokens, over all processes",
     "train/perplexity": "exp(train/loss)",
     "train/loss_max": "the largest mean loss of a process since the last point (only with several processes)",
-    "train/<part>": "mean of a part that the objective reports beside its loss, over all processes",
+    "train/part/<name>": "mean of a part that the objective reports beside its loss, over all processes",
     "val/loss": "mean loss over the whole validation split (nats per token)",
     "val/loss/<source>": "the same over one source of a data.mixture; val/loss is their mean by tokens",
     "val/perplexity": "exp(val/loss)",

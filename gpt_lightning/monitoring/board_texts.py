@@ -13,7 +13,7 @@ def read_texts(folder: Path) -> dict[str, list[tuple[int, str]]]:
     if not any(folder.glob(_EVENTS)):
         return {}
     try:
-        from tensorboard.backend.event_processing.event_accumulator import (  # type: ignore[import-untyped]
+        from tensorboard.backend.event_processing.event_accumulator import (
             EventAccumulator,
         )
     except ImportError:

@@ -62,7 +62,9 @@ class MetricsLog(Callback):
             # Not at a last step inside an interval: a longer run that begins at its checkpoint finishes the interval.
             self._pending, self._carried = [], {}
         weight = sums.pop("weight")
-        means = {f"train/{'loss' if name == 'mean' else name}": total / weight for name, total in sums.items()}
+        means = {
+            "train/loss" if name == "mean" else f"train/part/{name}": total / weight for name, total in sums.items()
+        }
         values = means | largest
         values["train/perplexity"] = _exponential(values["train/loss"])
         values |= _describe_update(trainer, module) | self._speed.lap(trainer)
