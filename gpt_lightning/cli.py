@@ -107,6 +107,9 @@ COMMANDS = {
         "Write an HTML report of runs that opens offline.",
         "Runs",
     ),
+    "monitor": Command(
+        "gpt_lightning.board.serving", "monitor_command", "Show runs in TensorBoard, on this machine alone.", "Training"
+    ),
     "generate": Command("gpt_lightning.generation.command", "generate_command", "Continue a prompt.", "Using a model"),
     "evaluate ppl": Command(
         f"{_EVALUATION}.ppl_command", "ppl_command", "Perplexity and bits per byte on texts.", "Measuring a model"

@@ -8,6 +8,7 @@
     records     texts, pictures and histograms as TensorBoard stores them; the Projector's files
     hparams     settings with types and domains, and how a run really ended
     alerts      rules over the logged points; notices: where alerts go; watchdog: a run that stands still
+    serving     ``gpt-lightning monitor``: TensorBoard on loopback
     terminal    where training stands, as a line or a table
 
 ``training.callbacks.insight`` says when; a name goes into the table first:

@@ -9,11 +9,12 @@ from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
 from tensorboard.plugins.custom_scalar import layout_pb2, metadata
 
+_BY_SOURCE = "by source"
 LAYOUT: dict[str, dict[str, Sequence[str]]] = {
     "Loss": {
         "training and validation": ("train/loss", "val/loss"),
         "learning rate": ("optim/lr/.+",),
-        "by source": ("val/loss/.+",),
+        _BY_SOURCE: ("val/loss/.+",),
         "bits per byte": ("val/bits_per_byte",),
     },
     "Stability": {
@@ -32,14 +33,19 @@ LAYOUT: dict[str, dict[str, Sequence[str]]] = {
 """Category -> title of a chart -> its names, as regular expressions for the whole name."""
 
 
-def build_layout() -> Summary:
-    """The record that TensorBoard reads the layout from."""
+def build_layout(*, sources: bool = True) -> Summary:
+    """The record that TensorBoard reads the layout from.
+
+    Args:
+        sources: Whether the data are a mixture, whose sources have curves of their own.
+    """
     categories = [
         layout_pb2.Category(
             title=category,
             chart=[
                 layout_pb2.Chart(title=title, multiline=layout_pb2.MultilineChartContent(tag=[f"^{n}$" for n in names]))
                 for title, names in charts.items()
+                if sources or title != _BY_SOURCE
             ],
         )
         for category, charts in LAYOUT.items()

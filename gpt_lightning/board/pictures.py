@@ -31,7 +31,7 @@ def draw_heat_map(values: Float[Tensor, "rows columns"], *, title: str, x_label:
     """
     array = values.detach().float().cpu().numpy()
     rows, columns = array.shape
-    wide, high = _cell(columns, 900), _cell(rows, 300)
+    wide, high = _cell(columns, 520), _cell(rows, 300)
     top, left, right, bottom = 34, 110, 110, 48
     width, height = columns * wide, rows * high
     canvas, pen, font = _canvas(width + left + right, height + top + bottom)

@@ -18,7 +18,7 @@ line, sweeps, tests and notebooks::
     global_batch   tokens of a step -> micro-batches of every process
     callbacks/     what happens around a step
     monitor        what a run shows of itself; observers: all who look on; chronicle: its start and its true end;
-                   alerting: rules over its points; speed: tokens, time, memory
+                   alerting: rules over its points; trackers: W&B, MLflow, CSV; speed: tokens, time, memory
     bench          the step measured; step_parts: where its time goes; advice, bench_report: what to make of it
     processes      who started them, how they find each other, and that they part
     sharding       FSDP2 and tensor parallelism: trainer.strategy fsdp2, tp; sharded_strategy, sharded_model: how

@@ -38,6 +38,7 @@ class Origin:
         defaults: Makes the same of the code's defaults; asked once, since it takes a moment.
         parent: Checkpoint that it goes on from or begins with; None = it begins at random.
         data: The data card.
+        is_mixture: Whether the data are several sources.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Origin:
     defaults: Callable[[], Mapping[str, Any]]
     parent: Path | None
     data: Mapping[str, Any]
+    is_mixture: bool = False
 
 
 class Chronicle:
@@ -75,7 +77,7 @@ class Chronicle:
         if parent is not None and (step == 0 or _changes(parent, flat)):
             texts["run/config_vs_parent"] = describe_changes(parent, flat, str(origin.parent), origin.name)
         if first:
-            self._board.add_summary(build_layout(), 0)
+            self._board.add_summary(build_layout(sources=self._origin.is_mixture), 0)
             texts["run/config"] = describe_code(dump_yaml(origin.config), "yaml")
             texts["run/config_vs_defaults"] = describe_changes(defaults, flat, "default", origin.name)
             texts["run/data"] = describe_facts(origin.data)

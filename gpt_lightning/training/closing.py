@@ -78,7 +78,7 @@ def _next_commands(run: Run, result: FitResult, config_files: list[str]) -> list
     space = f"parameters.model.optimizer.lr={{distribution: log_grid, min: {rate / 4:g}, max: {rate * 4:g}}}"
     base = config_files[0] if len(config_files) == 1 else f"{result.folder}/config.yaml"
     return [
-        f"  monitor    tensorboard --logdir {result.folder.parent}",
+        f"  monitor    gpt-lightning monitor {result.folder.parent}",
         f"  report     gpt-lightning runs report {result.folder}",
         f"  generate   gpt-lightning generate {result.folder} --prompt {shlex.quote(prompt)}",
         f"  sweep      gpt-lightning sweep run {base} --set '{space}' --set budget.trials=5",

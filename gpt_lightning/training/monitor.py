@@ -8,6 +8,7 @@ from gpt_lightning.board.alerts import AlertRule
 from gpt_lightning.board.notices import Receiver
 from gpt_lightning.errors import ConfigError
 from gpt_lightning.training.settings import LengthLike
+from gpt_lightning.training.trackers import Tracker
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class Monitor:
         text_tokens: How much of it.
         worst_tokens: How many of the worst predicted tokens to list at each validation.
         embedding_rows: How many token embeddings to write for the Projector tab at the end; 0 = none.
+        trace_steps: Numbers of steps whose operations are recorded, for Perfetto and as a table.
+        trackers: Who else keeps the numbers: CSV, WandB, MLflow.
         alerts: Rules that say when something is wrong: LossSpike, NonFinite, ThroughputDrop, ValidationRising,
             DiskAlmostFull, StalledData, or a class of your own. Null = one of each, [] = none. They are shown in the
             terminal and in TensorBoard and kept in alerts.jsonl.
@@ -44,6 +47,8 @@ class Monitor:
     text_tokens: int = 32
     worst_tokens: int = 10
     embedding_rows: int = 1000
+    trace_steps: list[int] = field(default_factory=list)
+    trackers: list[Tracker] = field(default_factory=list)
     alerts: list[AlertRule] | None = None
     tell: list[Receiver] = field(default_factory=list)
     hang_seconds: float | None = 1800.0
@@ -58,5 +63,9 @@ class Monitor:
                 )
         if self.hang_seconds is not None and not self.hang_seconds > 0:
             raise ConfigError("monitor.hang_seconds is out of range", got=self.hang_seconds, allowed="above 0, or null")
+        if any(step < 1 for step in self.trace_steps):
+            raise ConfigError("monitor.trace_steps are numbers of steps", got=self.trace_steps, allowed=">= 1")
+        for tracker in self.trackers:
+            tracker.check()
         if self.text is not None and not self.text:
             raise ConfigError("monitor.text is empty", got=self.text, allowed="a text, or null", fix="Leave it out.")

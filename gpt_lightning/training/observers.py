@@ -18,12 +18,14 @@ from gpt_lightning.errors import StopRequested
 from gpt_lightning.model.flops import count_training_flops
 from gpt_lightning.training.alerting import Alerts, build_watchdog, default_rules
 from gpt_lightning.training.callbacks.insight import Insight
+from gpt_lightning.training.callbacks.traces import Traces
 from gpt_lightning.training.chronicle import Chronicle, Origin
 from gpt_lightning.training.lengths import choose_cadence
 from gpt_lightning.training.loggers import JsonLines, RunTensorBoard, TokenAxis
 from gpt_lightning.training.processes import process_rank
 from gpt_lightning.training.sharded_strategy import Sharded
 from gpt_lightning.training.speed import Speed
+from gpt_lightning.training.trackers import Tracker
 
 if TYPE_CHECKING:
     from gpt_lightning.training.run import Run
@@ -59,14 +61,21 @@ class Observers:
             self.loggers = [board, TokenAxis(folder, tokens_before, purged), *self.loggers]
             if run.monitor.details:
                 self._show_details(board, checkpoint)
+        if run.monitor.trace_steps:
+            self.callbacks.append(Traces(run.monitor.trace_steps, folder, board))
+        self._trackers: list[tuple[Tracker, Logger]] = []
+        if process_rank() == 0:
+            for tracker in run.monitor.trackers:
+                self._trackers.append((tracker, tracker.attach(folder, run.config, -1 if purged is None else purged)))
+        self.loggers += [logger for _, logger in self._trackers]
 
     def _show_details(self, board: RunTensorBoard, checkpoint: Path | None) -> None:
         run = self._run
         if not isinstance(run.trainer.strategy, Sharded):
             self.callbacks.append(_build_insight(run, board))
         if process_rank() == 0:
-            data = describe_data(run.module.manifest)
-            origin = Origin(self._folder.name, run.config, run.defaults, checkpoint or run.initial_path, data)
+            data, mixed = describe_data(run.module.manifest), run.datamodule.mixture is not None
+            origin = Origin(self._folder.name, run.config, run.defaults, checkpoint or run.initial_path, data, mixed)
             self._chronicle = Chronicle(board, self._folder, origin)
 
     @contextmanager
@@ -97,6 +106,8 @@ class Observers:
             if chronicle is not None:
                 chronicle.end(status)
             self._alerts.close()
+            for tracker, logger in self._trackers:
+                tracker.end(logger, succeeded=status == "success")
 
 
 def _build_insight(run: Run, board: RunTensorBoard) -> Insight:

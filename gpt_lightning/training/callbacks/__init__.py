@@ -7,5 +7,6 @@
 ``saving``      checkpoints at optimizer steps: periodic, best, last, and on a signal
 ``metrics_log`` the one clock of all curves: training and validation metrics to the loggers
 ``insight``     samples, pictures, histograms, update sizes: what TensorBoard shows beside curves
+``traces``      the operations of chosen steps, for Perfetto
 ``status_line`` tells a view in the terminal where training stands
 """
