@@ -24,7 +24,7 @@ from gpt_lightning.tuning.trial_arguments import complete_values, shares_steps, 
 if TYPE_CHECKING:
     from gpt_lightning.training.reuse_estimate import Savings
 
-MEASURED = ("seconds", "tokens", "sys/peak_mem_gb")
+MEASURED = ("seconds", "tokens", "sys/peak_mem_gb", "model/parameters")
 
 
 @dataclass

@@ -119,7 +119,8 @@ class Values(Parameter):
 
     def encode(self, value: Any) -> Any:
         """The label of an equal choice."""
-        for choice in self.values:
+        # An equal one first: two choices may name one class with other arguments.
+        for choice in [*(each for each in self.values if label(each) == label(value)), *self.values]:
             if same(choice, value):
                 return label(choice)
         raise self._outside(value, join_names(str(each) for each in self.values))

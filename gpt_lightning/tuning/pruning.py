@@ -61,7 +61,13 @@ class Curve:
         return replace(self, **cut, finished=self.finished and count >= len(self))
 
     def place(self, number: int) -> int | None:
-        """Index of the first report whose number is at least ``number``; None when it is not there yet."""
+        """Index of the first report whose number is at least ``number``; None when it is not there.
+
+        A trial that took its beginning over from another one may have no early reports: its first value is not one of
+        an earlier report.
+        """
+        if not self.numbers or number < self.numbers[0]:
+            return None
         return next((place for place, own in enumerate(self.numbers) if own >= number), None)
 
 

@@ -86,9 +86,11 @@ def _add_best(page: Page, study: StudyFacts) -> None:
     if best is None:
         page.text("No trial is complete yet." if study.trials else "No trial has begun yet.")
         return
-    settings = {**best.parameters, **study.best_settings}
-    rows = [[key, charts.spell(study.base[key]) if key in study.base else None, charts.spell(settings[key])]
-            for key in settings]  # fmt: skip
+    settings = study.best_settings or best.parameters
+    rows = [
+        [key, None if study.base.get(key) is None else charts.spell(study.base[key]), charts.spell(settings[key])]
+        for key in settings
+    ]
     page.table(["setting", "base", f"trial {best.number}"], rows)
     page.text(
         "Write it out with `gpt-lightning sweep best`, train it again with `gpt-lightning fit --config best.yaml`."
@@ -118,7 +120,7 @@ def trial_table(study: StudyFacts, trials: Iterable[TrialFacts]) -> tuple[list[s
             *(charts.spell(trial.parameters[key]) if key in trial.parameters else None for key in keys),
             trial.steps,
             trial.tokens,
-            format_seconds(trial.seconds),
+            format_seconds(trial.seconds) if trial.seconds else None,
             trial.seed,
         ]
         for trial in trials

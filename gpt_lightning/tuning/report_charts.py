@@ -25,9 +25,12 @@ def short_name(key: str) -> str:
 
 
 def spell(value: Any) -> str:
-    """A value of a setting, in few letters."""
+    """A value of a setting, in few letters: ``WSD(decay=20%)`` for a class with arguments."""
     if isinstance(value, dict) and "class_path" in value:
-        return str(value["class_path"]).rpartition(".")[2]
+        arguments = ", ".join(f"{name}={spell(each)}" for name, each in (value.get("init_args") or {}).items())
+        return spell(value["class_path"]) + (f"({arguments})" if arguments else "")
+    if isinstance(value, str) and value.startswith("gpt_lightning."):
+        return value.rpartition(".")[2]
     return format_number(value) if isinstance(value, float) else str(value)
 
 

@@ -17,13 +17,14 @@ from gpt_lightning.parsing.strict_yaml import YAMLProblem, load_yaml, read_yaml
 from gpt_lightning.training.command_line import TrainerCommandLine
 from gpt_lightning.training.metrics_file import read_metrics
 from gpt_lightning.training.run_folder import CONFIG_FILE, MANIFEST_FILE
+from gpt_lightning.tuning.entries import REQUEUE, list_entries
 from gpt_lightning.tuning.importance import find_importances
 from gpt_lightning.tuning.mailbox import Mailbox, Report, read_result
 from gpt_lightning.tuning.parameters import LogGrid, Parameter
-from gpt_lightning.tuning.reading import read_spec
 from gpt_lightning.tuning.report_facts import Attempt, Objective, Point, StudyFacts, TrialFacts
 from gpt_lightning.tuning.spec import SweepSpec
 from gpt_lightning.tuning.study import open_storage
+from gpt_lightning.tuning.sweep import read_frozen
 from gpt_lightning.tuning.sweep_folder import SweepFolder
 
 _STATES = {
@@ -45,7 +46,7 @@ def read_sweep(folder: Path) -> StudyFacts:
         ConfigError: Its file cannot be read, or its storage not be opened.
     """
     home = SweepFolder(folder)
-    spec = read_spec(home.file, bases=sorted((folder / "base").glob("*")))
+    spec = read_frozen(home)
     return read_facts(spec, _read_trials(spec, home), folder)
 
 
@@ -70,7 +71,7 @@ def read_facts(spec: SweepSpec, trials: Sequence[FrozenTrial], folder: Path) -> 
         folder: The sweep's folder.
     """
     objectives = tuple(Objective(metric.name, metric.goal) for metric in spec.metrics)
-    made = tuple(_read_trial(spec, group, folder) for group in _group_attempts(trials))
+    made = tuple(_read_trial(spec, entry.first, entry.attempts, folder) for entry in list_entries(trials))
     study = StudyFacts(spec.name, objectives, made)
     importances, problems = find_importances(trials, objectives, {each.stored_name: each.key for each in
                                                                   spec.parameters.values()})  # fmt: skip
@@ -96,16 +97,7 @@ def _is_logarithmic(parameter: Parameter) -> bool:
     return isinstance(parameter, LogGrid) or (isinstance(drawn, (FloatDistribution, IntDistribution)) and drawn.log)
 
 
-def _group_attempts(trials: Sequence[FrozenTrial]) -> list[list[FrozenTrial]]:
-    """Attempts at the same trial, which remember the first of them; attempts that lost a race are left out."""
-    groups: dict[int, list[FrozenTrial]] = {}
-    for trial in sorted(trials, key=lambda each: each.number):
-        if not trial.user_attrs.get("void"):
-            groups.setdefault(int(trial.user_attrs.get("first", trial.number)), []).append(trial)
-    return [group for _, group in sorted(groups.items())]
-
-
-def _read_trial(spec: SweepSpec, attempts: list[FrozenTrial], folder: Path) -> TrialFacts:
+def _read_trial(spec: SweepSpec, first: int, attempts: Sequence[FrozenTrial], folder: Path) -> TrialFacts:
     last = attempts[-1]
     place = last.user_attrs.get("folder")
     home = None if place is None else _find_folder(str(place), folder)
@@ -115,9 +107,10 @@ def _read_trial(spec: SweepSpec, attempts: list[FrozenTrial], folder: Path) -> T
         facts = {**facts, **({} if result is None else {key: value for key, value in vars(result).items() if value})}
     points = _read_points(home)
     state = _STATES[last.state]
-    state = "stopped" if state in ("failed", "waiting") and facts.get("state") == "stopped" else state
+    # A lost attempt waits for its copy to be made.
+    state = "waiting" if state == "failed" and last.user_attrs.get(REQUEUE) else state
     return TrialFacts(
-        number=attempts[0].number,
+        number=first,
         state=state,
         parameters=_decode(spec, last),
         values=tuple(last.values) if last.state == TrialState.COMPLETE and last.values else None,
@@ -213,9 +206,17 @@ def _differences(
         # What the base leaves open is filled in by the data, and is no choice of the sweep.
         if base.get(key) is not None and base[key] != value and not key.startswith(_OF_THE_RUN)
     }
-    own_keys = {key for key, value in own.items() if key not in base and _parent_differs(key, differing)}
-    shown = differing | {key: own[key] for key in own if key in own_keys}
-    return {key: base[key] for key in {*shown, *best.parameters} if key in base}, shown
+    shown = {_written_name(key, own): own.get(_written_name(key, own), value) for key, value in best.parameters.items()}
+    shown |= differing
+    shown |= {key: value for key, value in own.items() if key not in base and _parent_differs(key, differing)}
+    return {key: base[key] for key in shown if key in base}, shown
+
+
+def _written_name(key: str, settings: Mapping[str, Any]) -> str:
+    """How a setting is called in a resolved configuration, where a sweep file may leave ``init_args`` out."""
+    plain = key.replace(".init_args.", ".")
+    names = {name.replace(".init_args.", "."): name for name in settings}
+    return names.get(plain) or names.get(f"{plain}.class_path") or key
 
 
 def _parent_differs(key: str, differing: Mapping[str, Any]) -> bool:

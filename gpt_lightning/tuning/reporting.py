@@ -125,11 +125,16 @@ class Reporting(Callback):
             n=math.ceil(step / self._run.plan.validate_every) - 1,
             step=step,
             tokens=horizon.tokens_before(step),
-            metrics={"sys/peak_mem_gb": _peak_gigabytes(), **metrics},
+            metrics={**self._sizes(), **metrics},
             shape=shape_key(self._run.module.schedule, horizon, step),
             total_tokens=horizon.tokens_before(horizon.total_steps),
             executed=executed,
         )
+
+    def _sizes(self) -> dict[str, float]:
+        """What is measured of a trial and logged by no run; see ``checking.MEASURED``."""
+        parameters = float(sum(weights.numel() for weights in self._run.module.parameters()))
+        return {"sys/peak_mem_gb": _peak_gigabytes(), "model/parameters": parameters}
 
     def _wait(self, n: int) -> str | None:
         end = time.monotonic() + self._patience

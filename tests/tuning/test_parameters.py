@@ -89,3 +89,11 @@ def test_nothing_but_arithmetic_is_evaluated(expression: str, told: str) -> None
     with pytest.raises(ConfigError) as caught:
         evaluate("k", expression, {"a": 1000, "b": "WSD"})
     assert told in str(caught.value)
+
+
+def test_two_choices_of_one_class_are_told_apart() -> None:
+    """In a grid both would otherwise have been trained as the first."""
+    short = {"class_path": "WSD", "init_args": {"decay": "20%"}}
+    long = {"class_path": "WSD", "init_args": {"decay": "80%"}}
+    parameter = Values("model.schedule", [short, long, "Cosine"])
+    assert [parameter.decode(parameter.encode(value)) for value in (short, long, "Cosine")] == [short, long, "Cosine"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable
+from dataclasses import replace
 
 import optuna
 import pytest
@@ -187,6 +188,16 @@ def test_a_group_is_that_of_the_report_compared() -> None:
     cooled = curve(1, [4.0, 3.0, 1.0], ["stable", "stable", "cooled"], finished=True)
     assert rule.judge(curve(0, [5.0, 4.0], ["stable", "stable"]), [cooled]) is not None
     assert rule.judge(curve(0, [5.0, 4.0, 4.0], ["stable"] * 3), [cooled]) is None
+
+
+def test_a_trial_that_began_in_the_middle_has_no_early_values() -> None:
+    late = replace(curve(1, [1.0, 1.0], finished=True), numbers=(5, 6))
+    assert [late.place(number) for number in (1, 4, 5, 6, 7)] == [None, None, 0, 1, None]
+    assert MedianPruner(1).judge(curve(0, [9.0] * 4), [late]) is None
+    assert MedianPruner(1).judge(curve(0, [9.0] * 5), [late]) is not None
+    assert SuccessiveHalving(1, 2).judge(late, [curve(2, [0.5] * 4)]) is None, (
+        "nothing to compare with at rungs 1, 2, 4"
+    )
 
 
 @pytest.mark.filterwarnings("ignore:PatientPruner is experimental")
