@@ -39,6 +39,8 @@ from gpt_lightning._version import __version__
 
 if TYPE_CHECKING:
     from gpt_lightning.data.prepare import PrepareSettings, find_or_prepare
+    from gpt_lightning.generation.engine import Engine
+    from gpt_lightning.generation.requests import Request
     from gpt_lightning.generation.sampling import Sampling
     from gpt_lightning.generation.text import generate_text
     from gpt_lightning.model.config import GPTConfig
@@ -47,9 +49,11 @@ if TYPE_CHECKING:
     from gpt_lightning.weights.loading import load_model
 
 _ROOMS = {
+    "Engine": "generation.engine",
     "GPT": "model.gpt",
     "GPTConfig": "model.config",
     "PrepareSettings": "data.prepare",
+    "Request": "generation.requests",
     "Sampling": "generation.sampling",
     "build": "training.build",
     "find_or_prepare": "data.prepare",
@@ -59,8 +63,10 @@ _ROOMS = {
 
 __all__ = [
     "GPT",
+    "Engine",
     "GPTConfig",
     "PrepareSettings",
+    "Request",
     "Sampling",
     "__version__",
     "build",

@@ -110,7 +110,10 @@ COMMANDS = {
     "monitor": Command(
         "gpt_lightning.board.serving", "monitor_command", "Show runs in TensorBoard, on this machine alone.", "Training"
     ),
-    "generate": Command("gpt_lightning.generation.command", "generate_command", "Continue a prompt.", "Using a model"),
+    "generate": Command(
+        "gpt_lightning.generation.command", "generate_command", "Continue a prompt, or a file of them.", "Using a model"
+    ),
+    "chat": Command("gpt_lightning.generation.chat_command", "chat_command", "Talk with a model.", "Using a model"),
     "evaluate ppl": Command(
         f"{_EVALUATION}.ppl_command", "ppl_command", "Perplexity and bits per byte on texts.", "Measuring a model"
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,12 @@ import torch
 
 from gpt_lightning.errors import ConfigError
 from gpt_lightning.generation.batch_files import ProgressLine, answer_file
+from gpt_lightning.generation.beams import search_beams
 from gpt_lightning.generation.engine import Engine
 from gpt_lightning.generation.packing import pack
 from gpt_lightning.generation.prompts import build_request, read_prompts
 from gpt_lightning.generation.requests import Request
+from gpt_lightning.generation.text import encode_prompt
 from gpt_lightning.weights.loading import LoadedModel, load_model
 
 
@@ -37,6 +40,8 @@ def generate_command(
     num_samples: int = 1,
     logprobs: int | None = None,
     draft_tokens: int = 0,
+    beams: int | None = None,
+    length_penalty: float = 1.0,
     slots: int = 8,
     weights: str = "float32",
     prefer: str = "best",
@@ -69,6 +74,8 @@ def generate_command(
         logprobs: Report log-probabilities of the tokens in ``output``, with so many likeliest ones beside each.
         draft_tokens: Guess up to so many tokens ahead from what the text has said before; the text stays the same
             and comes faster where it repeats itself.
+        beams: Search for the likeliest texts, following so many at once, instead of drawing tokens; null = draw.
+        length_penalty: How beams are ranked: 0 by the whole log-probability, 1 by the mean per token.
         slots: Texts written at once, with ``input``.
         weights: float32, bfloat16, float16 or int8; fewer bytes are faster and a little less exact.
         prefer: Which checkpoint of a run folder: best or last.
@@ -82,6 +89,11 @@ def generate_command(
             "--input and --output belong together", got={"input": input, "output": output}, fix="Give both."
         )
     settings = collect_settings(given)
+    _check_beams(given)
+    if beams is not None:
+        loaded = load_for_decoding(checkpoint, prefer=prefer, device=device, weights=weights)
+        _write_beams(loaded, prompt, given)
+        return
     if input is None:
         if logprobs is not None:
             raise ConfigError("--logprobs are written to a file", got=logprobs, fix="Use --input and --output.")
@@ -98,7 +110,11 @@ def generate_command(
 
 
 _NAMES = {"num_samples": "n"}
-_NOT_SETTINGS = ("checkpoint", "prompt", "input", "output", "slots", "weights", "prefer", "device")
+_NOT_SETTINGS = (
+    *("checkpoint", "prompt", "input", "output", "beams", "length_penalty"),
+    *("slots", "weights", "prefer", "device"),
+)
+_NOT_WITH_BEAMS = {"input": None, "stop": None, "logit_bias": None, "logprobs": None, "draft_tokens": 0, "min_p": None}
 
 
 def collect_settings(given: dict[str, Any]) -> dict[str, Any]:
@@ -113,6 +129,33 @@ def collect_settings(given: dict[str, Any]) -> dict[str, Any]:
     settings["stop"] = settings["stop"] or ()
     build_request(_NoTokenizer(), "", settings)
     return settings
+
+
+def _check_beams(given: dict[str, Any]) -> None:
+    beams, samples = given["beams"], given["num_samples"]
+    if beams is None:
+        return
+    if beams < samples:
+        raise ConfigError("beams are fewer than the texts wanted of them", got=beams, allowed=f"{samples} or more")
+    beside = {name: given[name] for name, default in _NOT_WITH_BEAMS.items() if given[name] != default}
+    if beside:
+        raise ConfigError("--beams search and do not draw", got=beside, fix="Leave out one or the other.")
+    if not math.isfinite(given["length_penalty"]):
+        raise ConfigError("length_penalty is not a number", got=given["length_penalty"], allowed="finite")
+
+
+def _write_beams(loaded: LoadedModel, prompt: str, given: dict[str, Any]) -> None:
+    tokenizer = loaded.tokenizer
+    found = search_beams(
+        loaded.model,
+        encode_prompt(tokenizer, prompt),
+        beams=given["beams"],
+        max_tokens=given["max_tokens"],
+        length_penalty=given["length_penalty"],
+        stop_ids=(tokenizer.eot_id,),
+    )
+    for beam in found[: given["num_samples"]]:
+        sys.stdout.write(f"{prompt}{tokenizer.decode(beam.ids)}\n")
 
 
 class _NoTokenizer:

@@ -68,6 +68,14 @@ def test_top_k_one_is_greedy(capsys: pytest.CaptureFixture[str]) -> None:
     assert written(capsys, "--top_p=1e-9", "--top_k=null") == written(capsys, "--temperature=0")
 
 
+def test_one_beam_is_greedy_and_more_give_several_texts(capsys: pytest.CaptureFixture[str]) -> None:
+    short = ("--prompt=ab", "--max_tokens=9")
+    assert written(capsys, *short, "--beams=1") == written(capsys, *short, "--temperature=0")
+    texts = written(capsys, "--prompt=ab", "--max_tokens=4", "--beams=3", "--num_samples=2").splitlines()
+    assert len(texts) >= 2
+    assert texts[0] != texts[1]
+
+
 def test_settings_may_come_from_a_file_and_the_environment(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
