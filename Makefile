@@ -16,7 +16,7 @@ train: $(VENV)/.installed ## prepare the built-in corpus and train the quickstar
 test: $(VENV)/.developing ## the default suite: offline, a few minutes
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
-test-slow: $(VENV)/.developing ## the suite's minutes-long half
+test-slow: $(VENV)/.slow-ready ## the suite's minutes-long half
 	$(BIN)/python -m pytest -m slow --timeout 1800
 
 check: $(VENV)/.developing ## format, lint, types, import contracts, spelling
@@ -41,6 +41,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(VENV)/.developing: $(VENV)/.installed
 	$(INSTALL) --editable '.[dev]'
+	@touch $@
+
+$(VENV)/.slow-ready: $(VENV)/.developing
+	$(INSTALL) --editable '.[dev,slow]'
 	@touch $@
 
 clean: ## remove the environment and everything generated (runs stay)

@@ -37,7 +37,14 @@ class Outputs:
             ConfigError: A folder does not exist, or the page is of no known kind.
         """
         if self.output is not None:
-            check_output(Path(self.output) / "x" if several and Path(self.output).is_dir() else Path(self.output))
+            path = Path(self.output)
+            if several and path.is_file():
+                raise ConfigError(
+                    "output is a folder where there are several tasks", got=self.output, allowed="a folder"
+                )
+            check_output(path / "x" if several and path.is_dir() else path)
+        if self.tensorboard is not None and Path(self.tensorboard).is_file():
+            raise ConfigError("tensorboard is a folder of events", got=self.tensorboard, allowed="a folder")
         if self.report is not None:
             if Path(self.report).suffix not in (".html", ".md"):
                 raise ConfigError("report is a page", got=self.report, allowed="a file *.html or *.md")

@@ -151,7 +151,10 @@ def write_evaluation(evaluation: Evaluation, path: Path) -> None:
         "intervals_95": {name: list(map(_plain, limits)) for name, limits in evaluation.intervals.items()},
         "how": evaluation.describe(),
         "published": list(evaluation.published),
-        "tables": {title: {"headers": head, "rows": rows} for title, (head, rows) in evaluation.tables.items()},
+        "tables": {
+            title: {"headers": head, "rows": [[_plain(c) if isinstance(c, float) else c for c in row] for row in rows]}
+            for title, (head, rows) in evaluation.tables.items()
+        },
         "measures": [asdict(measure) for measure in evaluation.measures],
         "items": [
             {"name": item.name, "key": item.key, "outcomes": {k: _pack(v) for k, v in item.outcomes.items()}}

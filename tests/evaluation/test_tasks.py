@@ -238,6 +238,15 @@ def test_an_unknown_task_is_told(place: Path, capsys: pytest.CaptureFixture[str]
     assert "Did you mean lambada?" in capsys.readouterr().err
 
 
+def test_a_file_where_a_folder_belongs(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "out").write_text("mine")
+    line = ["evaluate", "tasks", str(place / "run"), "eprstmt", "c3", "--data", str(place / "data")]
+    assert cli.main([*line, "--output", str(tmp_path / "out")]) == 2
+    assert "output is a folder where there are several tasks" in capsys.readouterr().err
+    assert cli.main([*line, "--tensorboard", str(tmp_path / "out")]) == 2
+    assert (tmp_path / "out").read_text() == "mine"
+
+
 def test_the_list_of_tasks(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["evaluate", "list"]) == 0
     shown = capsys.readouterr().out
