@@ -27,7 +27,7 @@ def count_positions(documents: Int[Tensor, "batch time"]) -> Int[Tensor, "batch 
 
 
 class Rotation(NamedTuple):
-    """Cosine and sine of every position's angles, laid out so that ``rotate`` is three kernels.
+    """Cosine and sine of every position's angles, laid out so that ``rotate`` is four kernels.
 
     One table for all rows of a batch, or with leading axes one for each.
 
@@ -63,7 +63,7 @@ def rotate_rows(positions: Int[Tensor, " rows"], head_size: int, theta: float) -
 
 def _rotate_to(positions: Int[Tensor, " time"], head_size: int, theta: float) -> Rotation:
     exponents = torch.arange(0, head_size, 2, device=positions.device, dtype=torch.float32) / head_size
-    angles = torch.outer(positions.to(torch.float32), theta**-exponents)
+    angles = torch.outer(positions.to(torch.float32), 1.0 / theta**exponents)  # to the last bit those of Llama
     cosines, sines = angles.cos(), angles.sin()
     return Rotation(torch.cat((cosines, cosines), dim=-1), torch.cat((-sines, sines), dim=-1))
 
@@ -71,5 +71,6 @@ def _rotate_to(positions: Int[Tensor, " time"], head_size: int, theta: float) ->
 def rotate(heads: Float[Tensor, "batch heads time head"], rotation: Rotation) -> Float[Tensor, "batch heads time head"]:
     """Turn every pair of channels by its position's angle; computed in float32 or wider."""
     half = heads.shape[-1] // 2
-    # (a, b) -> (a cos - b sin, b cos + a sin): swapping the halves pairs every channel with its partner.
-    return torch.addcmul(heads * rotation.cosines, heads.roll(half, dims=-1), rotation.sines)
+    # (a, b) -> (a cos - b sin, b cos + a sin): swapping the halves pairs every channel with its partner. addcmul would
+    # be a kernel less, but round once where Llama rounds twice, and exported models would not be equal to the last bit.
+    return heads * rotation.cosines + heads.roll(half, dims=-1) * rotation.sines

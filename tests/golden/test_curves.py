@@ -50,7 +50,7 @@ def test_quickstart_ends_where_its_config_says(tmp_path: Path) -> None:
     assert run_child(tmp_path, finish_quickstart, tmp_path, timeout=900) == 0
     outcome = json.loads((tmp_path / "end.json").read_text(encoding="utf-8"))
     records = json.loads(RECORDS.read_text(encoding="utf-8")).values()
-    if outcome["corpus"] not in [record["quickstart"]["corpus"] for record in records]:
+    if outcome["corpus"] not in [record["quickstart"]["corpus"] for record in records if "quickstart" in record]:
         pytest.skip("this Python's prose is not the recorded one")
     assert outcome["loss"] == pytest.approx(expected, abs=0.1)  # the spread between one thread and two, see the config
     assert (tmp_path / "run" / SHELF).is_dir()
