@@ -150,7 +150,7 @@ class WandB(Tracker):
 
     def end(self, logger: Logger, *, succeeded: bool) -> None:
         """End W&B's run: the next one of this process is another."""
-        logger.experiment.finish(exit_code=0 if succeeded else 1, quiet=True)  # type: ignore[attr-defined]
+        logger.experiment.finish(exit_code=0 if succeeded else 1)  # type: ignore[attr-defined]
 
 
 class MLflow(Tracker):
