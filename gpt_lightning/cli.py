@@ -91,6 +91,13 @@ COMMANDS = {
         "What a sweep has found, as a page and as Markdown.",
         "Sweeps",
     ),
+    "doctor": Command(
+        "gpt_lightning.training.doctor",
+        "doctor_command",
+        "Check a run before it starts: data, memory, time, disk.",
+        "Training",
+        typed=False,
+    ),
     "runs list": Command(
         "gpt_lightning.monitoring.listing", "list_command", "Which runs there are, and how they stand.", "Runs"
     ),

@@ -81,7 +81,7 @@ def bench_command(command: str, args: Sequence[str]) -> int:
             allowed="steps >= 1, seconds > 0",
         )
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    run = _build(settings)
+    run = build_quietly(settings, command)
     stop = StopFlag()
     measured = measure_run(run, steps=own.steps, seconds=own.seconds, stop=stop)
     if stop.received is not None:
@@ -91,17 +91,27 @@ def bench_command(command: str, args: Sequence[str]) -> int:
     return 0
 
 
-def _build(settings: Sequence[str]) -> Run:
+def build_quietly(settings: Sequence[str], command: str) -> Run:
+    """The run that ``fit`` would start, without what writes to places that remain.
+
+    Raises:
+        UserError: A setting is wrong, or asks to go on with a run.
+    """
     line = TrainerCommandLine("fit", settings)
     if line.config.resume != "never":
         raise ConfigError(
-            "bench goes on with no run", got=line.config.resume, allowed="never", fix="Leave out --resume."
+            f"{command} goes on with no run", got=line.config.resume, allowed="never", fix="Leave out --resume."
         )
     # They may write to a place that remains, or to somebody's server.
     line.config["trainer.logger"] = line.config["trainer.profiler"] = None
     # The full batch, which most of the run has; steps of several sizes would have no typical one.
     line.config["data.batch_ramp"] = None
     return build_parsed(line)
+
+
+def shortest_measured() -> int:
+    """Steps that a run must have to be measured."""
+    return _WARMUP_STEPS + 1
 
 
 def measure_run(run: Run, *, steps: int, seconds: float = 60.0, stop: StopFlag | None = None) -> Measurement:

@@ -43,7 +43,7 @@ from gpt_lightning.training.sharded_strategy import Sharded
 from gpt_lightning.training.sharding import check_sharding, choose_strategy, count_streams
 from gpt_lightning.weights.starting import InitialWeights, read_initial_weights
 
-_COMMAND_KEYS = ("config", "preset", "resume", "init_from", "checkpoint", "progress")
+_COMMAND_KEYS = ("config", "preset", "resume", "init_from", "checkpoint", "progress", "dry_run")
 """Arguments of one start, not of the run: never part of the resolved configuration (a preset is resolved in it)."""
 
 

@@ -139,6 +139,11 @@ class TrainerCommandLine(LightningCLI):
                 "or checkpoint.",
             )
             parser.add_argument(
+                "--dry_run",
+                action="store_true",
+                help="Check everything and train a few steps as doctor does; start no run.",
+            )
+            parser.add_argument(
                 "--init_from",
                 type=str | None,
                 default=None,

@@ -12,17 +12,21 @@ from gpt_lightning.errors import ConfigError
 from gpt_lightning.training.build import build_parsed
 from gpt_lightning.training.closing import describe_result
 from gpt_lightning.training.command_line import TrainerCommandLine
+from gpt_lightning.training.doctor import examine
 from gpt_lightning.training.processes import process_rank
 from gpt_lightning.training.run import Run
 from gpt_lightning.training.run_folder import CONFIG_FILE
 
 
-def trainer_command(command: str, args: Sequence[str]) -> None:
+def trainer_command(command: str, args: Sequence[str]) -> int:
     """Parse, build and run one of the four Trainer commands; results go to standard output.
 
     Args:
         command: fit, validate, test or predict.
         args: What follows it.
+
+    Returns:
+        The exit code: 0, or that of ``doctor`` with --dry_run.
     """
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     logging.getLogger("gpt_lightning").setLevel(logging.INFO)
@@ -30,13 +34,16 @@ def trainer_command(command: str, args: Sequence[str]) -> None:
     config = line.config
     if command == "fit":
         _check_beginning(config.resume, config.init_from)
+        if config.dry_run:
+            return examine([arg for arg in args if arg != "--dry_run"])
         _fit(build_parsed(line), config.resume, [str(file) for file in config.get("config") or []])
-        return
+        return 0
     if config.checkpoint is None:
         raise ConfigError(
             f"{command} needs a trained model", fix=f"gpt-lightning {command} --checkpoint runs/quickstart-1"
         )
     _evaluate(build_parsed(line), command, config.checkpoint)
+    return 0
 
 
 def _check_beginning(resume: str, init_from: str | None) -> None:

@@ -1,0 +1,63 @@
+"""Memory of a device and of this process: what is free, and how much some work took at most."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import TracebackType
+
+import torch
+
+_STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that a run on ``device`` could still take; 0 = unknown."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    free = _read_kilobytes(Path("/proc/meminfo"), "MemAvailable:")
+    return free or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _read_kilobytes(path: Path, name: str) -> int:
+    """A line of a file of the kernel's, in bytes; 0 where there is none."""
+    try:
+        lines = path.read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(name)), 0)
+
+
+class GrownMemory:
+    """How much more memory the body takes at its worst moment than before it; ``num_bytes`` afterwards, 0 = unknown.
+
+    On CUDA what its allocator hands out; elsewhere the resident memory of this process, whose highest value the kernel
+    is asked to forget first. That one counts code that is loaded for the first time too, some ten MB.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._before = 0
+        self.num_bytes = 0
+
+    def __enter__(self) -> GrownMemory:
+        """Note what is in use."""
+        if self._device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self._device)
+            self._before = torch.cuda.memory_allocated(self._device)
+        elif self._device.type == "cpu":
+            try:
+                _CLEAR.write_text("5")  # see proc(5): resets VmHWM
+                self._before = _read_kilobytes(_STATUS, "VmRSS:")
+            except OSError:
+                self._before = 0
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Compare with the highest value since."""
+        if self._device.type == "cuda":
+            self.num_bytes = torch.cuda.max_memory_allocated(self._device) - self._before
+        elif self._before:
+            self.num_bytes = max(0, _read_kilobytes(_STATUS, "VmHWM:") - self._before)
