@@ -6,6 +6,7 @@ The house, floor by floor; a room imports only rooms on lower floors, and rooms 
     7  cli           the table of commands
     6  tuning        sweeps: Optuna chooses settings, trials are runs like any other
        evaluation    perplexity, texts against references, tasks, comparison of models
+       monitoring    runs listed, compared, plotted, reported
     5  training      Lightning: module, datamodule, run folder, resume, the LightningCLI
     4  objectives    what a model learns           generation   text out of a model
        board         what a run shows: texts, pictures, alerts

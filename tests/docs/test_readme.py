@@ -69,7 +69,7 @@ def test_commands_run_in_their_order(place: Path) -> None:
             else SHORT_TRIALS
             if words[1:3] == ["sweep", "run"]
             else ["--steps=3"]
-            if words[1] == "bench"
+            if words[1] in ("bench", "doctor")
             else []
         )
         result = type_command(words[1:] + shorter, place, **variables)
