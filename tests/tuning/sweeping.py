@@ -52,10 +52,12 @@ def bare_sweep(place: Path, content: Mapping[str, Any], name: str = "s") -> Swee
     """A sweep whose settings nobody checked, on a storage that costs little: for whatever needs no training."""
     spec = read_spec(write_sweep(place, {"storage": "journal", **content}, name))
     folder = sweep_folder_of(name)
-    folder.prepare(spec)
+    with folder.locked():
+        folder.prepare(spec)
     open_study(spec, folder)
     sweep = open_sweep(folder)
-    enqueue_points(sweep)
+    with folder.locked():
+        enqueue_points(sweep)
     return sweep
 
 

@@ -1,0 +1,75 @@
+"""Every key and its edge values meet the parser of ``fit`` before trial 1."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gpt_lightning.errors import ConfigError
+from gpt_lightning.tuning.checking import check_sweep, cover, estimate
+from gpt_lightning.tuning.planning import describe_plan
+from gpt_lightning.tuning.reading import read_spec
+from gpt_lightning.tuning.trial_arguments import trial_arguments
+from tests.tuning.sweeping import SPACE, write_sweep
+
+
+@pytest.fixture(autouse=True)
+def _place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ({"parameters": {"model.optimizer.lrr": {"values": [1]}}}, "--model.optimizer.lr?"),
+        ({"parameters": {"model.schedule": {"values": ["Cosine", "WSDD"]}}}, "WSD"),
+        ({"parameters": {"model.config.dropout": {"min": 0.0, "max": 1.5}}}, "dropout"),
+        ({"metric": {"name": "val/los"}}, "Did you mean val/loss"),
+        ({"constraints": [{"metric": "test/loss", "max": 1}]}, "no run logs this metric: got 'test/loss'"),
+        ({"derive": {"trainer.max_steps": "${trainer.max_step} * 2"}}, "Did you mean trainer.max_steps"),
+    ],
+)
+def test_what_would_fail_later_fails_now(tmp_path: Path, content: dict[str, Any], told: str) -> None:
+    spec = read_spec(write_sweep(tmp_path, content))
+    with pytest.raises(ConfigError) as caught:
+        check_sweep(spec)
+    assert told in str(caught.value)
+
+
+def test_the_plan_is_told_in_numbers(tmp_path: Path) -> None:
+    content = {"budget": {"trials": 12}, "derive": {"data.batch_size": "${data.block_size} // 4"}}
+    spec = read_spec(write_sweep(tmp_path, {**content, "early_terminate": {"type": "median"}}))
+    checked = check_sweep(spec)
+    assert checked.constants == {"data.block_size": 16}
+    assert (checked.total_steps, checked.total_tokens, checked.reports) == (6, 384, 3)
+    estimate(spec, checked, count=6)
+    assert checked.savings is not None
+    text = describe_plan(spec, checked)
+    assert "sweep s: 12 trials, method tpe, seed 1337, minimize val/loss (last)" in text
+    assert "  model.schedule.decay: one of 20%, 40%, where model.schedule is WSD" in text
+    assert "of the steps are executed" in text
+
+
+def test_few_points_hold_every_edge_value(tmp_path: Path) -> None:
+    spec = read_spec(write_sweep(tmp_path, {}))
+    points = cover(spec)
+    assert len(points) <= 4
+    for key, parameter in spec.parameters.items():
+        assert all(any(point.get(key) == edge for point in points) for edge in parameter.edges())
+
+
+def test_another_class_starts_from_its_own_defaults(tmp_path: Path) -> None:
+    from gpt_lightning.training.command_line import TrainerCommandLine
+
+    file = write_sweep(tmp_path, {"parameters": {"model.optimizer": {"values": ["AdamW", "Muon"]}, **SPACE}})
+    base = "model: {optimizer: {class_path: AdamW, init_args: {lr: 0.5, weight_decay: 0.25}}}\ndata: {source: x.txt}\n"
+    (tmp_path / "base.yaml").write_text(base)
+    spec, classes = read_spec(file), {"model.optimizer": "AdamW"}
+    for name, rate, decay in (("AdamW", 0.5, 0.25), ("Muon", 0.02, 0.0)):
+        optimizer = TrainerCommandLine(
+            "fit", trial_arguments(spec, {"model.optimizer": name}, classes)
+        ).config.model.optimizer
+        assert optimizer.class_path.endswith(name)
+        assert (optimizer.init_args.lr, optimizer.init_args.weight_decay) == (rate, decay)

@@ -1,0 +1,257 @@
+"""What breaks while a sweep runs: storages that stall or restart, processes that are killed at any moment."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gpt_lightning.tuning.leases import Reaper
+from gpt_lightning.tuning.mailbox import read_letter
+from gpt_lightning.tuning.repair import check_folder
+from gpt_lightning.tuning.sweep import open_sweep
+from gpt_lightning.tuning.sweep_folder import SweepFolder
+from tests.tuning.sweeping import again, bare_sweep, make_sweep, pretend, train_all, write_sweep
+
+
+@pytest.fixture(autouse=True)
+def _place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+_TOGETHER = """
+import sys, time
+from pathlib import Path
+sys.path.insert(0, {root!r})
+from tests.tuning.sweeping import bare_sweep
+from gpt_lightning.tuning.claiming import claim
+from gpt_lightning.tuning.leases import Lease, Reaper
+place, who, count = Path({place!r}), int(sys.argv[1]), {count}
+for number in range(count):
+    (place / f"ready-{{number}}-{{who}}").touch()
+    while len(list(place.glob(f"ready-{{number}}-*"))) < 3:
+        time.sleep(0.002)
+    sweep = bare_sweep(place, {{"storage": "sqlite", "budget": {{"trials": 2}}}}, f"s{{number}}")
+    claim(sweep, Reaper(sweep), Lease())
+"""
+
+
+def start_together(place: Path, count: int) -> None:
+    """Three processes begin ``count`` fresh sweeps, each at the same moment; every one gets both its trials, once."""
+    write_sweep(place, {})
+    code = _TOGETHER.format(root=str(Path(__file__).parents[2]), place=str(place), count=count)
+    workers = [
+        subprocess.Popen([sys.executable, "-c", code, str(who)], cwd=place, stderr=subprocess.PIPE, text=True)
+        for who in range(3)
+    ]
+    told = [worker.communicate(timeout=600)[1] for worker in workers]
+    assert [worker.returncode for worker in workers] == [0, 0, 0], told
+    for number in range(count):
+        sweep = open_sweep(SweepFolder(place / "runs" / f"s{number}"))
+        assert [trial.number for trial in sweep.study.trials] == [0, 1]
+
+
+@pytest.mark.slow
+def test_three_workers_on_a_fresh_storage_twenty_times(tmp_path: Path) -> None:
+    start_together(tmp_path, 20)
+
+
+def test_two_openings_of_a_fresh_storage_share_one_study(tmp_path: Path) -> None:
+    """The small variant: threads of one process, which the folder's lock keeps apart as it does processes."""
+    found: list[Any] = []
+    threads = [
+        threading.Thread(target=lambda: found.append(bare_sweep(tmp_path, {"storage": "sqlite"}))) for _ in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({sweep.study._study_id for sweep in found}) == 1
+    assert len(found) == 3
+
+
+@pytest.mark.slow
+def test_a_database_locked_for_twelve_seconds_loses_nothing(tmp_path: Path) -> None:
+    sweep = bare_sweep(tmp_path, {"storage": "sqlite", "budget": {"trials": 3}})
+    pretend(sweep, 1)
+    locker = sqlite3.connect(sweep.folder.database, isolation_level=None, check_same_thread=False)
+    locker.execute("BEGIN EXCLUSIVE")
+    threading.Timer(12.0, lambda: locker.execute("COMMIT")).start()
+    begun = time.monotonic()
+    pretend(sweep, 2)
+    assert time.monotonic() - begun > 11
+    assert [entry.state for entry in again(sweep).entries()] == ["complete"] * 3
+    locker.close()
+
+
+def test_a_storage_that_fails_for_a_while_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep = bare_sweep(tmp_path, {"budget": {"trials": 1}})
+    failures = iter([UnboundLocalError("of Optuna's"), OSError("restarting")])
+    real = sweep.study.ask
+
+    def ask() -> Any:
+        for failure in failures:
+            raise failure
+        return real()
+
+    monkeypatch.setattr(sweep.study, "ask", ask)
+    monkeypatch.setattr("gpt_lightning.tuning.study.time.sleep", lambda _: None)
+    assert len(pretend(sweep, 1)) == 1
+
+
+def test_a_torn_journal_is_found_and_mended(tmp_path: Path) -> None:
+    sweep = bare_sweep(tmp_path, {"budget": {"trials": 2}})
+    pretend(sweep, 1)
+    assert check_folder(sweep.folder, mend=False) == []
+    with sweep.folder.journal.open("ab") as file:
+        file.write(b'{"op_code": 4, "worker')
+    (found,) = check_folder(sweep.folder, mend=False)
+    assert "torn record in line" in found
+    assert check_folder(sweep.folder, mend=True)
+    assert check_folder(sweep.folder, mend=False) == []
+    assert len(pretend(again(sweep), 1)) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_processes_of_a_distributed_trial_have_one_set_of_values(tmp_path: Path) -> None:
+    """Two processes over gloo; had they different rates, DDP's weights would not be those of one process with both."""
+    content = {"method": "grid", "parameters": {"model.optimizer.lr": {"values": [1e-2]}}}
+    alone = make_sweep(tmp_path, {**content, "derive": {"data.batch_size": 8}}, "alone")
+    assert train_all(alone) == {"complete": 1}
+    both = make_sweep(tmp_path, {**content, "derive": {"trainer.devices": 2, "trainer.strategy": "ddp"}}, "both")
+    assert train_all(both) == {"complete": 1}
+    values = [sweep.entries()[0].last.values[0] for sweep in (alone, both)]
+    assert values[1] == pytest.approx(values[0], rel=0.05)
+    assert len(both.entries()[0].attempts) == 1
+    assert read_letter(both.folder.trial(0))["arguments"][-1] == "--trainer.strategy=ddp"
+
+
+def progress(place: Path) -> int:
+    """Grows with the results and reports that there are."""
+    files = place.glob("runs/s/trials/*/*.json*"), place.glob("runs/s/trials/*/mailbox/reports.jsonl")
+    return sum(file.stat().st_size for found in files for file in found if file.exists())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+def test_whatever_is_killed_every_trial_ends_once(tmp_path: Path) -> None:
+    """kill -9 of trials, workers and launchers at random; all trials that were asked for end, none is left running."""
+    trials, kills = int(os.environ.get("SWEEP_KILL_TRIALS", "40")), 0
+    file = write_sweep(
+        tmp_path, {"budget": {"trials": trials}, "launcher": {"workers": 2}, "retry": {"max": 20}, "seed": 3}
+    )
+    dice = random.Random(0)
+    command = [sys.executable, "-m", "gpt_lightning", "sweep", "run", str(file)]
+    while True:
+        with (tmp_path / "launcher.log").open("ab") as log:
+            launcher = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        # A kill for every bit of progress, not for every second: on a slow machine nothing would ever get started.
+        seen = progress(tmp_path)
+        while launcher.poll() is None:
+            if progress(tmp_path) == seen:
+                time.sleep(0.05)
+                continue
+            time.sleep(dice.uniform(0, 2))
+            victim = dice.choice([*processes_of(tmp_path), launcher.pid])
+            try:
+                os.kill(victim, signal.SIGKILL)
+                kills += 1
+            except ProcessLookupError:
+                pass
+            seen = progress(tmp_path)
+        if launcher.returncode == 0:
+            break
+        assert launcher.returncode in (-signal.SIGKILL, 2), (tmp_path / "launcher.log").read_text()[-2000:]
+    sweep = open_sweep(SweepFolder(tmp_path / "runs" / "s"))
+    states = [entry.state for entry in sweep.entries()]
+    sys.stdout.write(f"\n{kills} kills, {trials} trials, {len(sweep.study.trials)} attempts\n")
+    assert states == ["complete"] * trials
+    assert not [trial for trial in sweep.study.trials if not trial.state.is_finished()]
+    assert Reaper(sweep).reap() == []
+    assert max(len(entry.attempts) for entry in sweep.entries()) <= 21
+
+
+def processes_of(place: Path) -> list[int]:
+    """Workers and trials that run in ``place``."""
+    found = []
+    for link in Path("/proc").glob("[0-9]*/cwd"):
+        try:
+            if link.resolve() == place.resolve() and int(link.parent.name) != os.getpid():
+                found.append(int(link.parent.name))
+        except OSError:
+            continue
+    return found
+
+
+def _postgres_programs() -> Path | None:
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"))
+    return found[-1].parent if found else None
+
+
+@pytest.fixture
+def postgres(tmp_path: Path) -> Iterator[tuple[str, Any]]:
+    """A server of this test's own: its URL, and a function that starts or stops it."""
+    programs = _postgres_programs()
+    if programs is None:
+        pytest.skip("needs PostgreSQL's server: apt-get install postgresql")
+    pytest.importorskip("psycopg", reason="pip install 'gpt-lightning[postgres]'")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    home = Path("/tmp") / f"sweep-postgres-{os.getpid()}"  # a socket's path is short, and postgres must reach it
+    home.mkdir(mode=0o755)
+    prefix = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+    if prefix:
+        shutil.chown(home, "postgres")
+
+    def control(action: str) -> None:
+        options = f"-p {port} -h 127.0.0.1 -k {home}"
+        command = [*prefix, str(programs / "pg_ctl"), "-D", str(home / "data"), "-w", "-m", "immediate", action]
+        more = ["-o", options, "-l", str(home / "log")] if action == "start" else []
+        subprocess.run([*command, *more], check=True, stdout=subprocess.DEVNULL, cwd="/tmp", timeout=120)
+
+    start = [*prefix, str(programs / "initdb"), "-D", str(home / "data"), "-A", "trust", "-U", "tester"]
+    subprocess.run(start, check=True, stdout=subprocess.DEVNULL, cwd="/tmp")
+    control("start")
+    try:
+        yield f"postgresql+psycopg://tester@127.0.0.1:{port}/postgres", control
+    finally:
+        control("stop")
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_database_server_that_is_away_for_twenty_seconds_loses_nothing(
+    tmp_path: Path, postgres: tuple[str, Any]
+) -> None:
+    url, control = postgres
+    sweep = bare_sweep(tmp_path, {"storage": url, "budget": {"trials": 6}})
+    pretend(sweep, 2)
+
+    def away() -> None:
+        control("stop")
+        time.sleep(20)
+        control("start")
+
+    thread = threading.Thread(target=away)
+    thread.start()
+    time.sleep(3)
+    begun = time.monotonic()
+    pretend(sweep, 4)
+    thread.join()
+    assert time.monotonic() - begun > 15
+    assert [entry.state for entry in again(sweep).entries()] == ["complete"] * 6
