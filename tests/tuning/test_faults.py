@@ -68,20 +68,6 @@ def test_three_workers_on_a_fresh_storage_twenty_times(tmp_path: Path) -> None:
     start_together(tmp_path, 20)
 
 
-def test_two_openings_of_a_fresh_storage_share_one_study(tmp_path: Path) -> None:
-    """The small variant: threads of one process, which the folder's lock keeps apart as it does processes."""
-    found: list[Any] = []
-    threads = [
-        threading.Thread(target=lambda: found.append(bare_sweep(tmp_path, {"storage": "sqlite"}))) for _ in range(3)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len({sweep.study._study_id for sweep in found}) == 1
-    assert len(found) == 3
-
-
 @pytest.mark.slow
 def test_a_database_locked_for_twelve_seconds_loses_nothing(tmp_path: Path) -> None:
     sweep = bare_sweep(tmp_path, {"storage": "sqlite", "budget": {"trials": 3}})
