@@ -122,7 +122,7 @@ def test_processes_of_a_distributed_trial_have_one_set_of_values(tmp_path: Path)
     values = [sweep.entries()[0].last.values[0] for sweep in (alone, both)]
     assert values[1] == pytest.approx(values[0], rel=0.05)
     assert len(both.entries()[0].attempts) == 1
-    assert read_letter(both.folder.trial(0))["arguments"][-1] == "--trainer.strategy=ddp"
+    assert "--trainer.strategy=ddp" in read_letter(both.folder.trial(0))["arguments"]
 
 
 def progress(place: Path) -> int:
