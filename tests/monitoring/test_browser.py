@@ -68,7 +68,7 @@ def test_report_of_a_quickstart_run(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     for name, page in (("one", Path("runs/quickstart-1/report.html")), ("both", Path("both.html"))):
         # The report forbids scripts; the copy that is looked into must not.
         text = re.sub(r"<meta http-equiv[^>]*>", "", page.read_text()).replace("</body>", f"{_OVERLAPS}</body>")
-        copy = tmp_path / f"{name}.html"
+        copy = tmp_path / f"{name}-opened.html"
         copy.write_text(text)
         title = re.search(r"<title>(.*?)</title>", _browse(tmp_path, "--dump-dom", copy.as_uri()))
         assert title is not None

@@ -65,8 +65,8 @@ def test_fit_says_what_was_reached_and_what_to_type_next(
     assert "Bits per byte" in text
     assert "Sample (temperature 0.8, top-k 50):\nThe " in text
     assert "Run folder: runs/tiny-2" in text
-    commands = re.findall(r"^  (monitor|generate|sweep) +(.+)$", text, flags=re.MULTILINE)
-    assert [name for name, _ in commands] == ["monitor", "generate", "sweep"]
+    commands = re.findall(r"^  (monitor|report|generate|sweep) +(.+)$", text, flags=re.MULTILINE)
+    assert [name for name, _ in commands] == ["monitor", "report", "generate", "sweep"]
     assert commands[1][1].startswith("gpt-lightning generate runs/tiny-2 ")
     assert "--config tiny.yaml" in commands[2][1]
 
