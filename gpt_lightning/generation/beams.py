@@ -105,7 +105,9 @@ class _Search:
         candidates = self._beams * max(2, 1 + len(self._stop_ids))
         values, places = sums.flatten().topk(min(candidates, sums.numel()))
         self.length += 1
-        parents, tokens, running = [], [], []
+        parents: list[int] = []
+        tokens: list[int] = []
+        running: list[tuple[float, tuple[int, ...]]] = []
         for rank, (score, place) in enumerate(zip(values.tolist(), places.tolist(), strict=True)):
             parent, token = divmod(place, logits.shape[-1])
             text = self._running[parent][1]

@@ -16,8 +16,8 @@ _LONGEST = 3
 def propose(context: Sequence[int], most: int) -> list[int]:
     """Up to ``most`` tokens that may follow ``context``; none where its end is new.
 
-    Looks for the last earlier place at which the last 3, else 2 tokens occurred. One token is too little evidence:
-    measured, its guesses cost more than they bring.
+    Looks for the last earlier place at which the last 3, else 2 tokens occurred. One token is not looked for: it
+    is weak evidence, and a wrong guess costs a row of the pass.
     """
     for size in range(_LONGEST, 1, -1):
         end = list(context[-size:])

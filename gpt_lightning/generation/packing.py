@@ -123,7 +123,7 @@ def pack(model: GPT, weights: str = "float32") -> GPT:
     on_cpu = model.token_embedding.weight.device.type == "cpu"
     if on_cpu and weights != "bfloat16":
         _check_kernels(weights)
-        if weights != "float32" or torch.backends.mkldnn.is_available():
+        if weights != "float32" or torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
             return _replace_linear_layers(model, weights)
         return model
     if weights == "int8":

@@ -66,9 +66,9 @@ class Transformers(Decoder):
         import transformers
 
         config = model.config
-        self._model = transformers.GPT2LMHeadModel(
+        self._model: Any = transformers.GPT2LMHeadModel(
             transformers.GPT2Config(
-                vocab_size=config.vocab_size,
+                vocab_size=model.vocab_size,
                 n_positions=model.block_size,
                 n_embd=config.n_embd,
                 n_layer=config.n_layer,
@@ -77,7 +77,8 @@ class Transformers(Decoder):
                 eos_token_id=None,
                 pad_token_id=0,
             )
-        ).eval()
+        )
+        self._model.eval()  # type: ignore[no-untyped-call]
         self._model.load_state_dict(to_gpt2(model.state_dict(), config), strict=False)
         self._model.tie_weights()
 

@@ -66,7 +66,7 @@ def test_int8_loses_little() -> None:
 @pytest.mark.parametrize(("inputs", "outputs"), [(256, 768), (256, 3001), (1024, 256)])
 def test_bits_of_a_row_do_not_depend_on_the_number_of_rows(kind: type[PackedLinear], inputs: int, outputs: int) -> None:
     generator = torch.Generator().manual_seed(0)
-    layer = kind(torch.randn(outputs, inputs, generator=generator), torch.randn(outputs, generator=generator))  # type: ignore[call-arg]
+    layer = kind(torch.randn(outputs, inputs, generator=generator), torch.randn(outputs, generator=generator))
     rows = torch.randn(70, inputs, generator=generator)
     whole = layer(rows)
     for count in (1, 2, 3, 5, 8, 9, 17, 64):
