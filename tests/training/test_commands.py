@@ -67,8 +67,8 @@ def test_fit_says_what_was_reached_and_what_to_type_next(
     assert "Run folder: runs/tiny-2" in text
     commands = re.findall(r"^  (monitor|report|generate|sweep) +(.+)$", text, flags=re.MULTILINE)
     assert [name for name, _ in commands] == ["monitor", "report", "generate", "sweep"]
-    assert commands[1][1].startswith("gpt-lightning generate runs/tiny-2 ")
-    assert "--config tiny.yaml" in commands[2][1]
+    assert commands[2][1].startswith("gpt-lightning generate runs/tiny-2 ")
+    assert commands[3][1].startswith("gpt-lightning sweep run tiny.yaml ")
 
 
 def test_progress_goes_to_stderr_with_all_its_parts(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
