@@ -91,9 +91,13 @@ def start(folder: Path, port: int | None, host: str, *, allow_remote: bool) -> t
     # It says at every start that TensorFlow is not there.
     logging.getLogger("tensorboard").setLevel(logging.ERROR)
     from tensorboard import default, program
+    from tensorboard.plugins.hparams.hparams_plugin import HParamsPlugin
 
+    from gpt_lightning.board.hparams_tab import OrderedHParams
+
+    plugins = [OrderedHParams if plugin is HParamsPlugin else plugin for plugin in default.get_plugins()]
     for choice in (port,) if port is not None else (6006, 0):
-        server = program.TensorBoard(plugins=default.get_plugins())
+        server = program.TensorBoard(plugins=plugins)
         options: dict[str, Any] = {"logdir": folder, "host": host, "port": choice, "reload_interval": _RELOAD_SECONDS}
         options["load_fast"] = "true" if importlib.util.find_spec("tensorboard_data_server") else "false"
         options |= {"samples_per_plugin": _KEPT, "window_title": f"gpt_lightning: {folder}"}

@@ -35,6 +35,7 @@ def draw(address: str, tab: str, place: Path) -> np.ndarray[tuple[int, ...], np.
 
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
+@pytest.mark.filterwarnings("default")  # what the server itself imports
 @pytest.mark.skipif(BROWSER is None, reason="needs chromium: apt-get install chromium")
 def test_every_tab_shows_the_quickstart(tmp_path: Path) -> None:
     settings = ["--trainer.max_steps=20", "--run.dir", str(tmp_path / "runs" / "quickstart"), "--run.sample_tokens=0"]

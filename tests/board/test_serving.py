@@ -15,18 +15,25 @@ from pathlib import Path
 
 import pytest
 
+from gpt_lightning.board.hparams import Session
 from gpt_lightning.board.records import build_text
 from gpt_lightning.board.serving import count_runs, start
 from gpt_lightning.cli import main
 from gpt_lightning.errors import ConfigError, RunFolderError
 
+METRICS = ("activation/rms/block_00", "by_tokens/val/loss", "train/loss", "val/loss", "val/perplexity")
+
 
 def write_run(folder: Path) -> None:
     from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.summary_pb2 import Summary
     from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
     writer = EventFileWriter(str(folder))
     writer.add_event(Event(step=1, wall_time=time.time(), summary=build_text("run/data", "hello")))
+    for name in METRICS:
+        values = [Summary.Value(tag=name, simple_value=1.0)]
+        writer.add_event(Event(step=1, wall_time=time.time(), summary=Summary(value=values)))
     writer.close()
 
 
@@ -57,9 +64,21 @@ def _children(process: int) -> list[int]:
     return [int(word) for word in listed.stdout.split()]
 
 
+def _metrics_of_the_hparams_tab(address: str) -> list[str]:
+    """Its columns, as the browser gets them."""
+    question = urllib.request.Request(
+        f"{address}data/plugin/hparams/experiment",
+        data=json.dumps({"experimentName": ""}).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(question, timeout=30) as answer:
+        return [metric["name"]["tag"] for metric in json.load(answer)["metricInfos"]]
+
+
 @pytest.mark.skipif(shutil.which("ps") is None, reason="needs ps")
 def test_it_answers_until_ctrl_c_and_leaves_no_process(tmp_path: Path) -> None:
     write_run(tmp_path / "runs" / "a-1")
+    Session(tmp_path / "runs" / "a-1", "a-1", {"lr": 0.1}).close("success")
     process = subprocess.Popen(
         [sys.executable, "-m", "gpt_lightning", "monitor", "runs", "--port", "0"],
         cwd=tmp_path,
@@ -80,6 +99,7 @@ def test_it_answers_until_ctrl_c_and_leaves_no_process(tmp_path: Path) -> None:
             time.sleep(0.2)
         else:
             raise AssertionError("the run is not shown")
+        assert _metrics_of_the_hparams_tab(found[1]) == ["val/loss", "val/perplexity", "train/loss", *METRICS[:2]]
         helpers = _children(process.pid)
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 0
