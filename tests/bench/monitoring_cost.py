@@ -1,7 +1,10 @@
-"""What watching costs the quickstart, two ways, each inside one run. Prints JSON.
+"""What watching costs the quickstart, in two short runs of one process. Prints JSON, in CPU seconds.
 
-shares   a run as it is: CPU seconds spent in everything that looks on, over those of the whole run
-turns    segments of steps with and without the callbacks and loggers that look on, taking turns in one run
+steps    segments of steps with and without the callbacks that look on, taking turns in one run: what every step pays
+moments  a run as it is, with the same ten looks at details, five validations, start and end as the whole quickstart
+         has, since their cadence is a share of the run: what these pay, whatever the length
+
+Both together are what a run of full length pays: no number of it is from a longer run than the short ones.
 """
 
 from __future__ import annotations
@@ -26,7 +29,9 @@ from gpt_lightning.training.chronicle import Chronicle
 from gpt_lightning.training.run import Run, add_callbacks
 from gpt_lightning.training.speed import Speed
 
-SEGMENT = 20
+SEGMENT = 10
+FULL = 550
+_EVERY_STEP = ("on_train_batch_end", "on_before_optimizer_step")
 _HOOKS = (
     "on_train_start",
     "on_train_batch_end",
@@ -63,12 +68,12 @@ class Meter:
         setattr(owner, name, measured)
 
 
-def measure_shares(steps: int, place: Path) -> dict[str, Any]:
-    """A run with everything on; CPU seconds by who spent them."""
+def measure_moments(steps: int, place: Path) -> dict[str, Any]:
+    """A run with everything on; CPU seconds by who spent them at moments that do not grow with the run's length."""
     meter = Meter()
     for owner in (MetricsLog, Insight, StatusLine):
         for name in _HOOKS:
-            if name in vars(owner):
+            if name in vars(owner) and (owner is Insight or name not in _EVERY_STEP):
                 meter.wrap(owner, name, f"{owner.__name__}.{name}")
     meter.wrap(Chronicle, "begin", "texts at the start")
     meter.wrap(Chronicle, "show_schedule", "texts at the start")
@@ -110,19 +115,31 @@ class Toggle(Callback):
         self._start = time.process_time()
 
 
-def measure_turns(steps: int, place: Path) -> dict[str, Any]:
-    """Median over neighbouring segments of the time with over the time without."""
-    run = _build(steps, place, {"trainer.limit_val_batches": 0})
+def measure_steps(steps: int, place: Path) -> dict[str, Any]:
+    """Seconds of a step without watchers, and how much of it neighbouring segments with them took more."""
+    run = _build(steps, place, {"trainer.limit_val_batches": 0, "monitor.details_every": None})
     toggle = Toggle()
     add_callbacks(run.trainer, toggle)
     run.fit()
     pairs = list(zip(toggle.turns[False], toggle.turns[True], strict=False))[1:]
-    ratios = [on / off for off, on in pairs]
+    more = sorted(on / off - 1 for off, on in pairs)
+    quartiles = statistics.quantiles(more, n=4)
     return {
-        "ratio": statistics.median(ratios),
-        "pairs": len(ratios),
+        "pairs": len(pairs),
         "step": statistics.median(toggle.turns[False]) / SEGMENT,
+        "more": quartiles[1],
+        "quartiles": [quartiles[0], quartiles[2]],
     }
+
+
+def measure_all(steps: int, place: Path) -> dict[str, Any]:
+    """Both, and what follows for the quickstart's own length."""
+    turns = measure_steps(steps, place / "steps")
+    moments = measure_moments(steps, place / "moments")
+    each = turns["step"] * turns["more"]
+    watching = moments["watching"] + FULL * each
+    whole = moments["whole"] + (FULL - steps) * (turns["step"] + each)
+    return {"steps": turns, "moments": moments, "watching": watching, "whole": whole, "share": watching / whole}
 
 
 def _build(steps: int, place: Path, *more: dict[str, Any]) -> Run:
@@ -132,10 +149,7 @@ def _build(steps: int, place: Path, *more: dict[str, Any]) -> Run:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("kind", choices=["shares", "turns"])
     parser.add_argument("steps", type=int)
-    chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        kinds = {"shares": measure_shares, "turns": measure_turns}
-        found = kinds[chosen.kind](chosen.steps, Path(folder) / "run")
+        found = measure_all(parser.parse_args().steps, Path(folder))
     sys.stdout.write(json.dumps(found) + "\n")
