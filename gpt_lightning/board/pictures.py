@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 _STOPS = ((255, 255, 255), (198, 219, 239), (107, 174, 214), (33, 113, 181), (8, 48, 107))
 """White to dark blue: legible in print and for the colour-blind; nothing is 0."""
 _MOST_LAYERS = _MOST_HEADS = 12
-_INK, _FONT = (0, 0, 0), 14
+_INK = (0, 0, 0)
+_LARGE, _SMALL = 18, 14
+"""Letters: TensorBoard shrinks pictures to 300 pixels; a heat map is wider than a few small maps."""
 
 
 def draw_heat_map(values: Float[Tensor, "rows columns"], *, title: str, x_label: str, y_label: str, unit: str) -> bytes:
@@ -31,18 +33,18 @@ def draw_heat_map(values: Float[Tensor, "rows columns"], *, title: str, x_label:
     """
     array = values.detach().float().cpu().numpy()
     rows, columns = array.shape
-    wide, high = _cell(columns, 520), _cell(rows, 300)
-    top, left, right, bottom = 34, 110, 110, 48
+    wide, high = _cell(columns, 400), _cell(rows, 300)
+    top, left, right, bottom = 34, 110, 130, 52
     width, height = columns * wide, rows * high
-    canvas, pen, font = _canvas(width + left + right, height + top + bottom)
+    canvas, pen, font = _canvas(max(width + left + right, 600), height + top + bottom, _LARGE)
     most = float(array.max()) or 1.0
     canvas.paste(_paint(array / most, wide, high), (left, top))
     pen.rectangle((left - 1, top - 1, left + width, top + height), outline=(150, 150, 150))
-    pen.text((left, top - 10), title, font=font, fill=_INK, anchor="ls")
-    pen.text((left + width / 2, top + height + 40), x_label, font=font, fill=_INK, anchor="ms")
+    pen.text((8, top - 12), title, font=font, fill=_INK, anchor="ls")
+    pen.text((left + width / 2, top + height + 42), x_label, font=font, fill=_INK, anchor="ms")
     pen.text((8, top + height / 2), y_label, font=font, fill=_INK, anchor="lm")
-    for tick in _ticks(columns, 8):
-        pen.text((left + (tick + 0.5) * wide, top + height + 16), str(tick), font=font, fill=_INK, anchor="ms")
+    for tick in _ticks(columns, 7):
+        pen.text((left + (tick + 0.5) * wide, top + height + 18), str(tick), font=font, fill=_INK, anchor="ms")
     for tick in _ticks(rows, 8):
         pen.text((left - 8, top + (tick + 0.5) * high), str(tick), font=font, fill=_INK, anchor="rm")
     scale = _paint(np.linspace(1, 0, max(2, height))[:, None], 14, 1)
@@ -63,7 +65,7 @@ def draw_attention(weights: Float[Tensor, "layers heads time time"], title: str)
     cell = max(1, 100 // time)
     side, gap, left, top = cell * time, 8, 70, 60
     canvas, pen, font = _canvas(
-        max(left + len(heads) * (side + gap) + gap, 420), top + len(layers) * (side + gap) + gap + 22
+        max(left + len(heads) * (side + gap) + gap, 420), top + len(layers) * (side + gap) + gap + 22, _SMALL
     )
     pen.text((8, 20), title, font=font, fill=_INK, anchor="ls")
     for column, head in enumerate(heads):
@@ -107,18 +109,18 @@ def _paint(shares: Any, wide: int, high: int) -> Picture:
     return Image.fromarray(pixels.repeat(high, axis=0).repeat(wide, axis=1))
 
 
-def _canvas(width: int, height: int) -> tuple[Picture, Any, Any]:
+def _canvas(width: int, height: int, letters: int) -> tuple[Picture, Any, Any]:
     from PIL import Image, ImageDraw
 
     canvas = Image.new("RGB", (width, height), "white")
-    return canvas, ImageDraw.Draw(canvas), _font()
+    return canvas, ImageDraw.Draw(canvas), _font(letters)
 
 
 @functools.cache
-def _font() -> Any:
+def _font(size: int) -> Any:
     from PIL import ImageFont
 
-    return ImageFont.load_default(size=_FONT)
+    return ImageFont.load_default(size=size)
 
 
 def _encode(canvas: Picture) -> bytes:

@@ -92,9 +92,11 @@ class Chronicle:
         steps = [*range(0, horizon.total_steps - 1, stride), horizon.total_steps - 1]
         factors = [schedule.factor(place, horizon) for place in steps]
         done = [place + 1 for place in steps]
+        groups: dict[float, list[str]] = {}
+        for group, rate in recipe.rates.items():  # equal rates share a curve: one would hide the other
+            groups.setdefault(rate, []).append(group)
         curves = [
-            Series(group, done, [rate * factor for factor in factors], dashed=number > 0)
-            for number, (group, rate) in enumerate(recipe.rates.items())
+            Series(", ".join(names), done, [rate * factor for factor in factors]) for rate, names in groups.items()
         ]
         chart = LineChart(curves, "learning rate by parameter group", x_label="steps done", y_label="learning rate")
         self._board.add_summary(build_picture("schedule/lr", chart.png()), step)
