@@ -7,6 +7,7 @@
     ├── RunFolderError               3   a run folder is in use, or holds something else
     └── TrainingError                4   training had to stop (non-finite loss, disk full)
     StopRequested                  143   not a mistake: a signal asked us to stop, and the work is saved
+    EndedEarly                           not a mistake either: whoever compares runs has seen enough of this one
 
 Every message answers four questions in one line: what happened, what was found, what is allowed, what to do next.
 The constructor asks for them one by one so that none is forgotten. Anything that is not a ``UserError`` is a bug of
@@ -83,3 +84,7 @@ class StopRequested(Exception):
     def __init__(self, signal_name: str, step: int) -> None:
         self.signal_name, self.step = signal_name, step
         super().__init__(f"stopped by {signal_name} after saving step {step}")
+
+
+class EndedEarly(Exception):
+    """Whoever compares runs has seen enough of this one; the text says why. The run did not fail."""

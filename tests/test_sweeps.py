@@ -22,6 +22,7 @@ SMALL = (
     "budget.trials=1",
     "parameters.trainer.max_steps.value=2",
     "parameters.data.source.value=corpus.txt",
+    "parameters.monitor.details.value=false",
     "repeat_best=null",
 )
 

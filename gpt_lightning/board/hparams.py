@@ -19,7 +19,7 @@ from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2, summ
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 Value = bool | int | float | str
-Status = Literal["success", "failure", "stopped"]
+Status = Literal["success", "failure", "stopped", "ended early"]
 Domain = tuple[int | float, int | float] | list[Value] | None
 """Bounds of a number, all values of a choice, or open."""
 
@@ -28,6 +28,7 @@ _STATUS = {
     "success": api_pb2.STATUS_SUCCESS,
     "failure": api_pb2.STATUS_FAILURE,
     "stopped": api_pb2.STATUS_UNKNOWN,  # by a signal, to go on another time
+    "ended early": api_pb2.STATUS_UNKNOWN,  # no failure, but its last loss is not to be compared with the others
 }
 
 
@@ -60,12 +61,22 @@ class Session:
 
     def close(self, status: Status) -> None:
         """Write how the run ended."""
-        end = plugin_data_pb2.SessionEndInfo(status=_STATUS[status], end_time_secs=time.time())
-        data = plugin_data_pb2.HParamsPluginData(session_end_info=end)
-        value = Summary.Value(tag=metadata.SESSION_END_INFO_TAG, metadata=metadata.create_summary_metadata(data))
-        value.tensor.CopyFrom(metadata.NULL_TENSOR)
-        _add(self._writer, Summary(value=[value]))
-        self._writer.close()
+        _end(self._writer, status)
+
+
+def close_session(folder: Path, status: Status) -> None:
+    """Write how a run ended whose process was killed and could not; nothing where no session was opened."""
+    if any(folder.glob(f"events.out.tfevents.*{_SUFFIX}")):
+        _end(EventFileWriter(str(folder), filename_suffix=_SUFFIX), status)
+
+
+def _end(writer: EventFileWriter, status: Status) -> None:
+    end = plugin_data_pb2.SessionEndInfo(status=_STATUS[status], end_time_secs=time.time())
+    data = plugin_data_pb2.HParamsPluginData(session_end_info=end)
+    value = Summary.Value(tag=metadata.SESSION_END_INFO_TAG, metadata=metadata.create_summary_metadata(data))
+    value.tensor.CopyFrom(metadata.NULL_TENSOR)
+    _add(writer, Summary(value=[value]))
+    writer.close()
 
 
 def write_experiment(folder: Path, domains: Mapping[str, Domain], metrics: Sequence[str]) -> None:

@@ -24,7 +24,8 @@ from gpt_lightning.training.resume import flatten
 from gpt_lightning.training.run_folder import MANIFEST_FILE
 
 _MOST_POINTS = 500
-_ALWAYS = ("seed_everything", "model.optimizer.class_path", "model.schedule.class_path", "trainer.max_steps")
+_SEED = "seed_everything"
+_ALWAYS = (_SEED, "model.optimizer.class_path", "model.schedule.class_path", "trainer.max_steps")
 _NEVER = ("run", "monitor", "trainer.logger", "trainer.callbacks", "trainer.profiler", "trainer.enable_progress_bar")
 
 
@@ -39,6 +40,8 @@ class Origin:
         parent: Checkpoint that it goes on from or begins with; None = it begins at random.
         data: The data card.
         is_mixture: Whether the data are several sources.
+        varied: What the runs beside it have otherwise, under the names of whoever started them; None = not known, and
+            the HParams tab shows what differs from the defaults.
     """
 
     name: str
@@ -47,6 +50,7 @@ class Origin:
     parent: Path | None
     data: Mapping[str, Any]
     is_mixture: bool = False
+    varied: Mapping[str, Any] | None = None
 
 
 class Chronicle:
@@ -83,8 +87,12 @@ class Chronicle:
             texts["run/data"] = describe_facts(origin.data)
         for name, text in texts.items():
             self._board.add_summary(build_text(name, text), step)
-        changed = [key for key in flat if key in _ALWAYS or (flat[key] != defaults.get(key) and not _is_below(key))]
-        self._session = Session(self._folder, origin.name, choose_values(flat, sorted(changed)))
+        if origin.varied is None:
+            keys = [key for key in flat if key in _ALWAYS or (flat[key] != defaults.get(key) and not _is_below(key))]
+            values = choose_values(flat, sorted(keys))
+        else:
+            values = choose_values({_SEED: flat.get(_SEED), **origin.varied}, [_SEED, *origin.varied])
+        self._session = Session(self._folder, origin.name, values)
 
     def show_schedule(self, schedule: Schedule, recipe: OptimizerRecipe, horizon: Horizon, step: int) -> None:
         """The learning rate over the whole run."""

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from gpt_lightning.errors import StopRequested
+from gpt_lightning.errors import EndedEarly, StopRequested
 from gpt_lightning.training.run_folder import write_end
 
 log = logging.getLogger("gpt_lightning")
@@ -57,6 +57,9 @@ def end_recorded(folder: Path, *, step: Callable[[], int], total_steps: int, act
         done = step()
         state = "finished"
         reason = "" if done >= total_steps else f"ended early, at step {done} of {total_steps}"
+    except EndedEarly as end:
+        state, reason = "finished", f"ended early, at step {step()} of {total_steps}: {end}"
+        raise
     except (StopRequested, KeyboardInterrupt) as stop:
         state, reason = "stopped", str(stop) or "interrupted"
         raise

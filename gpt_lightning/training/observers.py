@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from gpt_lightning.board.hparams import Status
 from gpt_lightning.data.manifest import Manifest
-from gpt_lightning.errors import StopRequested
+from gpt_lightning.errors import EndedEarly, StopRequested
 from gpt_lightning.model.flops import count_training_flops
 from gpt_lightning.training.alerting import Alerts, build_watchdog, default_rules
 from gpt_lightning.training.callbacks.insight import Insight
@@ -76,6 +77,7 @@ class Observers:
         if process_rank() == 0:
             data, mixed = describe_data(run.module.manifest), run.datamodule.mixture is not None
             origin = Origin(self._folder.name, run.config, run.defaults, checkpoint or run.initial_path, data, mixed)
+            origin = replace(origin, varied=run.varied)
             self._chronicle = Chronicle(board, self._folder, origin)
 
     @contextmanager
@@ -93,8 +95,8 @@ class Observers:
         try:
             yield
             status = "success"
-        except (StopRequested, KeyboardInterrupt):
-            status = "stopped"
+        except (StopRequested, KeyboardInterrupt, EndedEarly) as end:
+            status = "ended early" if isinstance(end, EndedEarly) else "stopped"
             raise
         except BaseException as error:
             if process_rank() == 0:
@@ -107,7 +109,7 @@ class Observers:
                 chronicle.end(status)
             self._alerts.close()
             for tracker, logger in self._trackers:
-                tracker.end(logger, succeeded=status == "success")
+                tracker.end(logger, succeeded=status in ("success", "ended early"))
 
 
 def _build_insight(run: Run, board: RunTensorBoard) -> Insight:

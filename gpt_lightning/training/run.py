@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
@@ -93,6 +93,7 @@ class Run:
         monitor: ``monitor.*``.
         defaults: Makes the configuration that the code's defaults are.
         initial_path: What ``init_from`` was found to be.
+        varied: Settings that differ among the runs started with this one, to be shown in TensorBoard; None = not known.
     """
 
     trainer: Trainer
@@ -108,6 +109,7 @@ class Run:
     monitor: Monitor = field(default_factory=Monitor)
     defaults: Callable[[], dict[str, Any]] = dict
     initial_path: Path | None = None
+    varied: Mapping[str, Any] | None = None
 
     def fit(self, resume: str = "never", reuse: Reuse | None = None) -> FitResult:
         """Train to the end of the plan.

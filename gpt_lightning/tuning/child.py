@@ -71,6 +71,7 @@ def _train(folder: Path, letter: dict[str, Any], mailbox: Mailbox, reporting: li
     if process_rank() == 0 and not (folder / CONFIG_FILE).exists():
         write_text_durably(folder / CONFIG_FILE, dump_config(line))
     run = build_parsed(line)
+    run.varied = letter.get("varied")
     reporting.append(Reporting(run, mailbox, letter["patience"]))
     add_callbacks(run.trainer, reporting[0])
     result = run.fit("auto", _choose_reuse(run, letter["reuse"]))

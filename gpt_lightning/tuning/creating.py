@@ -13,6 +13,7 @@ from optuna.trial import create_trial
 
 from gpt_lightning.errors import ConfigError, RunFolderError
 from gpt_lightning.tuning import entries as names
+from gpt_lightning.tuning.board_tab import declare
 from gpt_lightning.tuning.checking import Checked, check_sweep
 from gpt_lightning.tuning.claiming import enqueue_points
 from gpt_lightning.tuning.entries import Entry
@@ -71,6 +72,7 @@ def begin(spec: SweepSpec, folder: SweepFolder, *, force: bool = False) -> tuple
             for copy in folder.bases(spec):
                 copy.unlink(missing_ok=True)
         folder.prepare(spec)
+        declare(spec, folder.trials)
     study = open_study(spec, folder, accept_change=force)
     study.set_user_attr(BASE, checked.facts())
     sweep = open_sweep(folder)

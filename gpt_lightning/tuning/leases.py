@@ -21,6 +21,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from gpt_lightning.tuning import entries as names
+from gpt_lightning.tuning.board_tab import close_killed
 from gpt_lightning.tuning.mailbox import Result, read_result
 from gpt_lightning.tuning.process_identity import ProcessIdentity
 from gpt_lightning.tuning.sweep import Sweep
@@ -96,7 +97,9 @@ class Reaper:
             tell(self._sweep, trial.number, result)
             return
         log.warning("trial %d was lost by its worker", first)
-        fail(self._sweep, trial, "lost: its worker died or does not answer", died=True)
+        reason = "lost: its worker died or does not answer"
+        close_killed(self._sweep.folder.trial(first), stopped=False, reason=reason, step=0, seconds=0.0)
+        fail(self._sweep, trial, reason, died=True)
 
 
 def fail(sweep: Sweep, trial: FrozenTrial, reason: str, *, died: bool) -> bool:

@@ -17,6 +17,7 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import Logger
 
+from gpt_lightning.errors import EndedEarly
 from gpt_lightning.training.metrics_file import read_metrics
 from gpt_lightning.training.run import Run
 from gpt_lightning.tuning.mailbox import Mailbox, Report
@@ -25,7 +26,7 @@ from gpt_lightning.tuning.shape_key import shape_key
 _PAUSE = 0.01
 
 
-class Pruned(Exception):
+class Pruned(EndedEarly):
     """The supervisor said stop; the reason is the text."""
 
 

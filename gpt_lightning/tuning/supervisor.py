@@ -24,6 +24,7 @@ from gpt_lightning.checkpoints.folder import discard, step_of
 from gpt_lightning.checkpoints.shelf import SHELF, list_checkpoints
 from gpt_lightning.parsing.strict_yaml import load_yaml
 from gpt_lightning.tuning import entries as names
+from gpt_lightning.tuning.board_tab import close_killed, session_values
 from gpt_lightning.tuning.children import Child, ForkedChild, OwnChild
 from gpt_lightning.tuning.leases import Lease, fail, requeue_lost, set_facts, tell
 from gpt_lightning.tuning.mailbox import NEEDS_OWN, Exit, Mailbox, Report, Result, Verdict, write_letter
@@ -97,7 +98,20 @@ class _Attempt:
             self._start(own=True)
             code = self._attend()
             end = self._mailbox.last_words()
-        return self._conclude(end or self._explain_death(code))
+        if end is None:
+            end = self._explain_death(code)
+            self._tell_run(end)
+        return self._conclude(end)
+
+    def _tell_run(self, end: Exit) -> None:
+        """What the killed process could not say of its run."""
+        close_killed(
+            self._folder,
+            stopped=end.outcome == "stopped",
+            reason=str(end.reason),
+            step=max(self._newest_step(), max((report.step for report in self._reports), default=0)),
+            seconds=time.monotonic() - self._started,
+        )
 
     def end(self) -> None:
         """Leave nothing running."""
@@ -119,6 +133,7 @@ class _Attempt:
                 "threads": self._boss.slot.threads,
                 "patience": _VERDICT_SECONDS,
                 "reuse": self._reuse(),
+                "varied": session_values(spec, self._trial.user_attrs[names.VALUES]),
                 "supervisor": self._boss.lease.owner.plain(),
             },
         )

@@ -18,11 +18,14 @@ from typing import Any
 
 import pytest
 
+from gpt_lightning.training.build import build
+from gpt_lightning.training.metrics_file import read_metrics
 from gpt_lightning.tuning.leases import Reaper
 from gpt_lightning.tuning.mailbox import read_letter
 from gpt_lightning.tuning.repair import check_folder
 from gpt_lightning.tuning.sweep import open_sweep
 from gpt_lightning.tuning.sweep_folder import SweepFolder
+from tests.training.test_resume_exact import assert_equal, outcome
 from tests.tuning.sweeping import again, bare_sweep, make_sweep, pretend, train_all, write_sweep
 
 
@@ -113,15 +116,31 @@ def test_a_torn_journal_is_found_and_mended(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_processes_of_a_distributed_trial_have_one_set_of_values(tmp_path: Path) -> None:
-    """Two processes over gloo; had they different rates, DDP's weights would not be those of one process with both."""
-    content = {"method": "grid", "parameters": {"model.optimizer.lr": {"values": [1e-2]}}}
-    alone = make_sweep(tmp_path, {**content, "derive": {"data.batch_size": 8}}, "alone")
-    assert train_all(alone) == {"complete": 1}
+    """Two processes over gloo; had one of them another rate, its gradients, and so all weights, would be others."""
+    content = {"parameters": {"model.optimizer.lr": {"distribution": "log_uniform_values", "min": 1e-3, "max": 3e-2}}}
+    content |= {"method": "random", "seed": 4, "budget": {"trials": 2}, "reuse": {"enabled": False}}
+    alone = make_sweep(tmp_path, {**content, "derive": {"trainer.accumulate_grad_batches": 2}}, "alone")
+    assert train_all(alone) == {"complete": 2}
     both = make_sweep(tmp_path, {**content, "derive": {"trainer.devices": 2, "trainer.strategy": "ddp"}}, "both")
-    assert train_all(both) == {"complete": 1}
-    values = [sweep.entries()[0].last.values[0] for sweep in (alone, both)]
-    assert values[1] == pytest.approx(values[0], rel=0.05)
-    assert len(both.entries()[0].attempts) == 1
+    assert train_all(both) == {"complete": 2}
+    rates = [entry.values["model.optimizer.lr"] for entry in both.entries()]
+    assert rates == [entry.values["model.optimizer.lr"] for entry in alone.entries()]
+    assert rates[0] != rates[1]
+    for number, rate in enumerate(rates):
+        folder = both.folder.trial(number)
+        assert_equal(outcome(folder), outcome(alone.folder.trial(number)))
+        run = build(folder / "config.yaml")
+        assert run.config["model"]["optimizer"]["init_args"]["lr"] == rate
+        logged = [
+            (int(line["step"]), value)
+            for line in read_metrics(folder)
+            for name, value in line.items()
+            if name.startswith("optim/lr")
+        ]
+        wanted = [rate * run.module.schedule.factor(step - 1, run.plan.horizon) for step, _ in logged]
+        assert len(logged) >= 6
+        assert [value for _, value in logged] == pytest.approx(wanted, rel=1e-6)
+        assert both.entries()[number].last.values == alone.entries()[number].last.values
     assert "--trainer.strategy=ddp" in read_letter(both.folder.trial(0))["arguments"]
 
 

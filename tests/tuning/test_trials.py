@@ -50,6 +50,7 @@ def deeds(*values: Any) -> dict[str, Any]:
     return {"method": "grid", "parameters": {"trainer.callbacks": {"values": list(values)}}}
 
 
+@pytest.mark.slow
 def test_every_kind_of_failure_is_told_and_costs_one_trial(tmp_path: Path) -> None:
     ways = [sabotage("nothing"), sabotage("memory"), sabotage("value"), sabotage("nan"), sabotage("sleep")]
     sweep = make_sweep(tmp_path, {**deeds(*ways), "retry": {"timeout": "12s", "max": 0}})
@@ -79,6 +80,7 @@ def test_a_killed_trial_goes_on_from_its_checkpoint_and_ends_the_same(tmp_path: 
     assert str(always.reason).endswith("(2 times)")
 
 
+@pytest.mark.slow
 def test_a_trial_that_is_asked_to_stop_saves_and_waits(tmp_path: Path) -> None:
     sweep = make_sweep(tmp_path, {**deeds(sabotage("nothing"), sabotage("sleep", 99))})
     assert train_all(sweep, most=1) == {"complete": 1}
@@ -92,11 +94,6 @@ def test_a_trial_that_is_asked_to_stop_saves_and_waits(tmp_path: Path) -> None:
     assert second.last.values == first.last.values
     assert second.fact("executed_steps") == 6
     assert second.fact("deaths") == 0
-
-
-def test_signals_reach_the_trial_only_through_its_supervisor(tmp_path: Path) -> None:
-    sweep = make_sweep(tmp_path, deeds(sabotage("nothing")))
-    assert train_all(sweep) == {"complete": 1}
-    lease = sweep.entries()[0].fact("lease")
+    lease = first.fact("lease")
     assert lease["owner"]["pid"] == os.getpid()
-    assert lease["child"]["pid"] != os.getpid()
+    assert lease["child"]["pid"] != os.getpid(), "signals to this process must not reach the trial by themselves"
