@@ -37,7 +37,7 @@ def lose(sweep: Sweep) -> int:
     return trial.number
 
 
-@pytest.mark.parametrize("method", ["tpe", "random"])
+@pytest.mark.parametrize("method", ["tpe", pytest.param("random", marks=pytest.mark.slow)])
 def test_values_are_a_function_of_the_seed_whatever_dies_in_between(tmp_path: Path, method: str) -> None:
     plain = bare_sweep(tmp_path, {"budget": {"trials": 14}, "method": method}, "plain")
     values = pretend(plain, 14)
