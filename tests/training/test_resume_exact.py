@@ -23,9 +23,11 @@ ACCUMULATE: dict[str, Any] = {"trainer": {"accumulate_grad_batches": 2, "max_ste
 
 
 def outcome(folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Logged numbers without clocks, and the last checkpoint's tensors."""
-    clocks = ("time", "perf/", "memory/")
-    lines = [{key: value for key, value in line.items() if not key.startswith(clocks)} for line in read_metrics(folder)]
+    """Logged numbers without clocks and without what only several processes log, and the last checkpoint's tensors."""
+    left_out = ("time", "perf/", "memory/", "train/loss_max")
+    lines = [
+        {key: value for key, value in line.items() if not key.startswith(left_out)} for line in read_metrics(folder)
+    ]
     state = read_checkpoint(list_checkpoints(folder / SHELF)[-1])
     return lines, {"weights": state["state_dict"], "optimizer": state["optimizer_states"]}
 

@@ -117,8 +117,13 @@ def test_a_torn_journal_is_found_and_mended(tmp_path: Path) -> None:
 @pytest.mark.timeout(900)
 def test_processes_of_a_distributed_trial_have_one_set_of_values(tmp_path: Path) -> None:
     """Two processes over gloo; had one of them another rate, its gradients, and so all weights, would be others."""
-    content = {"parameters": {"model.optimizer.lr": {"distribution": "log_uniform_values", "min": 1e-3, "max": 3e-2}}}
-    content |= {"method": "random", "seed": 4, "budget": {"trials": 2}, "reuse": {"enabled": False}}
+    content: dict[str, Any] = {
+        "parameters": {"model.optimizer.lr": {"distribution": "log_uniform_values", "min": 1e-3, "max": 3e-2}},
+        "method": "random",
+        "seed": 4,
+        "budget": {"trials": 2},
+        "reuse": {"enabled": False},
+    }
     alone = make_sweep(tmp_path, {**content, "derive": {"trainer.accumulate_grad_batches": 2}}, "alone")
     assert train_all(alone) == {"complete": 2}
     both = make_sweep(tmp_path, {**content, "derive": {"trainer.devices": 2, "trainer.strategy": "ddp"}}, "both")
