@@ -32,7 +32,7 @@ from gpt_lightning.checkpoints.folder import read_checkpoint, write_checkpoint
 from gpt_lightning.checkpoints.prefixes import Line, Prefix, PrefixStore
 from gpt_lightning.checkpoints.shelf import SHELF, write_best
 from gpt_lightning.errors import ConfigError
-from gpt_lightning.optim.lengths import Length, to_steps
+from gpt_lightning.optim.lengths import Horizon, Length, to_steps
 from gpt_lightning.training.callbacks.prefixes import PrefixRecorder
 from gpt_lightning.training.callbacks.saving import MONITOR
 from gpt_lightning.training.checkpoint_io import facts_of
@@ -55,6 +55,7 @@ class Reuse:
         folder: The store; made when missing.
         every: How often a run stores its state: steps (500), tokens ("20M tokens") or a share of the run ("5%").
         budget_bytes: What the store may take; null = anything.
+        at: Further steps at which the state is stored: where branches are known to leave.
         owner: Name under which the run pins what it needs until it has ended; null = made from its folder.
 
     Raises:
@@ -64,6 +65,7 @@ class Reuse:
     folder: Path
     every: Length = "5%"
     budget_bytes: int | None = None
+    at: tuple[int, ...] = ()
     owner: str | None = None
 
     def __post_init__(self) -> None:
@@ -71,6 +73,13 @@ class Reuse:
             raise ConfigError("reuse.every is a cadence", got=self.every, allowed="more than 0", fix="Say '5%'.")
         if self.budget_bytes is not None and self.budget_bytes < 1:
             raise ConfigError("reuse.budget is a number of bytes", got=self.budget_bytes, allowed=">= 1, or null")
+
+
+def borders_of(reuse: Reuse, horizon: Horizon) -> list[int]:
+    """Steps at which a run stores its state, the last one among them."""
+    total = horizon.total_steps
+    every = max(1, to_steps(reuse.every, horizon, "reuse.every"))
+    return sorted({*range(every, total, every), *(step for step in reuse.at if 0 < step < total), total})
 
 
 @dataclass(frozen=True)
@@ -145,8 +154,7 @@ class Sharing:
         self.store = PrefixStore(reuse.folder, reuse.budget_bytes)
         self.trajectory: Trajectory = trace(run)
         total = run.plan.horizon.total_steps
-        every = max(1, to_steps(reuse.every, run.plan.horizon, "reuse.every"))
-        self._borders = sorted({*range(every, total + 1, every), total})
+        self._borders = borders_of(reuse, run.plan.horizon)
         has_validation = bool(run.trainer.limit_val_batches)
         self.rules = Rules(
             log_every=int(vars(run.trainer)["log_every_n_steps"]),
@@ -226,7 +234,7 @@ class Sharing:
             adopted = {"best": _find_best(lines)}
             self._replay(lines, loggers)
         borders = {step: self._keys[step] for step in self._borders if self.is_pure}
-        return PrefixRecorder(self.store, borders, folder, self.trajectory.is_level, adopted)
+        return PrefixRecorder(self.store, borders, folder, self.trajectory.is_shared, adopted)
 
     def _replay(self, lines: list[Line], loggers: list[Logger]) -> None:
         for line in lines:

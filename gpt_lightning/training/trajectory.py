@@ -116,10 +116,13 @@ class Trajectory:
             tokens = horizon.tokens_before(step + 1) - horizon.tokens_before(step)
             yield form.pack(*(peak * factor for peak in peaks), tokens)
 
-    def is_level(self, step: int) -> bool:
-        """Whether the learning rate stands still around ``step``: there runs of different endings part."""
-        if not 0 < step < self.horizon.total_steps:
-            return False
+    def is_shared(self, step: int) -> bool:
+        """Whether other runs are likely to come by at ``step``.
+
+        Where the learning rate stands still, runs of different endings part; and at the end, a twin finds it all done.
+        """
+        if step >= self.horizon.total_steps:
+            return True
         return self.schedule.factor(step, self.horizon) == self.schedule.factor(step - 1, self.horizon)
 
 
