@@ -85,6 +85,18 @@ COMMANDS = {
             "fsck": "Look for damage in a sweep's storage.",
         }.items()
     },
+    "sweep ladder": Command(
+        "gpt_lightning.tuning.ladder",
+        "ladder_command",
+        "Small models of several sizes: laws, and settings for a larger one.",
+        "Sweeps",
+    ),
+    "sweep transfer": Command(
+        "gpt_lightning.tuning.transfer",
+        "transfer_command",
+        "Tune a small model and measure what its settings cost a larger one.",
+        "Sweeps",
+    ),
     "sweep report": Command(
         "gpt_lightning.tuning.report_command",
         "report_command",

@@ -75,11 +75,11 @@ class Reuse:
             raise ConfigError("reuse.budget is a number of bytes", got=self.budget_bytes, allowed=">= 1, or null")
 
 
-def borders_of(reuse: Reuse, horizon: Horizon) -> list[int]:
+def borders_of(every: Length, at: tuple[int, ...], horizon: Horizon) -> list[int]:
     """Steps at which a run stores its state, the last one among them."""
     total = horizon.total_steps
-    every = max(1, to_steps(reuse.every, horizon, "reuse.every"))
-    return sorted({*range(every, total, every), *(step for step in reuse.at if 0 < step < total), total})
+    stride = max(1, to_steps(every, horizon, "reuse.every"))
+    return sorted({*range(stride, total, stride), *(step for step in at if 0 < step < total), total})
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ class Sharing:
         self.store = PrefixStore(reuse.folder, reuse.budget_bytes)
         self.trajectory: Trajectory = trace(run)
         total = run.plan.horizon.total_steps
-        self._borders = borders_of(reuse, run.plan.horizon)
+        self._borders = borders_of(reuse.every, reuse.at, run.plan.horizon)
         has_validation = bool(run.trainer.limit_val_batches)
         self.rules = Rules(
             log_every=int(vars(run.trainer)["log_every_n_steps"]),

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from gpt_lightning.optim.lengths import Length
 from gpt_lightning.training.command_line import TrainerCommandLine
 from gpt_lightning.training.plot_schedule import read_horizon
 from gpt_lightning.training.resume import flatten
-from gpt_lightning.training.reuse import Reuse, borders_of
+from gpt_lightning.training.reuse import borders_of
 from gpt_lightning.training.sharding import choose_strategy
 from gpt_lightning.training.trajectory import Trajectory, is_indifferent
 
@@ -35,16 +36,19 @@ class Savings:
         return self.executed_steps / self.total_steps if self.total_steps else 1.0
 
 
-def estimate_savings(runs: Iterable[Trajectory], reuse: Reuse, workers: int = 1) -> Savings:
+def estimate_savings(
+    runs: Iterable[Trajectory], every: Length = "5%", workers: int = 1, at: tuple[int, ...] = ()
+) -> Savings:
     """Steps that ``runs`` do when they are started in this order, with a store that forgets nothing.
 
     Args:
         runs: What leads to the weights of each.
-        reuse: When a run stores its state; the folder is not touched.
+        every: How often a run stores its state.
         workers: How many runs are done at the same time.
+        at: Further steps at which a run stores its state.
     """
     trajectories = list(runs)
-    borders = [borders_of(reuse, run.horizon) for run in trajectories]
+    borders = [borders_of(every, at, run.horizon) for run in trajectories]
     steps = {step for each in borders for step in each}
     keys = [run.keys(steps) for run in trajectories]
     return _simulate(keys, borders, workers)

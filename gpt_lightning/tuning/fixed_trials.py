@@ -25,6 +25,8 @@ from gpt_lightning.training.run_folder import read_starts
 log = logging.getLogger("gpt_lightning")
 _QUIET = {"trainer.logger": False, "trainer.enable_progress_bar": False, "run.sample_tokens": 0}
 RESULT_FILE = "result.json"
+EVERY = "10%"
+"""How often a trial stores its state for others, besides the steps at which they are known to leave it."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ class FixedTrials:
 
     def reuse(self, at: tuple[int, ...] = (), owner: str | None = None) -> Reuse:
         """The store of this folder."""
-        return Reuse(self._folder / "prefixes", "10%", self._budget_bytes, at, owner)
+        return Reuse(self._folder / "prefixes", EVERY, self._budget_bytes, at, owner)
 
     def train(self, name: str, settings: Mapping[str, Any], at: tuple[int, ...] = ()) -> Outcome:
         """Train a trial to its end, unless that has been done.

@@ -20,7 +20,7 @@ from gpt_lightning.parsing.strict_yaml import dump_yaml
 from gpt_lightning.training.reuse_estimate import Savings, estimate_savings
 from gpt_lightning.training.run_folder import RUNS, make_folder
 from gpt_lightning.training.trajectory import trace
-from gpt_lightning.tuning.fixed_trials import FixedTrials, Outcome
+from gpt_lightning.tuning.fixed_trials import EVERY, FixedTrials, Outcome
 from gpt_lightning.tuning.ladder_file import LadderSpec, read_ladder
 from gpt_lightning.tuning.power_laws import LossLaw, RateLaw, fit_loss_law, fit_rate_law, parabola_minimum
 
@@ -130,7 +130,7 @@ def describe_plan(spec: LadderSpec, trials: FixedTrials) -> str:
                 trajectories.append(trace(run))
                 tokens += run.plan.horizon.tokens_before(steps)
         lines.append(f"  {size:<12} {run.module.config.num_parameters:>14,} parameters")
-    savings = estimate_savings(trajectories, trials.reuse(spec.branches()))
+    savings = estimate_savings(trajectories, EVERY, at=spec.branches())
     lengths, rates = ", ".join(map(str, spec.horizons)), ", ".join(f"{rate:g}" for rate in spec.rates)
     lines += [f"  lengths      {lengths} steps", f"  peak rates   {rates}"]
     share = f"{savings.executed_steps:,} of {savings.total_steps:,} steps ({savings.executed_share:.0%})"

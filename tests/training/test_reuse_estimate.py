@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gpt_lightning.optim.lengths import Horizon
 from gpt_lightning.optim.schedules import WSD, Cosine, Schedule
-from gpt_lightning.training.reuse import Reuse
 from gpt_lightning.training.reuse_estimate import estimate_savings, sketch
 from gpt_lightning.training.trajectory import Trajectory
-
-NOWHERE = Path("nowhere")
-SHARED = Reuse(NOWHERE)
 
 
 def planned(schedule: Schedule, steps: int = 100, *, lr: float = 1e-3, **facts: Any) -> Trajectory:
@@ -25,27 +20,27 @@ def test_cooldowns_of_one_trunk() -> None:
     """The cost model in closed form: the first run whole, of each further one its cooldown."""
     runs = [planned(WSD(warmup=0, decay=0.5)), *(planned(WSD(warmup=0, decay=decay)) for decay in (0.2, 0.1, 0.3))]
     # The second branches where the first had begun to cool, the third and fourth from the trunk of the second.
-    assert estimate_savings(runs, SHARED).executed_steps == 100 + 50 + 20 + 30
-    assert estimate_savings(runs, SHARED).total_steps == 400
-    assert estimate_savings(runs, SHARED).executed_share == 0.5
+    assert estimate_savings(runs).executed_steps == 100 + 50 + 20 + 30
+    assert estimate_savings(runs).total_steps == 400
+    assert estimate_savings(runs).executed_share == 0.5
     # Borders at multiples of 30: nothing at 70 and 80, and the one at 60 is no use at 50.
-    assert estimate_savings(runs, Reuse(NOWHERE, every=30)).executed_steps == 100 + 70 + 40 + 40
-    assert estimate_savings([], SHARED).executed_share == 1.0
+    assert estimate_savings(runs, every=30).executed_steps == 100 + 70 + 40 + 40
+    assert estimate_savings([]).executed_share == 1.0
 
 
 def test_a_ladder_of_horizons() -> None:
     """Eight equally spaced lengths, a fifth of each is cooldown: 13.6 units instead of 36 when the longest is first."""
     runs = [planned(WSD(warmup=0, decay="20%"), 100 * length) for length in (8, 7, 6, 5, 4, 3, 2, 1)]
-    savings = estimate_savings(runs, Reuse(NOWHERE, every=20))
+    savings = estimate_savings(runs, every=20)
     assert (savings.executed_steps, savings.total_steps) == (800 + 20 * (7 + 6 + 5 + 4 + 3 + 2 + 1), 3600)
 
 
 def test_what_is_shared_and_what_not() -> None:
     twice = [planned(Cosine()), planned(Cosine())]
-    assert estimate_savings(twice, SHARED).executed_steps == 100
-    assert estimate_savings(twice, SHARED, workers=2).executed_steps == 200
-    assert estimate_savings([planned(Cosine()), planned(Cosine(), lr=2e-3)], SHARED).executed_steps == 200
-    assert estimate_savings([planned(Cosine()), planned(Cosine(), seed=2)], SHARED).executed_steps == 200
+    assert estimate_savings(twice).executed_steps == 100
+    assert estimate_savings(twice, workers=2).executed_steps == 200
+    assert estimate_savings([planned(Cosine()), planned(Cosine(), lr=2e-3)]).executed_steps == 200
+    assert estimate_savings([planned(Cosine()), planned(Cosine(), seed=2)]).executed_steps == 200
 
 
 def test_two_workers_share_what_is_there_when_they_start() -> None:
@@ -54,13 +49,13 @@ def test_two_workers_share_what_is_there_when_they_start() -> None:
         planned(WSD(warmup=0, decay=0.2), lr=2e-3),
         planned(WSD(warmup=0, decay=0.1)),
     ]
-    assert estimate_savings(runs, SHARED, workers=2).executed_steps == 100 + 100 + 20
+    assert estimate_savings(runs, workers=2).executed_steps == 100 + 100 + 20
 
 
 def test_a_sketch_of_a_command_line() -> None:
     common = ["--trainer.max_steps=40", "--data.block_size=8", "--model.schedule=WSD", "--model.schedule.warmup=0"]
     one, other = (sketch([*common, f"--model.schedule.decay={decay}"]) for decay in ("50%", "25%"))
     assert one.base == other.base
-    assert estimate_savings([one, other], SHARED).executed_steps == 40 + 20
+    assert estimate_savings([one, other]).executed_steps == 40 + 20
     assert sketch([*common, "--model.optimizer.lr=0.5"]).base != one.base
     assert one.rates["matrix"] == pytest.approx(other.rates["matrix"])
