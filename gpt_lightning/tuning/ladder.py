@@ -165,7 +165,9 @@ def climb(spec: LadderSpec, trials: FixedTrials, say: Callable[[str], None]) -> 
     sound = [rung for rung in rungs if math.isfinite(rung.loss)]
     inside = [rung for rung in sound if rung.inside]
     loss_law = fit_loss_law(*_columns(sound, lambda rung: rung.loss))
-    rate_law = fit_rate_law(*_columns(inside, lambda rung: rung.best_rate))
+    # From one size alone nothing follows for another.
+    enough = len({rung.size for rung in inside}) > 1 or len(spec.sizes) == 1
+    rate_law = fit_rate_law(*_columns(inside, lambda rung: rung.best_rate)) if enough else None
     return Ladder(spec, rungs, savings, loss_law, rate_law)
 
 

@@ -151,4 +151,4 @@ def test_a_wrong_setting_of_a_size_is_told_before_anything_is_trained(
 def test_the_shipped_ladder_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     spec = read_ladder(Path("sweeps/ladder_tiny.yaml"))
-    assert (len(spec.sizes), spec.horizons, len(spec.rates)) == (3, (100, 200, 400), 4)
+    assert (len(spec.sizes), spec.horizons, len(spec.rates)) == (3, (100, 200, 400), 5)
