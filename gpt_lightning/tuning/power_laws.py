@@ -44,7 +44,7 @@ class LossLaw:
     resamples: Array
     error: float
 
-    def predict(self, parameters: float, tokens: float) -> Interval:
+    def predict(self, parameters: int | float, tokens: int | float) -> Interval:
         """The loss of a model of ``parameters`` after ``tokens``."""
         return _interval(
             float(np.exp(_log_loss(self.theta, np.array([parameters]), np.array([tokens])))[0]),
@@ -73,7 +73,7 @@ class RateLaw:
     theta: Array
     resamples: Array
 
-    def predict(self, parameters: float, tokens: float) -> Interval:
+    def predict(self, parameters: int | float, tokens: int | float) -> Interval:
         """The best peak learning rate."""
         row = np.array([1.0, np.log(parameters), np.log(tokens)])
         return _interval(float(np.exp(self.theta @ row)), np.exp(self.resamples @ row))
