@@ -18,6 +18,8 @@ from tests.training.forked import write_corpus
 
 ROOT = Path(__file__).parents[1]
 STUDIES = sorted((ROOT / "sweeps").glob("*.yaml"))
+LADDERS = sorted((ROOT / "sweeps" / "ladders").glob("*.yaml"))
+"""Files of ``sweep ladder`` and ``sweep transfer``; tests/tuning reads them."""
 SMALL = (
     "budget.trials=1",
     "parameters.trainer.max_steps.value=2",
@@ -27,13 +29,14 @@ SMALL = (
 )
 
 
-@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [*STUDIES, *LADDERS], ids=lambda path: path.name)
 def test_header_says_what_it_is_for_and_what_to_expect(path: Path) -> None:
     lines = path.read_text(encoding="utf-8").splitlines()
     header = "\n".join(lines[: next(index for index, line in enumerate(lines) if not line.startswith("#"))])
     for title in ("Purpose", "Command", "Time", "Expected"):
         assert re.search(rf"^# {title}: +\S", header, flags=re.MULTILINE), f"no line '# {title}:'"
-    assert f"gpt-lightning sweep run sweeps/{path.name}" in header
+    command = "run" if path in STUDIES else path.stem.split("_")[0]
+    assert f"gpt-lightning sweep {command} {path.relative_to(ROOT)}" in header
     assert re.search(r"CPU|GPU", header)
     assert re.search(r"^# Expected: .*(\d\.\d|not run)", header, flags=re.MULTILINE)
     assert read_yaml(path)["name"] == path.stem

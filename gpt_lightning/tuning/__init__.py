@@ -20,6 +20,9 @@
     pruning         rules that stop trials early, halving: at rungs; early_termination reads them from a sweep file
     report          the page of a sweep; its facts (report_facts), where they come from (report_reading, importance),
                     its charts (report_charts, report_planes), its command (report_command)
+    ladder          ``sweep ladder``: sizes x lengths x rates (ladder_file), laws (power_laws), its page (ladder_report)
+    transfer        ``sweep transfer``: settings of a small model at a larger one, and what that costs
+    fixed_trials    the trials of both: settings known beforehand, one after the other, sharing steps
 
 A sweep file names base configurations and the keys to vary, in the words of ``fit``::
 

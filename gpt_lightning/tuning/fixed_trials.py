@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -104,17 +105,19 @@ class FixedTrials:
         steps, reason = run.plan.horizon.total_steps, None
         try:
             result = run.fit("auto", self.reuse(at, folder.name))
-            value = result.metrics.get(self._metric, float("nan"))
+            value = result.metrics.get(self._metric)
         except TrainingError as problem:
             value, reason = float("inf"), str(problem)
             log.warning("%s: %s", folder.name, problem)
-        if value != value:
+        if value is None:
             raise ConfigError(
                 f"{folder} has no {self._metric}",
                 got=self._metric,
                 allowed="a metric of validation, e.g. val/loss",
                 fix="Name another metric, or let the base validate (trainer.limit_val_batches).",
             )
+        if not math.isfinite(value) and reason is None:
+            value, reason = float("inf"), f"{self._metric} is not finite at the end"
         outcome = Outcome(
             str(folder),
             value,

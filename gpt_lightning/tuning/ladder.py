@@ -93,7 +93,7 @@ class Suggestion:
 def ladder_command(file: str, dry_run: bool = False) -> None:
     """Train small models of several sizes and lengths, fit laws to them, and suggest settings for a larger one.
 
-    Example: gpt-lightning sweep ladder sweeps/ladder_tiny.yaml
+    Example: gpt-lightning sweep ladder sweeps/ladders/ladder_tiny.yaml
 
     Started again, it goes on where it was; everything lies in runs/NAME: report.html, report.md, ladder.json and
     suggested.yaml.

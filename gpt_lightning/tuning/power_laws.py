@@ -46,10 +46,9 @@ class LossLaw:
 
     def predict(self, parameters: int | float, tokens: int | float) -> Interval:
         """The loss of a model of ``parameters`` after ``tokens``."""
-        return _interval(
-            float(np.exp(_log_loss(self.theta, np.array([parameters]), np.array([tokens])))[0]),
-            np.exp(_log_loss(self.resamples, np.array([parameters]), np.array([tokens])))[:, 0],
-        )
+        n, d = np.array([float(parameters)]), np.array([float(tokens)])
+        here, there = (np.exp(_log_loss(theta, n, d)) for theta in (self.theta, self.resamples))
+        return _interval(float(here[0]), there[:, 0])
 
     def constants(self) -> dict[str, Interval]:
         """E, A, a, B, b."""

@@ -143,7 +143,7 @@ def read_transfer(path: Path) -> TransferSpec:
 def transfer_command(file: str, dry_run: bool = False) -> None:
     """Tune a small model, apply what was found to a larger one, and measure what that costs against tuning it.
 
-    Example: gpt-lightning sweep transfer sweeps/transfer_mup.yaml
+    Example: gpt-lightning sweep transfer sweeps/ladders/transfer_mup.yaml
 
     Started again, it goes on where it was; everything lies in runs/NAME, the result in transfer.json.
 

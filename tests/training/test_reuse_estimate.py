@@ -35,6 +35,12 @@ def test_a_ladder_of_horizons() -> None:
     assert (savings.executed_steps, savings.total_steps) == (800 + 20 * (7 + 6 + 5 + 4 + 3 + 2 + 1), 3600)
 
 
+def test_trunks_and_ends_are_what_others_come_by() -> None:
+    """They stay longest in a full store: a branch leaves a level rate, and a twin finds the end done."""
+    run = planned(WSD(warmup=10, decay=0.3))
+    assert [step for step in (5, *range(10, 101, 10)) if run.is_shared(step)] == [10, 20, 30, 40, 50, 60, 70, 100]
+
+
 def test_what_is_shared_and_what_not() -> None:
     twice = [planned(Cosine()), planned(Cosine())]
     assert estimate_savings(twice).executed_steps == 100

@@ -49,26 +49,37 @@ def write(**changes: Any) -> Path:
     return path
 
 
-def test_a_ladder_is_climbed_once_and_suggests_a_config(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = write(sizes={"one": {"model.config.n_layer": 1}})
-    assert main(["sweep", "ladder", str(path), "--dry_run", "true"]) == 0
-    plan = capsys.readouterr().out
-    # The longer run stores its state at 4 of 5 steps, behind the last full rate of the shorter: 2 x (10 + 1) steps.
-    assert "4 runs of 1,920 tokens; what they share is done once: 22 of 30 steps (73%)" in plan
-    assert not Path("runs").exists()
-    assert main(["sweep", "ladder", str(path)]) == 0
-    first = capsys.readouterr()
-    assert "4/4 one, rate 0.003, 5 steps: val/loss" in first.err
-    assert "22 of 30 steps done (73%)" in first.out
+ONE_RATE = {"sizes": {"one": {"model.config.n_layer": 1}}, "learning_rates": [3e-3]}
+
+
+def test_a_ladder_suggests_a_config(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sweep", "ladder", str(write(**ONE_RATE))]) == 0
+    told = capsys.readouterr()
+    # The longer run stores its state at 4 of 5 steps, behind the last full rate of the shorter: 10 + 1 steps.
+    assert "2 runs of 960 tokens; what they share is done once: 11 of 15 steps (73%)" in told.out
+    assert "2/2 one, rate 0.003, 5 steps: val/loss" in told.err
+    assert "11 of 15 steps done (73%)" in told.out
     facts = json.loads(Path("runs/small/ladder.json").read_text())
     assert [rung["steps"] for rung in facts["rungs"]] == [5, 10]
     assert facts["suggestion"]["tokens"] == 20 * 64
     run = build("runs/small/suggested.yaml")
     assert run.module.config.num_parameters == facts["suggestion"]["parameters"]
     assert run.plan.horizon.total_steps == 20
-    assert run.module.optimizer_recipe.rates["matrix"] == facts["suggestion"]["rate"]
+    assert run.module.optimizer_recipe.rates["matrix"] == facts["suggestion"]["rate"] == 3e-3
     assert "<svg" in Path("runs/small/report.html").read_text()
+
+
+@pytest.mark.slow
+def test_a_ladder_is_climbed_once(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write()
+    assert main(["sweep", "ladder", str(path), "--dry_run", "true"]) == 0
+    assert "8 runs of 3,840 tokens; what they share is done once: 44 of 60 steps (73%)" in capsys.readouterr().out
+    assert not Path("runs").exists()
+    assert main(["sweep", "ladder", str(path)]) == 0
+    first = capsys.readouterr()
+    assert "44 of 60 steps done (73%)" in first.out
     checkpoints = {path: path.stat().st_mtime_ns for path in Path("runs/small/trials").rglob("state.pt")}
+    assert checkpoints
     assert main(["sweep", "ladder", str(path)]) == 0
     assert capsys.readouterr().out == first.out
     assert checkpoints == {path: path.stat().st_mtime_ns for path in Path("runs/small/trials").rglob("state.pt")}
@@ -150,5 +161,5 @@ def test_a_wrong_setting_of_a_size_is_told_before_anything_is_trained(
 
 def test_the_shipped_ladder_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    spec = read_ladder(Path("sweeps/ladder_tiny.yaml"))
+    spec = read_ladder(Path("sweeps/ladders/ladder_tiny.yaml"))
     assert (len(spec.sizes), spec.horizons, len(spec.rates)) == (3, (100, 200, 400), 5)

@@ -90,11 +90,9 @@ def test_a_proxy_that_never_ends_is_told() -> None:
 
 def test_the_command_trains_and_goes_on(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write(parameters={"model.optimizer.lr": {"values": [1e-3, 1e-2]}}, variants={"mup": FILE["variants"]["mup"]})
-    assert main(["sweep", "transfer", str(path), "--dry_run", "true"]) == 0
-    assert "1 x 2 runs of the proxy" in capsys.readouterr().out
-    assert not Path("runs").exists()
     assert main(["sweep", "transfer", str(path)]) == 0
     first = capsys.readouterr().out
+    assert "1 x 2 runs of the proxy" in first
     (verdict,) = json.loads(Path("runs/moved/transfer.json").read_text())
     assert verdict["regret"] == verdict["target_loss"] - verdict["tuned_loss"] >= 0
     assert verdict["trials"] == 2
@@ -103,6 +101,12 @@ def test_the_command_trains_and_goes_on(place: Path, capsys: pytest.CaptureFixtu
     assert main(["sweep", "transfer", str(path)]) == 0
     assert capsys.readouterr().out == first
     assert results == {path: path.stat().st_mtime_ns for path in Path("runs/moved/trials").rglob("result.json")}
+
+
+def test_a_dry_run_trains_nothing(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sweep", "transfer", str(write()), "--dry_run", "true"]) == 0
+    assert "2 x 3 runs of the proxy, and for each variant at least 3 of the target" in capsys.readouterr().out
+    assert not Path("runs").exists()
 
 
 @pytest.mark.parametrize(
@@ -121,5 +125,5 @@ def test_mistakes_are_told_with_file_and_line(place: Path, changes: dict[str, An
 
 def test_the_shipped_transfer_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    spec = read_transfer(Path("sweeps/transfer_mup.yaml"))
+    spec = read_transfer(Path("sweeps/ladders/transfer_mup.yaml"))
     assert (list(spec.variants), len(spec.places())) == (["standard", "mup"], 6)
