@@ -14,7 +14,7 @@ from tensorboard.plugins.text import metadata as text_metadata
 from torch import Tensor
 
 _BINS = 48
-_MOST_VALUES = 1 << 18
+_MOST_VALUES = 1 << 16
 _PROJECTOR = "projector"
 
 
@@ -39,7 +39,7 @@ def build_picture(name: str, png: bytes) -> Summary:
 def build_histogram(name: str, tensors: Sequence[Tensor]) -> Summary | None:
     """How the values of some tensors are distributed, counted on their device; None without a finite value.
 
-    Of many values an evenly spaced quarter of a million is counted, which shows the same shape.
+    Of many values evenly spaced 65,536 or more are counted, which show the same shape.
     """
     stride = max(1, sum(tensor.numel() for tensor in tensors) // _MOST_VALUES)
     values = torch.cat([tensor.detach().reshape(-1)[::stride].float() for tensor in tensors])

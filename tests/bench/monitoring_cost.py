@@ -1,10 +1,10 @@
 """What watching costs the quickstart, in two short runs of one process. Prints JSON, in CPU seconds.
 
-steps    segments of steps with and without the callbacks that look on, taking turns in one run: what every step pays
-moments  a run as it is, with the same ten looks at details, five validations, start and end as the whole quickstart
-         has, since their cadence is a share of the run: what these pay, whatever the length
-
-Both together are what a run of full length pays: no number of it is from a longer run than the short ones.
+turns  segments of steps with and without the callbacks that look on, taking turns in one run: a check of the other,
+       which also holds what Lightning spends on calling them; it scatters more than there is to see
+spent  a run as it is: seconds inside everything that looks on. What is called at every step is counted up to the
+       quickstart's 550 steps; looks at details, validations, start and end are as many in a short run as in a long one,
+       since their cadence is a share of it
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from gpt_lightning.training.speed import Speed
 
 SEGMENT = 10
 FULL = 550
-_EVERY_STEP = ("on_train_batch_end", "on_before_optimizer_step")
+_EVERY_STEP = ("MetricsLog.on_train_batch_end", "StatusLine.on_train_batch_end")
 _HOOKS = (
     "on_train_start",
     "on_train_batch_end",
@@ -68,12 +68,12 @@ class Meter:
         setattr(owner, name, measured)
 
 
-def measure_moments(steps: int, place: Path) -> dict[str, Any]:
-    """A run with everything on; CPU seconds by who spent them at moments that do not grow with the run's length."""
+def measure_spent(steps: int, place: Path) -> dict[str, Any]:
+    """A run with everything on; CPU seconds by who spent them, as they are and in the quickstart."""
     meter = Meter()
     for owner in (MetricsLog, Insight, StatusLine):
         for name in _HOOKS:
-            if name in vars(owner) and (owner is Insight or name not in _EVERY_STEP):
+            if name in vars(owner):
                 meter.wrap(owner, name, f"{owner.__name__}.{name}")
     meter.wrap(Chronicle, "begin", "texts at the start")
     meter.wrap(Chronicle, "show_schedule", "texts at the start")
@@ -83,7 +83,8 @@ def measure_moments(steps: int, place: Path) -> dict[str, Any]:
     start = time.process_time()
     run.fit()
     whole = time.process_time() - start
-    return {"whole": whole, "watching": sum(meter.seconds.values()), "parts": meter.seconds}
+    parts = {name: spent * (FULL / steps if name in _EVERY_STEP else 1) for name, spent in meter.seconds.items()}
+    return {"short": whole, "short_watching": sum(meter.seconds.values()), "parts": parts}
 
 
 class Toggle(Callback):
@@ -115,7 +116,7 @@ class Toggle(Callback):
         self._start = time.process_time()
 
 
-def measure_steps(steps: int, place: Path) -> dict[str, Any]:
+def measure_turns(steps: int, place: Path) -> dict[str, Any]:
     """Seconds of a step without watchers, and how much of it neighbouring segments with them took more."""
     run = _build(steps, place, {"trainer.limit_val_batches": 0, "monitor.details_every": None})
     toggle = Toggle()
@@ -134,12 +135,10 @@ def measure_steps(steps: int, place: Path) -> dict[str, Any]:
 
 def measure_all(steps: int, place: Path) -> dict[str, Any]:
     """Both, and what follows for the quickstart's own length."""
-    turns = measure_steps(steps, place / "steps")
-    moments = measure_moments(steps, place / "moments")
-    each = turns["step"] * turns["more"]
-    watching = moments["watching"] + FULL * each
-    whole = moments["whole"] + (FULL - steps) * (turns["step"] + each)
-    return {"steps": turns, "moments": moments, "watching": watching, "whole": whole, "share": watching / whole}
+    turns, spent = measure_turns(steps, place / "turns"), measure_spent(steps, place / "spent")
+    watching = sum(spent["parts"].values())
+    whole = spent["short"] - spent["short_watching"] + (FULL - steps) * turns["step"] + watching
+    return {"turns": turns, "spent": spent, "watching": watching, "whole": whole, "share": watching / whole}
 
 
 def _build(steps: int, place: Path, *more: dict[str, Any]) -> Run:

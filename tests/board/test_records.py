@@ -28,11 +28,11 @@ def test_histograms_count_as_numpy_does(shape: tuple[int, ...]) -> None:
     assert record is not None
     histogram = record.value[0].histo
     counted = torch.cat([values.flatten(), values[:2].flatten()])
-    assert sum(histogram.bucket) == histogram.num <= 2 * (1 << 18)
-    assert histogram.sum / histogram.num == pytest.approx(float(counted.mean()), abs=5e-3)
+    assert sum(histogram.bucket) == histogram.num <= 2 * (1 << 16)
+    assert histogram.sum / histogram.num == pytest.approx(float(counted.mean()), abs=1.5e-2)
     assert histogram.sum_squares / histogram.num == pytest.approx(1.0, abs=0.1)
     shares, _ = np.histogram(counted.numpy(), bins=[float(counted.min()), *histogram.bucket_limit])
-    assert np.abs(np.array(histogram.bucket) / histogram.num - shares / counted.numel()).max() < 2e-3
+    assert np.abs(np.array(histogram.bucket) / histogram.num - shares / counted.numel()).max() < 5e-3
 
 
 def test_histograms_of_equal_and_of_no_finite_values() -> None:
