@@ -116,6 +116,7 @@ def hang(folder: Path) -> None:
     run.fit()
 
 
+@pytest.mark.slow
 def test_a_run_that_hangs_says_where_and_ends_with_code_4(place: Path) -> None:
     assert run_child(place, hang, place / "run") == 4
     assert "on_train_batch_start" in (place / "run" / "hang-1.txt").read_text(encoding="utf-8")
