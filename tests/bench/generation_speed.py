@@ -12,6 +12,7 @@ import json
 import statistics
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -121,19 +122,28 @@ class NoCache(Decoder):
         return ids[:, -count:].tolist(), moments
 
 
-def build_rivals(model: GPT, rows: int) -> dict[str, Decoder]:
-    """By their name in the table."""
-    ours: dict[str, Decoder] = {weights: Ours(model, weights, rows) for weights in ("float32", "float16", "int8")}
-    looking = {"float32, 4 guesses": Ours(model, "float32", rows, draft_tokens=4)}
-    return {"transformers": Transformers(model), **ours, **looking, "no cache": NoCache(model)}
+RIVALS: dict[str, Callable[[GPT, int], Decoder]] = {
+    "transformers": lambda model, rows: Transformers(model),
+    "float32": lambda model, rows: Ours(model, "float32", rows),
+    "float16": lambda model, rows: Ours(model, "float16", rows),
+    "int8": lambda model, rows: Ours(model, "int8", rows),
+    "float32, 4 guesses": lambda model, rows: Ours(model, "float32", rows, draft_tokens=4),
+    "no cache": lambda model, rows: NoCache(model),
+}
+"""By their name in the table; the first is what the others are compared with."""
 
 
-def compare(config: GPTConfig, *, rows: int, prompt: int, count: int, rounds: int) -> dict[str, Any]:
-    """Seconds of every step and of whole texts, by rival; and whether the greedy texts agree."""
+def compare(
+    config: GPTConfig, *, rows: int, prompt: int, count: int, rounds: int, names: Sequence[str] = tuple(RIVALS)
+) -> Iterator[dict[str, Any]]:
+    """Seconds of every step and of whole texts, by rival, and whether the greedy texts agree: so far, after every turn.
+
+    A measurement that is cut short leaves what it had found.
+    """
     model = GPT(config, torch.Generator().manual_seed(SEED)).eval()
     generator = torch.Generator().manual_seed(SEED + 1)
     prompts = torch.randint(model.vocab_size, (rows, prompt), generator=generator).tolist()
-    rivals = build_rivals(model, rows)
+    rivals = {name: RIVALS[name](model, rows) for name in names}
     steps: dict[str, list[float]] = {name: [] for name in rivals}
     turns: dict[str, list[float]] = {name: [] for name in rivals}
     texts: dict[str, list[list[int]]] = {}
@@ -146,8 +156,15 @@ def compare(config: GPTConfig, *, rows: int, prompt: int, count: int, rounds: in
             if turn:  # the first one allocates
                 turns[name].append((moments[-1] - begin) / count)
                 steps[name] += [later - earlier for earlier, later in itertools.pairwise(moments)]
+        if turn:
+            yield _summarize(turns, steps, texts)
+
+
+def _summarize(
+    turns: dict[str, list[float]], steps: dict[str, list[float]], texts: dict[str, list[list[int]]]
+) -> dict[str, Any]:
     found = {}
-    for name in rivals:
+    for name in turns:
         ordered = sorted(steps[name])
         found[name] = {
             "median": statistics.median(turns[name]),
@@ -167,11 +184,17 @@ def main() -> None:
     parser.add_argument("rows", type=int)
     parser.add_argument("rounds", type=int)
     parser.add_argument("--count", type=int, default=128)
+    parser.add_argument("--names", nargs="+", choices=RIVALS, default=list(RIVALS))
     arguments = parser.parse_args()
-    found = compare(
-        GPTConfig.preset("gpt2"), rows=arguments.rows, prompt=64, count=arguments.count, rounds=arguments.rounds
-    )
-    print(json.dumps(found))
+    for found in compare(
+        GPTConfig.preset("gpt2"),
+        rows=arguments.rows,
+        prompt=64,
+        count=arguments.count,
+        rounds=arguments.rounds,
+        names=arguments.names,
+    ):
+        print(json.dumps(found), flush=True)
 
 
 if __name__ == "__main__":

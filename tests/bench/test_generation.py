@@ -54,7 +54,7 @@ def test_the_comparison_runs() -> None:
     config = GPTConfig(n_layer=1, n_head=2, n_embd=32, block_size=24, vocab_size=64)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = compare(config, rows=2, prompt=5, count=6, rounds=1)
+        found = list(compare(config, rows=2, prompt=5, count=6, rounds=1))[-1]
     assert [row[7] for row in tabulate(2, found)].count("yes") >= 4
     assert found["float32"]["same"]
     assert found["no cache"]["same"]

@@ -47,7 +47,15 @@ def _decode_plainly(model: GPT, prompt: list[int], max_tokens: int, sampling: Sa
 
 
 @pytest.mark.parametrize("sampling", [_GREEDY, Sampling(temperature=0.8, top_k=20, top_p=0.9)])
-@pytest.mark.parametrize("prompt", [[3], [1, 2, 3, 4], list(range(8)), list(range(20))])
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        [3],
+        pytest.param([1, 2, 3, 4], marks=pytest.mark.slow),
+        pytest.param(list(range(8)), marks=pytest.mark.slow),
+        list(range(20)),
+    ],
+)
 @pytest.mark.parametrize("block_size", [1, 7, 8])
 def test_equals_a_loop_without_cache(block_size: int, prompt: list[int], sampling: Sampling) -> None:
     model = _build(block_size)

@@ -53,7 +53,7 @@ def alone(model: GPT, request: Request) -> list[Completion]:
     return Engine(model, Letters(), slots=1).generate([request])[0]
 
 
-@pytest.mark.parametrize(("name", "slots"), [("gpt2", 4), ("everything", 2)])
+@pytest.mark.parametrize(("name", "slots"), [pytest.param("gpt2", 4, marks=pytest.mark.slow), ("everything", 2)])
 def test_a_text_is_the_same_alone_and_in_a_busy_batch(name: str, slots: int) -> None:
     model = build_stirred(**RECIPES[name])
     asked = requests()
@@ -75,13 +75,19 @@ def plain(model: GPT, request: Request) -> list[int]:
     return ids[len(request.prompt) :]
 
 
-@pytest.mark.parametrize("changes", RECIPES.values(), ids=RECIPES.keys())
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param(changes, id=name, marks=() if name in ("gpt2", "modern", "everything") else pytest.mark.slow)
+        for name, changes in RECIPES.items()
+    ],
+)
 def test_every_architecture_decodes_what_it_says_without_a_cache(changes: dict[str, Any]) -> None:
     model = build_stirred(**changes)
     asked = [
-        Request([start, 3], max_tokens=BLOCK - 2, sampling=_GREEDY, draft_tokens=2 * (start % 2)) for start in range(4)
+        Request([start, 3], max_tokens=BLOCK - 2, sampling=_GREEDY, draft_tokens=2 * (start % 2)) for start in range(3)
     ]
-    found = [completion.ids for (completion,) in Engine(model, Letters(), slots=3).generate(asked)]
+    found = [completion.ids for (completion,) in Engine(model, Letters(), slots=2).generate(asked)]
     assert found == [tuple(plain(model, request)) for request in asked]
 
 

@@ -75,15 +75,24 @@ def test_bits_of_a_row_do_not_depend_on_the_number_of_rows(kind: type[PackedLine
 
 
 @fbgemm
-@pytest.mark.parametrize("weights", ["float32", "float16", "int8"])
-@pytest.mark.parametrize("modern", [False, True])
+@pytest.mark.parametrize(
+    ("modern", "weights"),
+    [
+        (False, "float32"),
+        (True, "int8"),
+        pytest.param(True, "float32", marks=pytest.mark.slow),
+        pytest.param(False, "float16", marks=pytest.mark.slow),
+        pytest.param(True, "float16", marks=pytest.mark.slow),
+        pytest.param(False, "int8", marks=pytest.mark.slow),
+    ],
+)
 def test_probabilities_are_equal_bit_for_bit_alone_and_in_a_busy_batch(modern: bool, weights: str) -> None:
     changes = {"rope_theta": 1e4, "norm": "rms", "mlp": "swiglu", "n_kv_head": 2, "bias": False} if modern else {}
     model = pack(_real(**changes), weights)
     asked = [
         Request(
             list(range(3, 3 + length)),
-            max_tokens=12,
+            max_tokens=8,
             sampling=Sampling(top_p=0.9),
             seed=length,
             logprobs=2,

@@ -82,7 +82,9 @@ def test_text_of_a_line_is_that_of_the_same_prompt_typed(capsys: pytest.CaptureF
     assert capsys.readouterr().out == "ab" + _read()[0]["text"] + "\n"
 
 
-@pytest.mark.parametrize("cut", [0, 1, 30, 90, 200])
+@pytest.mark.parametrize(
+    "cut", [0, pytest.param(1, marks=pytest.mark.slow), 30, pytest.param(90, marks=pytest.mark.slow), 200]
+)
 def test_what_was_cut_off_is_repaired_and_the_rest_is_added(cut: int, monkeypatch: pytest.MonkeyPatch) -> None:
     prompts, output = _prompts(), Path("out.jsonl")
     answer_file(Engine(tiny_model(1), ByteTokenizer(), slots=2), prompts, output, {}, _quiet)

@@ -69,7 +69,7 @@ def _pair(family: str) -> tuple[GPT, Any]:
 _PROMPTS = [[5, 3, 8], [1], [9, 9, 9, 30, 2, 17], [44, 20]]
 
 
-@pytest.mark.parametrize("family", ["gpt2", "Llama", "Qwen3"])
+@pytest.mark.parametrize("family", ["gpt2", pytest.param("Llama", marks=pytest.mark.slow), "Qwen3"])
 def test_greedy_text_is_that_of_transformers(family: str) -> None:
     model, reference = _pair(family)
     engine = Engine(pack(model), slots=3)
@@ -84,8 +84,16 @@ def test_greedy_text_is_that_of_transformers(family: str) -> None:
         assert (completion.finish_reason == "stop") == (_EOS in theirs)
 
 
+_SEARCHES = [
+    pytest.param(1, 1.0, marks=pytest.mark.slow),
+    (3, 1.0),
+    pytest.param(4, 0.0, marks=pytest.mark.slow),
+    (4, 2.0),
+]
+
+
 @pytest.mark.parametrize("family", ["gpt2", "Qwen3"])
-@pytest.mark.parametrize(("beams", "length_penalty"), [(1, 1.0), (3, 1.0), (4, 0.0), (4, 2.0)])
+@pytest.mark.parametrize(("beams", "length_penalty"), _SEARCHES)
 def test_beam_search_finds_what_transformers_finds(family: str, beams: int, length_penalty: float) -> None:
     model, reference = _pair(family)
     found_stops = 0
