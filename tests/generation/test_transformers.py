@@ -37,6 +37,7 @@ def _stir(reference: Any) -> Any:
 
 def _pair(family: str) -> tuple[GPT, Any]:
     """A model of ours and theirs with the same weights."""
+    torch.manual_seed(0)  # transformers draws from the global generator
     ends = {"bos_token_id": None, "eos_token_id": _EOS, "pad_token_id": 0}
     if family == "gpt2":
         config = GPTConfig.from_dict(_SIZES)
