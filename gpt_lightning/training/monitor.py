@@ -42,7 +42,7 @@ class Monitor:
     mfu: bool = True
     prompts: list[str] | None = None
     sample_tokens: int = 40
-    details_every: LengthLike | None = "10%"
+    details_every: LengthLike | None = "20%"
     text: str | None = None
     text_tokens: int = 32
     worst_tokens: int = 10

@@ -12,7 +12,7 @@ CPU seconds, one thread, two runs of the quickstart of {STEPS} steps each in one
 
 - The quickstart, 550 steps: seconds inside all that looks on, in a run with everything that is on by default. What is
   called at every step is counted 5.5 times. Looks at details, validations, start and end are counted once: their
-  cadence is a share of the run (10 % and 20 %), so they are as many. The whole is the short run's time and that of the
+  cadence is a share of the run (20 % both), so they are as many. The whole is the short run's time and that of the
   450 steps it is short of.
 - In turns: segments of 10 steps with the callbacks that look on, and without them, alternate in one run without
   details and validations; median and quartiles over the pairs. It checks the first row for what is spent outside of
