@@ -81,7 +81,8 @@ def run_curve(name: str, place: Path) -> dict[str, Any]:
         sources += [{"trainer.accelerator": "cpu", "trainer.devices": 1, "trainer.gradient_clip_val": 1.0}]
     run = build(*sources, settings)
     result = run.fit()
-    points = [{key: line[key] for key in ("step", *_KEPT) if key in line} for line in read_metrics(result.folder)]
+    lines = [line for line in read_metrics(result.folder) if line.keys() & set(_KEPT)]
+    points = [{key: line[key] for key in ("step", *_KEPT) if key in line} for line in lines]
     return {"corpus": run.module.card["data_fingerprint"], "points": points}
 
 
