@@ -52,7 +52,7 @@ class ForkedChild(Child):
 
     def __init__(self, folder: Path) -> None:
         context = multiprocessing.get_context("forkserver")
-        self._process: BaseProcess = context.Process(target=run_forked, args=(str(folder),))
+        self._process: BaseProcess = context.Process(target=run_forked, args=(str(folder), dict(os.environ)))
         with _main_module_hidden():
             self._process.start()
 

@@ -8,9 +8,16 @@ from pathlib import Path
 from gpt_lightning.tuning.mailbox import OUTPUT_FILE
 
 
-def run_forked(folder: str) -> None:
-    """Leave the supervisor's session and terminal, then train the trial in ``folder``."""
+def run_forked(folder: str, environment: dict[str, str]) -> None:
+    """Leave the supervisor's session and terminal, then train the trial in ``folder``.
+
+    Args:
+        folder: Of the trial.
+        environment: Of the supervisor: the server keeps what it was started with, perhaps long ago and for others.
+    """
     os.setsid()
+    os.environ.clear()
+    os.environ.update(environment)
     output = os.open(Path(folder) / OUTPUT_FILE, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(output, 1)
     os.dup2(output, 2)

@@ -82,6 +82,7 @@ def test_two_processes_killed_go_on_as_one_bit_for_bit(place: Path) -> None:
     assert_equal(outcome(place / "two"), outcome(place / "one"))
 
 
+@pytest.mark.slow
 def test_sigterm_to_one_process_saves_on_all_and_exits_143(place: Path) -> None:
     """Then DDP itself goes on from the checkpoint, to the weights of one process with accumulation."""
     process = start_ddp(place, place / "stopped")
