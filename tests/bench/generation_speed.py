@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import os
 import statistics
 import time
 from abc import ABC, abstractmethod
@@ -198,4 +199,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # as the command line does, here for all rivals
     main()

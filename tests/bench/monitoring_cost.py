@@ -1,4 +1,4 @@
-"""What watching costs the quickstart, in two short runs of one process. Prints JSON, in CPU seconds.
+"""What watching costs the quickstart, in two runs of one process. Prints JSON, in CPU seconds.
 
 turns  segments of steps with and without the callbacks that look on, taking turns in one run: a check of the other,
        which also holds what Lightning spends on calling them; it scatters more than there is to see
@@ -30,6 +30,7 @@ from gpt_lightning.training.run import Run, add_callbacks
 from gpt_lightning.training.speed import Speed
 
 SEGMENT = 10
+TURNS = 500
 FULL = 550
 _EVERY_STEP = ("MetricsLog.on_train_batch_end", "StatusLine.on_train_batch_end")
 _HOOKS = (
@@ -135,7 +136,7 @@ def measure_turns(steps: int, place: Path) -> dict[str, Any]:
 
 def measure_all(steps: int, place: Path) -> dict[str, Any]:
     """Both, and what follows for the quickstart's own length."""
-    turns, spent = measure_turns(steps, place / "turns"), measure_spent(steps, place / "spent")
+    turns, spent = measure_turns(TURNS, place / "turns"), measure_spent(steps, place / "spent")
     watching = sum(spent["parts"].values())
     whole = spent["short"] - spent["short_watching"] + (FULL - steps) * turns["step"] + watching
     return {"turns": turns, "spent": spent, "watching": watching, "whole": whole, "share": watching / whole}

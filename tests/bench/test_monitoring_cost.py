@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from tests.bench.monitoring_cost import TURNS
 from tests.bench.publish import measure, publish
 
 STEPS = 100
 NOTES = f"""\
-CPU seconds, one thread, two runs of the quickstart of {STEPS} steps each in one process.
+CPU seconds, one thread, two runs of the quickstart in one process: {STEPS} steps as it is, {TURNS} steps in turns.
 
 - The quickstart, 550 steps: seconds inside all that looks on, in a run with everything that is on by default. What is
   called at every step is counted 5.5 times. Looks at details, validations, start and end are counted once: their
