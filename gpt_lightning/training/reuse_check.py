@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 
 from gpt_lightning.checkpoints.folder import read_checkpoint
 from gpt_lightning.checkpoints.shelf import SHELF, list_checkpoints
@@ -41,7 +42,10 @@ def compare_with_scratch(folder: Path, place: Path, init_from: str | None = None
     if not holds_run(folder):
         raise RunFolderError(f"{folder} holds no run", fix="Name the folder of a finished run.")
     args = [] if init_from is None else [f"--init_from={init_from}"]
-    quiet = {"run.dir": str(place), "trainer.logger": "false", "trainer.enable_progress_bar": "false"}
+    settings = yaml.safe_load((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+    # Only the stock logger writes lines of details, and only a logger of one's own may send them elsewhere once more.
+    stock = settings["trainer"]["logger"] in (None, True)
+    quiet = {"run.dir": str(place), "trainer.logger": str(stock).lower(), "trainer.enable_progress_bar": "false"}
     build(folder / CONFIG_FILE, quiet, args=args).fit()
     return compare_runs(folder, place)
 

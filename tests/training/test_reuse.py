@@ -228,8 +228,9 @@ def test_what_cannot_be_shared_is_refused(place: Path) -> None:
 
 
 def test_a_run_is_checked_against_all_of_its_steps(place: Path) -> None:
-    fit("first", wsd(0.5), reuse=shared())
-    fit("second", wsd(0.3), reuse=shared())
+    board = {"trainer": {"logger": None}, "monitor": {"details": True, "details_every": 5}}
+    fit("first", wsd(0.5), board, reuse=shared())
+    fit("second", wsd(0.3), board, reuse=shared())
     assert compare_with_scratch(Path("second"), Path("check")) == []
     assert compare_runs(Path("first"), Path("check"))[0].startswith("metrics.jsonl, step 12: optim/lr/")
     # A store that lies: the weights of step 10 are those of another run.
@@ -237,7 +238,7 @@ def test_a_run_is_checked_against_all_of_its_steps(place: Path) -> None:
     state = read_checkpoint(entry.checkpoint)
     state["state_dict"] = read_checkpoint(wrong.checkpoint)["state_dict"]
     write_checkpoint(entry.path, step=entry.step, state=state)
-    fit("third", wsd(0.5, final_factor=0.1), reuse=shared())
+    fit("third", wsd(0.5, final_factor=0.1), board, reuse=shared())
     assert "checkpoint.state_dict.model.final_norm.weight" in compare_with_scratch(Path("third"), Path("check-3"))
     assert [number for number in range(9) if is_chosen(1.0, 3, number)] == list(range(9))
     assert not any(is_chosen(0.0, 3, number) for number in range(9))
