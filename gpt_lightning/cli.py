@@ -182,8 +182,8 @@ _EXAMPLES = (
 
 def console() -> None:
     """Entry point of the console script."""
-    # Large tensors on pages of 2 MB (Linux, read by torch at its first allocation): a decoder that reads all weights for
-    # every token was 4 to 12 % faster. Set it to 0 to do without.
+    # Large tensors on pages of 2 MB (Linux, read by torch at its first allocation): a decoder that reads all weights
+    # for every token was 4 to 12 % faster. Set it to 0 to do without.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     sys.exit(main())
 

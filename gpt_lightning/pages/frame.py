@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 from gpt_lightning.pages.axes import Axis
 from gpt_lightning.pages.drawing import Area, Dot, Drawing, Place, Shape, Stroke, Text, rectangle, shorten, text_width
@@ -66,7 +68,7 @@ class Frame:
     def left(self) -> float:
         """Edge of the plot: wide enough for the numbers."""
         widest = max((text_width(label) for _, label in self.marks[1]), default=0.0)
-        return max(44.0, widest + 14.0) + (_LINE if self.y.label else 0.0)
+        return max(44.0, 1.08 * widest + 14.0) + (_LINE if self.y.label else 0.0)
 
     @property
     def top(self) -> float:
@@ -96,7 +98,7 @@ class Frame:
         return Drawing(_WIDTH, below + 12, shapes, self.title)
 
     def _grid(self) -> Iterator[Shape]:
-        x_ticks, y_ticks = self.marks
+        x_ticks, y_ticks = self._thin(self.marks[0]), self.marks[1]
         bottom, end = self.top + self.plot_height, self.left + self.plot_width
         for value, label in x_ticks:
             x, _ = self.place(value, self.y.low)
@@ -107,6 +109,13 @@ class Frame:
             yield Stroke([(self.left, y), (end, y)], "grid")
             yield Text((self.left - 8, y + 4), label, "end", colour="soft")
         yield Stroke([(self.left, self.top), (self.left, bottom), (end, bottom)], "soft")
+
+    def _thin(self, ticks: Ticks) -> Ticks:
+        """Every second, third ... one where all of the labels would run into each other."""
+        places = [self.place(value, self.y.low)[0] for value, _ in ticks]
+        widest = max((text_width(label) for _, label in ticks), default=0.0) + 8
+        apart = min((b - a for a, b in pairwise(places)), default=widest)
+        return ticks if apart <= 0 else ticks[:: math.ceil(widest / apart)]
 
     def _names(self, below: Number) -> Iterator[Shape]:
         if self.title:

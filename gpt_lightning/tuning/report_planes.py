@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from gpt_lightning.pages.charts import BarChart, Bars, Chart, HeatMap, ScatterChart
-from gpt_lightning.pages.numbers import format_number
 from gpt_lightning.tuning.report_charts import cap_of, capped, finished, short_name, spell, spell_parameters
 from gpt_lightning.tuning.report_facts import StudyFacts
 
@@ -114,8 +113,8 @@ def _plane(study: StudyFacts, place: int, across: str, up: str) -> Chart | None:
         before = cells[rows.index(b)][columns.index(a)]
         better = before is None or goal.sign * value < goal.sign * before
         cells[rows.index(b)][columns.index(a)] = value if better else before
-    heads = [x_names[int(column)] if x_names else format_number(column) for column in columns]
-    sides = [y_names[int(row)] if y_names else format_number(row) for row in rows]
+    heads = [x_names[int(column)] if x_names else f"{column:.3g}" for column in columns]
+    sides = [y_names[int(row)] if y_names else f"{row:.3g}" for row in rows]
     # Named rows are drawn from top to bottom, numbers should rise upwards.
     return HeatMap(heads, sides[::-1], cells[::-1], f"{title}, best of each cell", *short, goal.name)
 

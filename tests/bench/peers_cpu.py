@@ -33,7 +33,15 @@ SIZES: dict[str, dict[str, Any]] = {
     "check": {"model.config": {"n_layer": 1, "n_head": 2, "n_embd": 16}, "data": {"block_size": 16, "batch_size": 4}},
     "tiny": {"model.config": {"n_layer": 4, "n_head": 4, "n_embd": 128}, "data": {"block_size": 64, "batch_size": 12}},
     "lean": {
-        "model.config": {"n_layer": 4, "n_head": 4, "n_embd": 128, "bias": False, "norm": "rms", "mlp": "relu2", "n_kv_head": 1},
+        "model.config": {
+            "n_layer": 4,
+            "n_head": 4,
+            "n_embd": 128,
+            "bias": False,
+            "norm": "rms",
+            "mlp": "relu2",
+            "n_kv_head": 1,
+        },
         "data": {"block_size": 64, "batch_size": 12},
     },
     "million": {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 from dataclasses import replace
+from itertools import pairwise
 from xml.etree import ElementTree
 
 import pytest
@@ -24,6 +25,7 @@ from gpt_lightning.pages.charts import (
     Span,
     Timeline,
 )
+from gpt_lightning.pages.drawing import Text, text_width
 from gpt_lightning.pages.grid_drawing import contour_segments
 from gpt_lightning.pages.line_drawing import thin
 from tests.pages.documents import SVG, parse_svg, texts_of, titles_of
@@ -62,6 +64,16 @@ def _curves(root: ElementTree.Element, width: str = "2") -> list[list[tuple[floa
 def _pair(text: str) -> tuple[float, float]:
     x, y = text.split(",")
     return float(x), float(y)
+
+
+def test_names_of_columns_do_not_run_into_each_other() -> None:
+    names = [f"setting number {number}" for number in range(9)]
+    drawing = HeatMap(names, ["one"], [list(range(9))], title="t").draw()
+    shown = [shape for shape in drawing.shapes if isinstance(shape, Text) and shape.text in names]
+    assert 2 <= len(shown) < 9
+    assert all(b.place[0] - a.place[0] > text_width(a.text) for a, b in pairwise(shown))
+    few = HeatMap(["1", "2", "3"], ["one"], [[1, 2, 3]], title="t").draw()
+    assert sum(isinstance(shape, Text) and shape.text in "123" for shape in few.shapes) >= 3
 
 
 @pytest.mark.parametrize("chart", CHARTS.values(), ids=CHARTS.keys())
