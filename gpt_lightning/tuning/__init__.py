@@ -12,8 +12,8 @@
     claiming        the next trial, under the folder's lock; leases: who works on it, and who takes it over
     worker          claims and runs trials; supervisor: one attempt of a trial
     children        the trial's process (child, forked_trial, preload); reporting is its end of the mailbox
-    mailbox         what a trial and its supervisor tell each other, as files
-    launchers       who starts workers: local, slurm, ray, or nobody; running watches them, live shows them
+    mailbox         what a trial and its supervisor tell each other, as files; trial_letter: the first of them
+    launchers       who starts workers: local or nobody, cluster_launchers: SLURM, Ray; running watches, live shows
     best            the best configuration, repetitions over seeds, tables
     stopping        ``sweep stop`` and ``retry``; repair: ``sweep fsck``; commands: all of them as typed
     shape_key       the way that a learning rate has gone, as a key

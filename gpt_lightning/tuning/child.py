@@ -1,7 +1,7 @@
 """A trial's process: the same ``build`` and ``fit`` as any other run, between a letter that says how and last words.
 
-    python -m gpt_lightning.tuning.child FOLDER     a process of its own, for trials on several devices
-    run_trial(FOLDER), forked from a warm server    everything else
+    python -m gpt_lightning.tuning.child FOLDER START    a process of its own, for trials on several devices
+    run_trial(FOLDER, START), forked from a warm server  everything else
 
 The last words say how it ended in a way that the supervisor can count: finished, pruned, stopped after saving, or
 failed with a kind of reason (config, nan, oom, exception). Killed, it leaves none.
@@ -10,6 +10,7 @@ failed with a kind of reason (config, nan, oom, exception). Killed, it leaves no
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 import time
@@ -29,24 +30,33 @@ from gpt_lightning.training.processes import process_rank
 from gpt_lightning.training.reuse import Reuse, Sharing
 from gpt_lightning.training.reuse_check import compare_with_scratch
 from gpt_lightning.training.run import Run, add_callbacks
-from gpt_lightning.training.run_folder import CONFIG_FILE
+from gpt_lightning.training.run_folder import CONFIG_FILE, is_locked
 from gpt_lightning.tuning.mailbox import NEEDS_OWN, Exit, Mailbox, read_letter
 from gpt_lightning.tuning.process_identity import ProcessIdentity
 from gpt_lightning.tuning.reporting import Pruned, Reporting
 
-_WATCH_SECONDS = 1.0
+_WATCH_SECONDS, _PAUSE_SECONDS = 1.0, 0.05
+_SAVE_SECONDS = 120.0
+"""Longest time that a process gets to save when it is no longer wanted."""
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "cannot allocate memory")
 
 
-def run_trial(folder: Path, forked: bool = False) -> None:
-    """Train the trial in ``folder`` to its end, and leave last words."""
-    letter = read_letter(folder)
+def run_trial(folder: Path, start: str, forked: bool = False) -> None:
+    """Train the trial in ``folder`` to its end, and leave last words.
+
+    Args:
+        folder: Of the trial.
+        start: Mark of this start; with a letter of another one there is nothing to do here any more.
+        forked: Whether this process came from a warm server.
+    """
+    letter, mailbox = read_letter(folder), Mailbox(folder, start)
+    if letter["start"] != start:
+        return
     os.environ.update(letter["environment"])
     if letter["threads"]:
         torch.set_num_threads(letter["threads"])
     if process_rank() == 0:
-        _watch(ProcessIdentity(**letter["supervisor"]))
-    mailbox = Mailbox(folder)
+        _watch(ProcessIdentity(**letter["supervisor"]), mailbox)
     reporting: list[Reporting] = []
     try:
         end = _train(folder, letter, mailbox, reporting, forked)
@@ -74,6 +84,8 @@ def _train(folder: Path, letter: dict[str, Any], mailbox: Mailbox, reporting: li
     run.varied = letter.get("varied")
     reporting.append(Reporting(run, mailbox, letter["patience"]))
     add_callbacks(run.trainer, reporting[0])
+    if process_rank() == 0:
+        _wait_for_folder(mailbox)
     result = run.fit("auto", _choose_reuse(run, letter["reuse"]))
     if process_rank() == 0:
         reporting[0].catch_up(result.step, result.executed_steps)
@@ -149,15 +161,30 @@ def explain(problem: BaseException) -> tuple[str, str, str]:
     return "failed", "exception", f"{type(problem).__name__}: {text}"
 
 
-def _watch(supervisor: ProcessIdentity) -> None:
+def _watch(supervisor: ProcessIdentity, mailbox: Mailbox) -> None:
     """Save and end when nobody listens any more: another worker goes on from what was saved."""
 
     def look() -> None:
-        while supervisor.alive():
+        while supervisor.alive() and mailbox.is_current():
             time.sleep(_WATCH_SECONDS)
-        os.kill(os.getpid(), 15)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(_SAVE_SECONDS)
+        os.killpg(os.getpgrp(), signal.SIGKILL)  # the group of this trial alone: both kinds of process lead one
 
     threading.Thread(target=look, daemon=True).start()
+
+
+def _wait_for_folder(mailbox: Mailbox) -> None:
+    """A process of an earlier start may still be saving here: it ends by itself, see ``_watch``.
+
+    Raises:
+        StopRequested: Meanwhile somebody else has begun the trial anew.
+    """
+    end = time.monotonic() + _WATCH_SECONDS + _SAVE_SECONDS
+    while is_locked(mailbox.folder) and time.monotonic() < end:
+        time.sleep(_PAUSE_SECONDS)
+    if not mailbox.is_current():
+        raise StopRequested("a later start", 0)
 
 
 def warm_up() -> None:
@@ -168,4 +195,4 @@ def warm_up() -> None:
 
 
 if __name__ == "__main__":
-    run_trial(Path(sys.argv[1]))
+    run_trial(Path(sys.argv[1]), sys.argv[2])

@@ -23,6 +23,10 @@ from typing import Any
 
 from gpt_lightning.tuning.forked_trial import run_forked
 from gpt_lightning.tuning.mailbox import OUTPUT_FILE
+from gpt_lightning.tuning.process_identity import ProcessIdentity
+
+_SERVER_KILLED = 255
+"""What multiprocessing returns for a process whose server is gone."""
 
 
 class Child(ABC):
@@ -48,13 +52,22 @@ class Child(ABC):
 
 
 class ForkedChild(Child):
-    """Forked from the server."""
+    """Forked from the server.
 
-    def __init__(self, folder: Path) -> None:
+    Raises:
+        OSError: The server died in the middle of it; perhaps the trial runs, and ends when its start is not the last.
+    """
+
+    def __init__(self, folder: Path, start: str) -> None:
         context = multiprocessing.get_context("forkserver")
-        self._process: BaseProcess = context.Process(target=run_forked, args=(str(folder), dict(os.environ)))
-        with _main_module_hidden():
-            self._process.start()
+        arguments = (str(folder), start, environment_of_trials())
+        self._process: BaseProcess = context.Process(target=run_forked, args=arguments)
+        try:
+            with _main_module_hidden():
+                self._process.start()
+        except EOFError as problem:
+            raise OSError("the server of forked trials was killed") from problem
+        self._identity = ProcessIdentity.of(self.pid)
 
     @property
     def pid(self) -> int:
@@ -63,22 +76,25 @@ class ForkedChild(Child):
         return self._process.pid
 
     def poll(self) -> int | None:
-        """Exit code."""
-        return self._process.exitcode
+        """Exit code; that of a trial whose server was killed is unknown."""
+        code = self._process.exitcode
+        if code == _SERVER_KILLED and self._identity.alive():
+            return None  # the server is dead, the trial is not: it goes on, and its last words say how it ended
+        return code
 
 
 class OwnChild(Child):
     """An interpreter of its own."""
 
-    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
-        command = [sys.executable, "-m", "gpt_lightning.tuning.child", str(folder)]
+    def __init__(self, folder: Path, start: str, environment: dict[str, str]) -> None:
+        command = [sys.executable, "-m", "gpt_lightning.tuning.child", str(folder), start]
         with (folder / OUTPUT_FILE).open("ab") as output:
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                env={**os.environ, **environment},
+                env={**environment_of_trials(), **environment},
                 start_new_session=True,
             )
 
@@ -90,6 +106,11 @@ class OwnChild(Child):
     def poll(self) -> int | None:
         """Exit code."""
         return self._process.poll()
+
+
+def environment_of_trials() -> dict[str, str]:
+    """Of this process, without SLURM's: the job is the worker's, and Lightning would expect processes of srun."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
 
 
 def prepare_server() -> None:

@@ -22,15 +22,19 @@ def claim(sweep: Sweep, reaper: Reaper, lease: Lease) -> FrozenTrial | None:
     """The next trial, RUNNING and leased, with all its values; None when there is nothing to do now."""
     with sweep.folder.locked():
         reaper.reap()
-        while reason_to_end(sweep) is None:
+        while True:
             entries = sweep.entries()
-            waiting = any(entry.last.state == TrialState.WAITING for entry in entries)
-            if not waiting and places_left(sweep, entries) == 0:
+            waiting = [entry for entry in entries if entry.last.state == TrialState.WAITING]
+            if reason_to_end(sweep) is not None:
+                # The budget does not count repetitions; a person who said stop meant them too.
+                waiting = [] if stopped(sweep) else [entry for entry in waiting if entry.repeats is not None]
+                if not waiting:
+                    return None
+            elif not waiting and places_left(sweep, entries) == 0:
                 return None
             trial = _ask(sweep, lease)
             if trial is not None:
                 return trial
-    return None
 
 
 def places_left(sweep: Sweep, entries: list[Entry]) -> int | None:
@@ -40,11 +44,17 @@ def places_left(sweep: Sweep, entries: list[Entry]) -> int | None:
     return max(0, sweep.num_trials - sum(entry.repeats is None for entry in entries))
 
 
+def stopped(sweep: Sweep) -> str | None:
+    """What ``sweep stop`` has left in the study."""
+    stop = sweep.store(lambda: sweep.study.user_attrs.get(STOP), "reading the study")
+    return str(stop) if stop else None
+
+
 def reason_to_end(sweep: Sweep) -> str | None:
     """Why no further trial is started although places may be left; None = go on."""
-    stop = sweep.store(lambda: sweep.study.user_attrs.get(STOP), "reading the study")
-    if stop:
-        return str(stop)
+    stop = stopped(sweep)
+    if stop is not None:
+        return stop
     budget, entries = sweep.spec.budget, sweep.entries()
     begun = [entry.attempts[0].datetime_start for entry in entries]
     first = min((each for each in begun if each is not None), default=None)

@@ -7,7 +7,6 @@ import logging
 import os
 import shutil
 import signal
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -17,6 +16,14 @@ from typing import NoReturn
 from gpt_lightning.errors import ConfigError, RunFolderError
 
 _Body = Callable[[argparse.Namespace], "int | None"]
+
+
+class _CurrentStderr(logging.StreamHandler):  # type: ignore[type-arg]
+    """Writes to what is stderr at the moment: while a live table is shown, that is a place above it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stderr
+        super().emit(record)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -31,7 +38,7 @@ def sweep_command(command: str, args: Sequence[str]) -> int:
         command: Its name, such as ``sweep run``.
         args: What follows it.
     """
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    logging.basicConfig(format="%(message)s", level=logging.WARNING, handlers=[_CurrentStderr()])
     logging.getLogger("gpt_lightning").setLevel(logging.INFO)
     name = command.partition(" ")[2]
     body, text, example, add = _COMMANDS[name]
@@ -67,7 +74,7 @@ def _add_worker(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, default=0, help="CPU threads of its trials; 0 = torch's choice.")
     parser.add_argument("--trials", type=int, default=None, help="Attempts after which to leave.")
     parser.add_argument(
-        "--requeue", action="store_true", help="When stopped by a signal in a SLURM job, put the job back in the queue."
+        "--requeue", action="store_true", help="In a SLURM job: put it back in the queue when USR1 has come."
     )
 
 
@@ -106,6 +113,7 @@ def _run(given: argparse.Namespace) -> int:
 
 
 def _work(given: argparse.Namespace) -> None:
+    from gpt_lightning.tuning.cluster_launchers import requeue_job
     from gpt_lightning.tuning.creating import begin, read_named
     from gpt_lightning.tuning.slot_locks import hold_slot
     from gpt_lightning.tuning.slots import Slot
@@ -113,21 +121,18 @@ def _work(given: argparse.Namespace) -> None:
     from gpt_lightning.tuning.sweep_folder import SWEEP_FILE
     from gpt_lightning.tuning.worker import StopSignals, work
 
+    stop = StopSignals()  # a job may be warned while it still imports
     spec, folder = read_named(given.sweep, given.set)
     begun = (folder.path / SWEEP_FILE).exists() and not Path(given.sweep).is_file()
     sweep = open_sweep(folder) if begun else begin(spec, folder)[0]
     devices = tuple(each for each in given.devices.split(",") if each)
-    stop = StopSignals()
     place = hold_slot(folder, given.slot) if given.slot >= 0 else nullcontext()
     with place:
         ends = work(sweep, Slot(given.slot, devices, given.threads), asked_to_stop=stop, most=given.trials)
     told = ", ".join(f"{count} {state}" for state, count in sorted(ends.items()))
     sys.stdout.write(f"{told or 'nothing to do'}{f'; stopped by {stop.received.name}' if stop.received else ''}\n")
-    job = os.environ.get("SLURM_JOB_ID")
-    if stop.received is not None and given.requeue and job:
-        task = os.environ.get("SLURM_ARRAY_TASK_ID")
-        name = f"{os.environ['SLURM_ARRAY_JOB_ID']}_{task}" if task else job
-        subprocess.run(["scontrol", "requeue", name], check=False)
+    if stop.received == signal.SIGUSR1 and given.requeue:
+        requeue_job()
 
 
 def _status(given: argparse.Namespace) -> None:
@@ -176,7 +181,7 @@ def _export(given: argparse.Namespace) -> None:
         sys.stdout.write(text)
 
 
-def _dashboard(given: argparse.Namespace) -> int:
+def _dashboard(given: argparse.Namespace) -> NoReturn:
     from gpt_lightning.tuning.sweep import read_frozen
     from gpt_lightning.tuning.sweep_folder import find_sweep
 
@@ -189,7 +194,9 @@ def _dashboard(given: argparse.Namespace) -> int:
         )
     storage = read_frozen(folder).storage
     url = {"sqlite": f"sqlite:///{folder.database}", "journal": str(folder.journal)}.get(storage, storage)
-    return subprocess.run([program, url, f"--port={given.port}"], check=False).returncode
+    sys.stdout.flush()
+    # In place of this process: whatever ends us ends it.
+    os.execv(program, [program, url, "--host=127.0.0.1", f"--port={given.port}"])
 
 
 def _fsck(given: argparse.Namespace) -> None:

@@ -8,11 +8,12 @@ from pathlib import Path
 from gpt_lightning.tuning.mailbox import OUTPUT_FILE
 
 
-def run_forked(folder: str, environment: dict[str, str]) -> None:
+def run_forked(folder: str, start: str, environment: dict[str, str]) -> None:
     """Leave the supervisor's session and terminal, then train the trial in ``folder``.
 
     Args:
         folder: Of the trial.
+        start: Mark of this start.
         environment: Of the supervisor: the server keeps what it was started with, perhaps long ago and for others.
     """
     os.setsid()
@@ -23,4 +24,4 @@ def run_forked(folder: str, environment: dict[str, str]) -> None:
     os.dup2(output, 2)
     from gpt_lightning.tuning.child import run_trial
 
-    run_trial(Path(folder), forked=True)
+    run_trial(Path(folder), start, forked=True)

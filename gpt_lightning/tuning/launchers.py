@@ -1,23 +1,19 @@
 """Who starts workers. A launcher only starts, counts and ends them; all they do is in ``worker``.
 
 local    a process for each slot of this machine
-slurm    an array of jobs, requeued when the cluster takes a node away
 none     nobody: `gpt-lightning sweep worker` is typed by hand, or by a scheduler of your own
-ray      a task for each slot of a Ray cluster (an extra)
+slurm    an array of jobs, requeued when the cluster takes a node away: ``cluster_launchers``
+ray      a task for each slot of a Ray cluster (an extra): ``cluster_launchers``
 """
 
 from __future__ import annotations
 
-import os
-import shlex
-import shutil
 import signal
 import subprocess
 import sys
 import time
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any
 
 from gpt_lightning.errors import ConfigError
 from gpt_lightning.tuning.slot_locks import holder
@@ -25,8 +21,9 @@ from gpt_lightning.tuning.slots import Slot, find_devices, make_slots
 from gpt_lightning.tuning.spec import LauncherSettings
 from gpt_lightning.tuning.sweep_folder import SweepFolder
 
-_GRACE_SECONDS = 150.0
-_FAILURES_ALLOWED = 3
+GRACE_SECONDS = 150.0
+"""Longest time that workers get to save and end; a little more than they give their trials."""
+_FAILURES_ALLOWED = 5
 
 
 class Launcher(ABC):
@@ -39,13 +36,18 @@ class Launcher(ABC):
 
     def __init__(self, folder: SweepFolder, settings: LauncherSettings) -> None:
         self._folder, self._settings = folder, settings
+        self._failures, self._begun = 0, 0
 
     @abstractmethod
-    def ensure(self, wanted: int) -> None:
+    def ensure(self, wanted: int, begun: int) -> None:
         """Have workers for ``wanted`` trials at once, or as many as there are slots.
 
+        Args:
+            wanted: At least 1.
+            begun: Attempts that workers have begun so far.
+
         Raises:
-            ConfigError: They cannot be started.
+            ConfigError: They cannot be started, or end again and again before they begin anything.
         """
 
     @abstractmethod
@@ -60,6 +62,17 @@ class Launcher(ABC):
         """One line for the user."""
         return ""
 
+    def _note_failure(self, begun: int, log: Path) -> None:
+        """A worker has ended too early; several in a row without a trial begun in between are an error.
+
+        Raises:
+            ConfigError: They are.
+        """
+        self._failures = 1 if begun > self._begun else self._failures + 1
+        self._begun = max(begun, self._begun)
+        if self._failures >= _FAILURES_ALLOWED:
+            raise ConfigError(f"Workers cannot run: {_last_line(log)}", fix=f"See {log}.")
+
 
 class Local(Launcher):
     """Processes of this machine, one for each slot; those that a launcher before has left are counted in."""
@@ -68,23 +81,19 @@ class Local(Launcher):
         super().__init__(folder, settings)
         self._slots = make_slots(settings, find_devices())
         self._workers: dict[int, subprocess.Popen[bytes]] = {}
-        self._failures = 0
 
     def _busy(self, slot: Slot) -> bool:
         worker = self._workers.get(slot.index)
         return (worker is not None and worker.poll() is None) or holder(self._folder, slot.index) is not None
 
-    def ensure(self, wanted: int) -> None:
-        """Start what is missing; workers that fail again and again are an error."""
+    def ensure(self, wanted: int, begun: int) -> None:
+        """Start what is missing."""
         free = [slot for slot in self._slots if not self._busy(slot)]
         missing = min(wanted, len(self._slots)) - (len(self._slots) - len(free))
         for slot in free[: max(missing, 0)]:
-            worker = self._workers.get(slot.index)
-            if worker is not None and worker.returncode > 0:
-                self._failures += 1
-            if self._failures >= _FAILURES_ALLOWED:
-                log = self._log(slot)
-                raise ConfigError(f"Workers cannot run: {_last_line(log)}", fix=f"See {log}.")
+            worker = self._workers.pop(slot.index, None)
+            if worker is not None and worker.returncode:
+                self._note_failure(begun, self._log(slot))
             self._workers[slot.index] = self._start(slot)
 
     def _start(self, slot: Slot) -> subprocess.Popen[bytes]:
@@ -113,7 +122,7 @@ class Local(Launcher):
                 worker.send_signal(signal.SIGTERM)
             elif found is not None:
                 found.signal_alone(signal.SIGTERM)
-        end = time.monotonic() + _GRACE_SECONDS
+        end = time.monotonic() + GRACE_SECONDS
         while self.running() and time.monotonic() < end:
             time.sleep(0.05)
         for worker in self._workers.values():
@@ -129,7 +138,7 @@ class Local(Launcher):
 class Nobody(Launcher):
     """Workers are started by hand; this process only watches."""
 
-    def ensure(self, wanted: int) -> None:
+    def ensure(self, wanted: int, begun: int) -> None:
         """Nothing."""
 
     def running(self) -> int:
@@ -144,131 +153,6 @@ class Nobody(Launcher):
         return f"workers are started by hand: gpt-lightning sweep worker {self._folder.path}"
 
 
-class Slurm(Launcher):
-    """An array of jobs, each a worker; the job script is in the sweep's folder and may be submitted by hand."""
-
-    def __init__(self, folder: SweepFolder, settings: LauncherSettings) -> None:
-        super().__init__(folder, settings)
-        if shutil.which("sbatch") is None:
-            raise ConfigError("launcher slurm needs sbatch, which is not here", fix="Take launcher.type: local.")
-        self._job: str | None = None
-
-    def script(self, count: int) -> str:
-        """The job script for ``count`` workers."""
-        given = {str(name).replace("_", "-"): value for name, value in self._settings.slurm.items()}
-        given.pop("array", None)
-        options = {
-            "job-name": f"sweep-{self._folder.path.name}",
-            "output": f"{self._folder.logs.resolve()}/slurm-%A-%a.log",
-            "open-mode": "append",
-            # The worker then saves, puts its trial back, and ends with a code that says so.
-            "signal": "B:USR1@120",
-            **given,
-        }
-        requeue = options.pop("requeue", True)
-        lines = [f"#SBATCH --{name}={value}" for name, value in options.items()]
-        lines += ["#SBATCH --requeue"] if requeue else []
-        command = shlex.join(
-            [*worker_command(self._folder, Slot(-1)), "--requeue"]
-            if requeue
-            else worker_command(self._folder, Slot(-1))
-        )
-        lines += [f"#SBATCH --array=0-{count - 1}", f"cd {shlex.quote(os.getcwd())}", f"exec {command}"]
-        return "\n".join(["#!/bin/bash", *lines, ""])
-
-    def ensure(self, wanted: int) -> None:
-        """Submit an array when none is left of the last one."""
-        if wanted < 1 or self.running():
-            return
-        limit = self._settings.workers if self._settings.workers != "auto" else self._settings.slurm.get("array", 4)
-        file = self._folder.path / "workers.sbatch"
-        file.write_text(self.script(min(wanted, int(limit))), encoding="utf-8")
-        done = subprocess.run(["sbatch", "--parsable", str(file)], capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise ConfigError(f"sbatch refused {file}: {' '.join(done.stderr.split())}", fix="See launcher.slurm.")
-        self._job = done.stdout.strip().partition(";")[0]
-
-    def running(self) -> int:
-        """Jobs of the array that wait or run; a scheduler that does not answer counts as one."""
-        if self._job is None:
-            return 0
-        done = subprocess.run(
-            ["squeue", "--noheader", "--array", "--format=%T", f"--jobs={self._job}"],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            return 0 if "Invalid job id" in done.stderr else 1
-        return len(done.stdout.split())
-
-    def stop(self) -> None:
-        """Cancel, which sends SIGTERM first."""
-        if self._job is not None:
-            subprocess.run(["scancel", "--signal=TERM", "--full", self._job], check=False)
-            time.sleep(1)
-
-    def describe(self) -> str:
-        """Where the script is."""
-        return f"workers as an array of jobs ({self._folder.path}/workers.sbatch)"
-
-
-class Ray(Launcher):
-    """A task for each slot of a Ray cluster, whose machines share the sweep's folder."""
-
-    def __init__(self, folder: SweepFolder, settings: LauncherSettings) -> None:
-        super().__init__(folder, settings)
-        try:
-            import ray
-        except ImportError as problem:
-            raise ConfigError("launcher ray needs the package ray", fix="pip install 'gpt-lightning[ray]'") from problem
-        self._ray: Any = ray
-        if not ray.is_initialized():
-            ray.init(log_to_driver=False)
-        gpus = int(ray.cluster_resources().get("GPU", 0))
-        each = settings.devices_per_trial / settings.trials_per_device
-        self._needs = {"num_gpus": each, "num_cpus": 1} if gpus else {"num_cpus": 1}
-        found = int(gpus / each) if gpus else settings.trials_per_device
-        self._most = found if settings.workers == "auto" else int(settings.workers)
-        self._tasks: list[Any] = []
-
-    def ensure(self, wanted: int) -> None:
-        """Submit what is missing; Ray sets CUDA_VISIBLE_DEVICES."""
-        run = self._ray.remote(max_retries=-1, **self._needs)(_run_worker)
-        for index in range(self.running(), min(wanted, self._most)):
-            command = worker_command(self._folder, Slot(-1))
-            self._tasks.append(run.remote(command, os.getcwd(), str(self._folder.logs / f"worker-{index}.log")))
-
-    def running(self) -> int:
-        """Tasks that have not ended."""
-        if not self._tasks:
-            return 0
-        _, self._tasks = self._ray.wait(self._tasks, num_returns=len(self._tasks), timeout=0)
-        return len(self._tasks)
-
-    def stop(self) -> None:
-        """Cancel; the workers get SIGINT, save, and end."""
-        for task in self._tasks:
-            self._ray.cancel(task)
-        self._ray.wait(self._tasks, num_returns=len(self._tasks), timeout=_GRACE_SECONDS) if self._tasks else None
-
-    def describe(self) -> str:
-        """The number of slots."""
-        return f"up to {self._most} workers on a Ray cluster"
-
-
-def _run_worker(command: list[str], place: str, log: str) -> int:
-    """Body of a Ray task."""
-    with open(log, "ab") as file:
-        process = subprocess.Popen(command, cwd=place, stdin=subprocess.DEVNULL, stdout=file, stderr=file)
-        try:
-            return process.wait()
-        except BaseException:
-            process.send_signal(signal.SIGTERM)
-            process.wait(_GRACE_SECONDS)
-            raise
-
-
 def worker_command(folder: SweepFolder, slot: Slot) -> list[str]:
     """The command of a worker."""
     command = [sys.executable, "-m", "gpt_lightning", "sweep", "worker", str(folder.path)]
@@ -281,10 +165,12 @@ def worker_command(folder: SweepFolder, slot: Slot) -> list[str]:
 
 def make_launcher(folder: SweepFolder, settings: LauncherSettings) -> Launcher:
     """The launcher that the sweep file names."""
+    from gpt_lightning.tuning.cluster_launchers import Ray, Slurm
+
     kinds: dict[str, type[Launcher]] = {"local": Local, "slurm": Slurm, "none": Nobody, "ray": Ray}
     return kinds[settings.type](folder, settings)
 
 
 def _last_line(log: Path) -> str:
-    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() if log.is_file() else []
     return lines[-1] if lines else "no message"

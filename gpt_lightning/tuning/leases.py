@@ -140,10 +140,12 @@ def add_copy(sweep: Sweep, trial: FrozenTrial, **changes: Any) -> None:
     facts = {name: trial.user_attrs[name] for name in names.CARRIED if name in trial.user_attrs}
     facts |= {names.FIRST: trial.user_attrs.get(names.FIRST, trial.number), names.RETRY_OF: trial.number, **changes}
     fixed = {name: value for name, value in trial.system_attrs.items() if name == "fixed_params"}
+    # Whoever died while values were being chosen has chosen a part of them: chosen anew, they are those of the seed.
+    chosen = names.FIRST in trial.user_attrs or "repeats" in trial.user_attrs
     copy = create_trial(
         state=TrialState.WAITING,
-        params=trial.params,
-        distributions=trial.distributions,
+        params=trial.params if chosen else {},
+        distributions=trial.distributions if chosen else {},
         user_attrs=facts,
         system_attrs=fixed,
     )

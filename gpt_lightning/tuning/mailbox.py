@@ -9,6 +9,9 @@
 
 Files instead of a pipe, because every process of a distributed trial, a trial on another machine and a person
 afterwards can read them, and because the trial survives its supervisor.
+
+It may survive it by seconds, and the next supervisor has then begun the trial anew in the same folder. So each start
+has a mark: a process whose mark is not in the letter is of an earlier start; it is not heard, and ends.
 """
 
 from __future__ import annotations
@@ -137,10 +140,15 @@ def read_letter(folder: Path) -> dict[str, Any]:
 
 
 class Mailbox:
-    """Both ends of the exchange for the trial in ``folder``."""
+    """Both ends of the exchange for the trial in ``folder``.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    Args:
+        folder: Of the trial.
+        start: Mark of the start whose messages these are; None = of any, to look at afterwards.
+    """
+
+    def __init__(self, folder: Path, start: str | None = None) -> None:
+        self.folder, self.start = folder, start
         self._box = folder / _MAILBOX
         self._offset = 0
 
@@ -151,11 +159,15 @@ class Mailbox:
             (self._box / name).unlink(missing_ok=True)
         self._offset = 0
 
+    def is_current(self) -> bool:
+        """Trial: whether the letter is still that of this start."""
+        return self.start is None or (_read(self.folder / TRIAL_FILE) or {}).get("start") == self.start
+
     def post(self, report: Report) -> None:
         """Trial: add a report."""
         self._box.mkdir(parents=True, exist_ok=True)
         with (self._box / _REPORTS).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(report)) + "\n")
+            file.write(json.dumps({**asdict(report), "start": self.start}) + "\n")
 
     def collect(self) -> list[Report]:
         """Supervisor: reports since the last call; a line that is still being written waits for the next."""
@@ -170,7 +182,8 @@ class Mailbox:
             return []
         whole = content[: content.rfind(b"\n") + 1]
         self._offset += len(whole)
-        return [Report(**json.loads(line)) for line in whole.splitlines()]
+        reports = [json.loads(line) for line in whole.splitlines()]
+        return [Report(**each) for each in reports if self._is_mine(each.pop("start", None))]
 
     def answer(self, verdict: Verdict) -> None:
         """Supervisor: answer a report."""
@@ -185,14 +198,19 @@ class Mailbox:
         return Verdict(**content) if content is not None and content["n"] == n else None
 
     def leave(self, end: Exit) -> None:
-        """Trial: the last words."""
+        """Trial: the last words; unsaid when somebody else has begun the trial anew."""
+        if not self.is_current():
+            return
         self._box.mkdir(parents=True, exist_ok=True)
-        _write(self._box / _EXIT, asdict(end))
+        _write(self._box / _EXIT, {**asdict(end), "start": self.start})
 
     def last_words(self) -> Exit | None:
         """Supervisor: how the trial ended; None when it was killed."""
         content = _read(self._box / _EXIT)
-        return None if content is None else Exit(**content)
+        return Exit(**content) if content is not None and self._is_mine(content.pop("start", None)) else None
+
+    def _is_mine(self, start: str | None) -> bool:
+        return self.start is None or start == self.start
 
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:

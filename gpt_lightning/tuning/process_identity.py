@@ -15,7 +15,8 @@ class ProcessIdentity:
 
     Attributes:
         host: Name of the machine.
-        boot: Its boot, so that machines of one name and restarts are told apart.
+        boot: Its boot and namespace of process numbers, so that machines of one name, restarts, and containers of one
+            machine are told apart.
         pid: Process number.
         started: When it began, in the kernel's own ticks; empty where the kernel does not tell.
     """
@@ -69,7 +70,8 @@ class ProcessIdentity:
 
 def _boot() -> str:
     try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
+        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
     except OSError:
         return ""
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 
 from gpt_lightning.tuning.best import add_repeats, noise, write_best
-from gpt_lightning.tuning.claiming import places_left, reason_to_end
+from gpt_lightning.tuning.claiming import places_left, reason_to_end, stopped
 from gpt_lightning.tuning.entries import Entry
 from gpt_lightning.tuning.launchers import Launcher
 from gpt_lightning.tuning.leases import Reaper
@@ -42,26 +42,35 @@ def run_sweep(
             if asked_to_stop():
                 return "stopped; go on with the same command"
             wanted = open_places(sweep, entries)
-            if wanted == 0 and launcher_idle(launcher, entries):
-                if repeated or not add_repeats(sweep):
+            if wanted == 0 and idle(entries):
+                if repeated or stopped(sweep) or not add_repeats(sweep):
                     return reason_to_end(sweep) or "the budget is used"
                 repeated = True
                 continue
-            launcher.ensure(wanted + sum(entry.state == "running" for entry in entries))
+            if wanted:
+                running = sum(entry.state == "running" for entry in entries)
+                launcher.ensure(wanted + running, begun=count_begun(entries))
             time.sleep(look)
     finally:
         launcher.stop()
         display.close(sweep.entries())
 
 
-def launcher_idle(launcher: Launcher, entries: list[Entry]) -> bool:
+def idle(entries: list[Entry]) -> bool:
     """Whether nothing runs any more."""
     return not any(entry.state == "running" for entry in entries)
+
+
+def count_begun(entries: list[Entry]) -> int:
+    """Attempts that some worker has begun so far."""
+    return sum(attempt.datetime_start is not None for entry in entries for attempt in entry.attempts)
 
 
 def open_places(sweep: Sweep, entries: list[Entry]) -> int:
     """Trials that could be started now."""
     waiting = sum(entry.state == "waiting" for entry in entries)
+    if stopped(sweep) is not None:
+        return 0
     if reason_to_end(sweep) is not None:
         return sum(entry.state == "waiting" and entry.repeats is not None for entry in entries)
     left = places_left(sweep, entries)

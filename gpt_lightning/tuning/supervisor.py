@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import logging
 import math
-import random
 import signal
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,21 +24,22 @@ from gpt_lightning.checkpoints.folder import discard, step_of
 from gpt_lightning.checkpoints.shelf import SHELF, list_checkpoints
 from gpt_lightning.parsing.strict_yaml import load_yaml
 from gpt_lightning.tuning import entries as names
-from gpt_lightning.tuning.board_tab import close_killed, session_values
+from gpt_lightning.tuning.board_tab import close_killed
 from gpt_lightning.tuning.children import Child, ForkedChild, OwnChild
 from gpt_lightning.tuning.leases import Lease, fail, requeue_lost, set_facts, tell
 from gpt_lightning.tuning.mailbox import NEEDS_OWN, Exit, Mailbox, Report, Result, Verdict, write_letter
 from gpt_lightning.tuning.slots import Slot
 from gpt_lightning.tuning.spec import Metric
 from gpt_lightning.tuning.sweep import STOP, Sweep
-from gpt_lightning.tuning.trial_arguments import complete_values, shares_steps, trial_arguments
+from gpt_lightning.tuning.trial_letter import compose_letter
 
 log = logging.getLogger("gpt_lightning")
 
 _PAUSE_SECONDS = 0.01
 _SAVE_SECONDS = 120.0
 """Longest time that a trial gets to save after it was asked to stop."""
-_VERDICT_SECONDS = 30.0
+_STARTS = 3
+"""Tries to start a process: the server of forked trials may be killed at any moment, and is then started again."""
 
 
 @dataclass
@@ -79,7 +80,7 @@ class _Attempt:
         self._boss, self._sweep, self._trial = supervisor, supervisor.sweep, trial
         self.first = int(trial.user_attrs[names.FIRST])
         self._folder = self._sweep.folder.trial(self.first)
-        self._mailbox = Mailbox(self._folder)
+        self._mailbox = Mailbox(self._folder, "")
         self._reports: list[Report] = []
         self._started = self._renewed = time.monotonic()
         self._stop: str | None = None
@@ -89,7 +90,6 @@ class _Attempt:
 
     def run(self) -> str:
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._write_letter()
         self._start(own=self._boss.own_process)
         code = self._attend()
         end = self._mailbox.last_words()
@@ -118,46 +118,23 @@ class _Attempt:
         if self._child is not None and self._child.poll() is None:
             self._child.kill()
 
-    def _write_letter(self) -> None:
-        spec, base = self._sweep.spec, self._sweep.base
-        values = complete_values(spec, self._trial.user_attrs[names.VALUES], base["constants"])
-        arguments = trial_arguments(spec, values, base["classes"])
-        seed = self._trial.user_attrs.get("seed")
-        if seed is not None:
-            arguments.append(f"--seed_everything={seed}")
-        write_letter(
-            self._folder,
-            {
-                "arguments": arguments,
-                "environment": self._boss.slot.environment(),
-                "threads": self._boss.slot.threads,
-                "patience": _VERDICT_SECONDS,
-                "reuse": self._reuse(),
-                "varied": session_values(spec, self._trial.user_attrs[names.VALUES]),
-                "supervisor": self._boss.lease.owner.plain(),
-            },
-        )
-
-    def _reuse(self) -> dict[str, Any] | None:
-        """How the trial shares steps with others; None = it does not."""
-        spec = self._sweep.spec
-        if not shares_steps(spec):
-            return None
-        return {
-            "folder": str(self._sweep.folder.prefixes),
-            "every": spec.reuse.every,
-            "budget_bytes": spec.reuse.budget_bytes,
-            "insist": spec.reuse.enabled == "true",
-            "verify": _is_chosen(spec.reuse.verify, spec.seed, self.first),
-        }
-
     def _start(self, *, own: bool) -> None:
-        self._mailbox.clear()
-        self._reports.clear()
         begun = time.monotonic()
         environment = {"OMP_NUM_THREADS": str(self._boss.slot.threads)} if self._boss.slot.threads else {}
         environment |= self._boss.slot.environment()
-        self._child = OwnChild(self._folder, environment) if own else ForkedChild(self._folder)
+        for left in reversed(range(_STARTS)):
+            start = uuid.uuid4().hex
+            self._mailbox = Mailbox(self._folder, start)
+            self._mailbox.clear()
+            self._reports.clear()
+            boss = self._boss
+            write_letter(self._folder, compose_letter(self._sweep, self._trial, boss.slot, boss.lease.owner, start))
+            try:
+                self._child = OwnChild(self._folder, start, environment) if own else ForkedChild(self._folder, start)
+                break
+            except OSError:
+                if not left:
+                    raise
         self._boss.start_seconds.append(time.monotonic() - begun)
         self._renew()
 
@@ -345,11 +322,6 @@ def _value(metric: Metric, reports: list[Report]) -> float | None:
         return min(known) if metric.goal == "minimize" else max(known)
     count = int(metric.at.rpartition("_")[2])
     return math.fsum(values[-count:]) / len(values[-count:])
-
-
-def _is_chosen(fraction: float, seed: int, number: int) -> bool:
-    """Whether a trial is among those whose reused steps are computed once more."""
-    return random.Random(f"{seed} {number}").random() < fraction
 
 
 def _rate(report: Report) -> float | None:

@@ -35,7 +35,8 @@ class StopSignals:
         return self.received is not None
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
-        self.received = signal.Signals(number)
+        # The first one: a job that was warned by USR1 is requeued, and gets TERM when that takes effect.
+        self.received = self.received or signal.Signals(number)
 
 
 def work(

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from gpt_lightning.errors import ConfigError, RunFolderError
-from gpt_lightning.tuning.mailbox import Exit, Mailbox, Report, Result, Verdict, read_result
+from gpt_lightning.tuning.mailbox import Exit, Mailbox, Report, Result, Verdict, read_result, write_letter
 from gpt_lightning.tuning.reading import read_spec
 from gpt_lightning.tuning.spec import SweepSpec
 from gpt_lightning.tuning.study import open_study
@@ -97,3 +97,17 @@ def test_a_result_is_read_as_it_was_written(tmp_path: Path) -> None:
     result = Result("complete", value=2.5, metrics={"val/loss": 2.5}, steps=6, number=3)
     result.write(tmp_path)
     assert read_result(tmp_path) == result
+
+
+def test_the_mailbox_hears_only_the_start_that_it_is_of(tmp_path: Path) -> None:
+    write_letter(tmp_path, {"start": "second"})
+    first, second, supervisor = Mailbox(tmp_path, "first"), Mailbox(tmp_path, "second"), Mailbox(tmp_path, "second")
+    assert (first.is_current(), second.is_current()) == (False, True)
+    report = Report(n=1, step=5, tokens=320, metrics={"val/loss": 2.5})
+    for trial in (first, second):
+        trial.post(report)
+    assert supervisor.collect() == [report]
+    assert len(Mailbox(tmp_path).collect()) == 2
+    second.leave(Exit("finished"))
+    first.leave(Exit("failed", "in use"))
+    assert supervisor.last_words() == Exit("finished")

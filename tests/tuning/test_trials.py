@@ -13,7 +13,7 @@ import torch
 from gpt_lightning.parsing.trust import TRUST_VARIABLE
 from gpt_lightning.training.build import build
 from gpt_lightning.tuning.best import write_best
-from gpt_lightning.tuning.mailbox import read_result
+from gpt_lightning.tuning.mailbox import read_letter, read_result, write_letter
 from tests.tuning.saboteurs import sabotage
 from tests.tuning.sweeping import again, make_sweep, train_all
 
@@ -97,3 +97,30 @@ def test_a_trial_that_is_asked_to_stop_saves_and_waits(tmp_path: Path) -> None:
     lease = first.fact("lease")
     assert lease["owner"]["pid"] == os.getpid()
     assert lease["child"]["pid"] != os.getpid(), "signals to this process must not reach the trial by themselves"
+
+
+@pytest.mark.slow
+def test_a_trial_outlives_its_server_and_the_next_one_gets_another(tmp_path: Path) -> None:
+    ways = [sabotage("orphan"), sabotage("nothing")]
+    sweep = make_sweep(tmp_path, {**deeds(*ways), "retry": {"max": 0}})
+    assert train_all(sweep) == {"complete": 2}
+    first, second = sweep.entries()
+    assert first.last.values == second.last.values
+
+
+@pytest.mark.slow
+def test_a_process_whose_start_is_not_the_last_saves_ends_and_is_not_heard(tmp_path: Path) -> None:
+    sweep = make_sweep(tmp_path, {**deeds(sabotage("slow")), "derive": {"trainer.max_steps": 20}})
+    folder, begun_anew = sweep.folder.trial(0), tmp_path / "begun"
+
+    def begin_anew() -> bool:
+        """As a worker does that takes over a trial of which it cannot know the process."""
+        if (folder / "mailbox" / "reports.jsonl").exists() and not begun_anew.exists():
+            write_letter(folder, {**read_letter(folder), "start": "another"})
+            begun_anew.touch()
+        return False
+
+    assert train_all(sweep, begin_anew) == {"died": 1, "complete": 1}
+    assert begun_anew.exists()
+    (entry,) = sweep.entries()
+    assert (entry.reason, entry.fact("executed_steps"), entry.fact("attempts")) == (None, 20, 2)

@@ -1,0 +1,50 @@
+"""Workers as tasks of a real Ray, on this machine and loopback alone."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from gpt_lightning.errors import ConfigError
+from gpt_lightning.tuning.cluster_launchers import Ray
+from gpt_lightning.tuning.spec import LauncherSettings
+from gpt_lightning.tuning.sweep import open_sweep
+from gpt_lightning.tuning.sweep_folder import SweepFolder
+from tests.tuning.saboteurs import sabotage
+from tests.tuning.sweeping import write_sweep
+from tests.tuning.watching import has_content, start, wait_until
+
+
+def test_a_missing_ray_names_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ConfigError, match=r"pip install 'gpt-lightning\[ray\]'"):
+        Ray(SweepFolder(tmp_path), LauncherSettings(type="ray"))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_tasks_of_ray_finish_a_sweep_that_was_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ray", reason="pip install 'gpt-lightning[ray]'")
+    monkeypatch.chdir(tmp_path)
+    space = {
+        "model.optimizer.lr": {"values": [1e-3, 3e-3, 1e-2]},
+        "trainer.callbacks": {"values": [sabotage("slow")]},
+    }
+    launcher = {"type": "ray", "workers": 2}
+    content = {"method": "grid", "parameters": space, "derive": {"trainer.max_steps": 16}, "launcher": launcher}
+    file, log = str(write_sweep(tmp_path, content)), tmp_path / "launcher.log"
+    run = start(log, "sweep", "run", file)
+    reports = [Path(f"runs/s/trials/{number:05d}/mailbox/reports.jsonl") for number in range(2)]
+    wait_until(lambda: all(map(has_content, reports)), run, log)
+    run.send_signal(signal.SIGINT)
+    assert run.wait(300) == 130, log.read_text()[-3000:]
+    sweep = open_sweep(SweepFolder(Path("runs/s")))
+    assert [entry.state for entry in sweep.entries()] == ["waiting", "waiting"]
+    assert start(log, "sweep", "run", file).wait(600) == 0, log.read_text()[-3000:]
+    entries = sweep.entries()
+    assert [entry.state for entry in entries] == ["complete"] * 3
+    assert [entry.fact("executed_steps") for entry in entries] == [16, 16, 16], "none was done twice"
+    assert entries[0].fact("deaths") == 0
