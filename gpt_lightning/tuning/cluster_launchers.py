@@ -125,20 +125,19 @@ def requeue_job() -> None:
 class Ray(Launcher):
     """A task for each slot of a Ray cluster, whose machines share the sweep's folder.
 
-    ``RAY_ADDRESS`` or ``ray start`` say which cluster; without them, one of this machine alone is started, which
-    listens on loopback only and ends with this process.
+    ``RAY_ADDRESS`` or ``ray start`` say which cluster; without them, one of this machine alone is started, which ends
+    with this process. Its ports are open to the network, behind Ray's own token; its dashboard stays off.
     """
 
     def __init__(self, folder: SweepFolder, settings: LauncherSettings) -> None:
         super().__init__(folder, settings)
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray reports home unless it is told not to
         try:
             import ray
         except ImportError as problem:
             raise ConfigError("launcher ray needs the package ray", fix="pip install 'gpt-lightning[ray]'") from problem
         self._ray: Any = ray
         if not ray.is_initialized():
-            ray.init(log_to_driver=False, include_dashboard=False, _node_ip_address="127.0.0.1")
+            ray.init(log_to_driver=False, include_dashboard=False)
         gpus = int(ray.cluster_resources().get("GPU", 0))
         each = settings.devices_per_trial / settings.trials_per_device
         self._needs = {"num_gpus": each, "num_cpus": 1} if gpus else {"num_cpus": 1}

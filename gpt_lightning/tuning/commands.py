@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import shutil
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -182,21 +181,26 @@ def _export(given: argparse.Namespace) -> None:
 
 
 def _dashboard(given: argparse.Namespace) -> NoReturn:
+    from importlib.metadata import entry_points
+
     from gpt_lightning.tuning.sweep import read_frozen
     from gpt_lightning.tuning.sweep_folder import find_sweep
 
     folder = find_sweep(given.sweep)
-    program = shutil.which("optuna-dashboard", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
-    if program is None:
+    # Not by its name on the PATH, where another environment's may come first.
+    found = list(entry_points(group="console_scripts", name="optuna-dashboard"))
+    if not found:
         raise ConfigError(
             "sweep dashboard starts optuna-dashboard, which is not installed",
             fix="pip install 'gpt-lightning[dashboard]'",
         )
+    module, _, function = found[0].value.partition(":")
+    code = f"import sys, {module} as program; sys.argv[0] = 'optuna-dashboard'; sys.exit(program.{function}())"
     storage = read_frozen(folder).storage
     url = {"sqlite": f"sqlite:///{folder.database}", "journal": str(folder.journal)}.get(storage, storage)
     sys.stdout.flush()
     # In place of this process: whatever ends us ends it.
-    os.execv(program, [program, url, "--host=127.0.0.1", f"--port={given.port}"])
+    os.execv(sys.executable, [sys.executable, "-c", code, url, "--host=127.0.0.1", f"--port={given.port}"])
 
 
 def _fsck(given: argparse.Namespace) -> None:

@@ -20,6 +20,7 @@ SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={ports[0]}
 SlurmUser=root
 AuthType=auth/munge
+CommunicationParameters=NoCtldInAddrAny,NoInAddrAny
 AuthInfo=socket={place}/munge/socket,cred_expire=5
 CredType=cred/munge
 ProctrackType=proctrack/pgid

@@ -176,7 +176,7 @@ def test_workers_that_end_without_a_trial_are_an_error_in_the_end(
                 time.sleep(0.01)
 
     try_often(5, begun=0)
-    try_often(5, begun=1)
+    try_often(4, begun=1)
     (launcher._folder.logs / "worker-0.log").write_text("first\nno module\n")
     with pytest.raises(ConfigError, match="Workers cannot run: no module"):
         launcher.ensure(1, 1)

@@ -91,7 +91,7 @@ def test_ctrl_c_saves_and_the_same_command_finishes(tmp_path: Path) -> None:
 
 def test_a_dashboard_that_is_not_installed_names_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bare_sweep(tmp_path, {})
-    monkeypatch.setattr("gpt_lightning.tuning.commands.shutil.which", lambda *_, **__: None)
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda **_: [])
     with pytest.raises(ConfigError, match=r"pip install 'gpt-lightning\[dashboard\]'"):
         sweep_command("sweep dashboard", ["s"])
 

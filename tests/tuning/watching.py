@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from gpt_lightning.parsing.trust import TRUST_VARIABLE
@@ -19,9 +19,11 @@ FOR_COMMANDS = {
 """Variables with which they find the saboteurs, and compute as the test does."""
 
 
-def start(log: Path, *arguments: str, environment: Mapping[str, str] = os.environ) -> subprocess.Popen[bytes]:
-    """Start a command of ours, which writes into ``log``."""
-    command = [sys.executable, "-m", "gpt_lightning", *arguments]
+def start(
+    log: Path, *arguments: str, environment: Mapping[str, str] = os.environ, prefix: Sequence[str] = ()
+) -> subprocess.Popen[bytes]:
+    """Start a command of ours, perhaps through another one, which writes into ``log``."""
+    command = [*prefix, sys.executable, "-m", "gpt_lightning", *arguments]
     with log.open("ab") as file:
         return subprocess.Popen(command, env={**environment, **FOR_COMMANDS}, stdout=file, stderr=file)
 
