@@ -136,9 +136,9 @@ class Ray(Launcher):
         except ImportError as problem:
             raise ConfigError("launcher ray needs the package ray", fix="pip install 'gpt-lightning[ray]'") from problem
         self._ray: Any = ray
-        if not ray.is_initialized():
-            ray.init(log_to_driver=False, include_dashboard=False)
-        gpus = int(ray.cluster_resources().get("GPU", 0))
+        if not self._ray.is_initialized():
+            self._ray.init(log_to_driver=False, include_dashboard=False)
+        gpus = int(self._ray.cluster_resources().get("GPU", 0))
         each = settings.devices_per_trial / settings.trials_per_device
         self._needs = {"num_gpus": each, "num_cpus": 1} if gpus else {"num_cpus": 1}
         found = int(gpus / each) if gpus else settings.trials_per_device
