@@ -55,7 +55,12 @@ COMMANDS = {
     "fit": Command(*_TRAINER, "Train a model, or go on with a run (--resume auto).", "Training", typed=False),
     "validate": Command(*_TRAINER, "Measure the loss on the validation split.", "Training", typed=False),
     "test": Command(*_TRAINER, "Measure the loss on the test split.", "Training", typed=False),
-    "predict": Command(*_TRAINER, "Write the model's predictions for each window.", "Training", typed=False),
+    "predict": Command(
+        *_TRAINER,
+        "Score every window of a split, or answer a file of prompts, on all devices.",
+        "Training",
+        typed=False,
+    ),
     "plot-schedule": Command(
         "gpt_lightning.training.plot_schedule",
         "plot_schedule_command",

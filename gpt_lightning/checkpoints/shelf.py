@@ -18,7 +18,7 @@ from gpt_lightning.checkpoints.durable import (
     verify_checkpoint,
     write_text_durably,
 )
-from gpt_lightning.errors import CheckpointError
+from gpt_lightning.errors import CheckpointError, ConfigError
 
 SHELF = "checkpoints"
 _BEST = "best.json"
@@ -114,6 +114,16 @@ def _owner_is_gone(name: str) -> bool:
     return False
 
 
+def check_prefer(prefer: str) -> None:
+    """Refuse anything but "best" and "last".
+
+    Raises:
+        ConfigError: It is something else.
+    """
+    if prefer not in ("best", "last"):
+        raise ConfigError("prefer names a checkpoint of the run", got=prefer, allowed="best, last", fix="Use best.")
+
+
 def locate(path: Path | str, *, prefer: str = "best") -> Path:
     """Turn what a user typed into one checkpoint folder.
 
@@ -122,8 +132,10 @@ def locate(path: Path | str, *, prefer: str = "best") -> Path:
         prefer: ``"best"`` or ``"last"``: which one of a run; without a best pointer it is the newest valid one.
 
     Raises:
+        ConfigError: ``prefer`` is neither.
         CheckpointError: Nothing there, with what was found instead.
     """
+    check_prefer(prefer)
     folder = local_path(path)
     if step_of(folder) is not None:
         return folder

@@ -10,7 +10,6 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -18,7 +17,7 @@ from gpt_lightning.errors import ConfigError, DataError
 from gpt_lightning.evaluation.continuations import score_continuations
 from gpt_lightning.evaluation.prompts import encode_pairs
 from gpt_lightning.evaluation.results import Evaluation, Item, Measure, digest
-from gpt_lightning.evaluation.rows import RECORDS, Row, RowFormat
+from gpt_lightning.evaluation.rows import Row
 from gpt_lightning.evaluation.tasks import Asking, Task, TaskFiles
 from gpt_lightning.evaluation.templates import Template
 from gpt_lightning.metrics.labels import Choice
@@ -148,8 +147,7 @@ class MultipleChoice(_ChoiceTask):
     r"""Each row has choices of its own, one of them right.
 
     Args:
-        name: Short name, in files and logs.
-        data: File of the questions, relative to the folder of data.
+        files: Where the rows come from.
         context: What the model is shown; {field} of the row, {choice} of the choice.
         choices: Field that holds the list of choices.
         answer: Field of the right one: its number, or its text.
@@ -157,17 +155,11 @@ class MultipleChoice(_ChoiceTask):
         bare_context: What is shown instead of the context for PMI.
         separator: Between solved examples.
         first_number: Number of the first choice, where the answer is a number.
-        description: What is asked, and the metric that counts.
-        data_from: Where the files come from, for people.
-        format: How a file is divided into rows.
-        examples: File of solved examples; null = taken from data, and not asked.
-        published: Numbers of others: who, metric, value, source.
     """
 
     def __init__(
         self,
-        name: str,
-        data: str,
+        files: TaskFiles,
         context: str,
         choices: str,
         answer: str,
@@ -175,13 +167,7 @@ class MultipleChoice(_ChoiceTask):
         bare_context: str = "",
         separator: str = "\n\n",
         first_number: int = 0,
-        description: str = "",
-        data_from: str = "",
-        format: RowFormat = RECORDS,
-        examples: str | None = None,
-        published: list[dict[str, Any]] = [],  # noqa: B006 (never changed)
     ) -> None:
-        files = TaskFiles(name, data, description, data_from, format, examples, published)
         super().__init__(files, context, continuation, bare_context, separator)
         self._choices, self._answer, self._first = choices, answer, first_number
 
@@ -210,8 +196,7 @@ class Classification(_ChoiceTask):
     r"""The same labels for every row, each said in words.
 
     Args:
-        name: Short name, in files and logs.
-        data: File of the rows, relative to the folder of data.
+        files: Where the rows come from.
         context: What the model is shown; {field} of the row, {choice} of the label's words.
         label: Field of the right label.
         labels: What each label is called; empty = the values of the field in the file are their own names.
@@ -219,17 +204,11 @@ class Classification(_ChoiceTask):
         bare_context: What is shown instead of the context for PMI.
         separator: Between solved examples.
         skip: Values of the field whose rows are left out.
-        description: What is asked, and the metric that counts.
-        data_from: Where the files come from, for people.
-        format: How a file is divided into rows.
-        examples: File of solved examples; null = taken from data, and not asked.
-        published: Numbers of others: who, metric, value, source.
     """
 
     def __init__(
         self,
-        name: str,
-        data: str,
+        files: TaskFiles,
         context: str,
         label: str,
         labels: dict[str, str] = {},  # noqa: B006 (never changed)
@@ -237,15 +216,9 @@ class Classification(_ChoiceTask):
         bare_context: str = "",
         separator: str = "\n\n",
         skip: list[str] = [],  # noqa: B006 (never changed)
-        description: str = "",
-        data_from: str = "",
-        format: RowFormat = RECORDS,
-        examples: str | None = None,
-        published: list[dict[str, Any]] = [],  # noqa: B006 (never changed)
     ) -> None:
-        files = _LabelledFiles(name, data, description, data_from, format, examples, published)
-        files.label, files.skip = label, frozenset(skip)
-        super().__init__(files, context, continuation, bare_context, separator)
+        labelled = _LabelledFiles(**vars(files), label=label, skip=frozenset(skip))
+        super().__init__(labelled, context, continuation, bare_context, separator)
         self._label, self._given = label, dict(labels)
         self._labels: Mapping[str, str] = self._given
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from gpt_lightning.errors import DataError
 from gpt_lightning.evaluation.continuations import score_continuations
 from gpt_lightning.evaluation.prompts import encode_pairs
 from gpt_lightning.evaluation.results import Evaluation, Item, Measure, digest
-from gpt_lightning.evaluation.rows import RECORDS, Row, RowFormat
+from gpt_lightning.evaluation.rows import Row
 from gpt_lightning.evaluation.tasks import Asking, Task, TaskFiles
 from gpt_lightning.evaluation.templates import Template
 from gpt_lightning.metrics.likelihood import Likelihood
@@ -19,32 +17,20 @@ class Cloze(Task):
     r"""What follows a text: accuracy of the likeliest tokens, and perplexity per text to find.
 
     Args:
-        name: Short name, in files and logs.
-        data: File of the rows, relative to the folder of data.
+        files: Where the rows come from.
         text: The whole text, {field} of the row. Without ``target`` its last word is to be found.
         target: What is to be found behind the text; null = the text's last word (with the space before it).
         separator: Between solved examples.
-        description: What is asked, and the metric that counts.
-        data_from: Where the files come from, for people.
-        format: How a file is divided into rows.
-        examples: File of solved examples; null = taken from data, and not asked.
-        published: Numbers of others: who, metric, value, source.
     """
 
     def __init__(
         self,
-        name: str,
-        data: str,
+        files: TaskFiles,
         text: str = "{text}",
         target: str | None = None,
         separator: str = "\n\n",
-        description: str = "",
-        data_from: str = "",
-        format: RowFormat = RECORDS,
-        examples: str | None = None,
-        published: list[dict[str, Any]] = [],  # noqa: B006 (never changed)
     ) -> None:
-        self.files = TaskFiles(name, data, description, data_from, format, examples, published)
+        self.files = files
         self._text, self._separator = Template(text, "text"), separator
         self._target = None if target is None else Template(target, "target")
 

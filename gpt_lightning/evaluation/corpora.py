@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from gpt_lightning.data.readers import Document, Reading
 from gpt_lightning.data.sources import open_sources
@@ -20,40 +19,34 @@ class Corpus(Task):
     """Perplexity of a whole file, per token and per unit of the original text.
 
     Args:
-        name: Short name, in files and logs.
-        data: File of the text, relative to the folder of data.
+        files: Where the text lies.
         unit: What published numbers divide by: word (with an end for every line), character or byte.
         detokenize: How the stored text is brought back to plain text first: none, wikitext or ptb.
         last_bytes: Only so many bytes at the end of the file; null = all.
         window: Tokens that the model sees at most; null = its block_size.
         stride: By how many tokens the window slides; null = half the window.
-        description: What is asked, and the metric that counts.
-        data_from: Where the files come from, for people.
-        published: Numbers of others: who, metric, value, source.
 
     Raises:
         ConfigError: A name or count that there is not.
     """
 
+    without = ("format", "examples")
+
     def __init__(
         self,
-        name: str,
-        data: str,
+        files: TaskFiles,
         unit: str = "word",
         detokenize: str = "none",
         last_bytes: int | None = None,
         window: int | None = None,
         stride: int | None = None,
-        description: str = "",
-        data_from: str = "",
-        published: list[dict[str, Any]] = [],  # noqa: B006 (never changed)
     ) -> None:
         for setting, value, known in (("unit", unit, UNITS), ("detokenize", detokenize, DETOKENIZERS)):
             if value not in known:
-                raise ConfigError(f"{name}: no such {setting}", got=value, allowed=", ".join(known))
+                raise ConfigError(f"{files.name}: no such {setting}", got=value, allowed=", ".join(known))
         if last_bytes is not None and last_bytes < 1:
-            raise ConfigError(f"{name}: last_bytes is a count", got=last_bytes, allowed="1 or more, or null")
-        self.files = TaskFiles(name, data, description, data_from, published=published)
+            raise ConfigError(f"{files.name}: last_bytes is a count", got=last_bytes, allowed="1 or more, or null")
+        self.files = files
         self._unit, self._detokenize, self._last_bytes = unit, detokenize, last_bytes
         self._window, self._stride = window, stride
 

@@ -22,6 +22,7 @@ def lm_eval_command(
     shots: int = 0,
     limit: int | None = None,
     max_tokens: int = 4096,
+    weights: str = "float32",
     prefer: str = "best",
     device: str = "auto",
     output: str | None = None,
@@ -40,6 +41,7 @@ def lm_eval_command(
         shots: Solved examples before each question; 0 = as the task says.
         limit: Ask only so many questions of each task.
         max_tokens: Tokens of a forward pass; changes time and memory only.
+        weights: float32 = as they are; bfloat16, float16 or int8 = as generate --weights decodes with them.
         prefer: Which checkpoint of a run folder: best or last.
         device: Where to run: auto, cpu, cuda, mps.
         output: JSON file to write.
@@ -49,7 +51,7 @@ def lm_eval_command(
     if include is not None and not Path(include).is_dir():
         raise ConfigError("include is a folder of tasks", got=include, allowed="a folder that exists")
     import_harness("lm_eval")
-    loaded = open_model(model, prefer=prefer, device=device)
+    loaded = open_model(model, prefer=prefer, device=device, weights=weights)
     folder = None if include is None else Path(include)
     report = run_harness(loaded, tasks, include=folder, shots=shots, limit=limit, max_tokens=max_tokens)
     results: dict[str, dict[str, Any]] = report["results"]

@@ -12,7 +12,7 @@ from gpt_lightning.data.formats.text import TEXT_READERS
 from gpt_lightning.data.readers import Document, Reading
 from gpt_lightning.data.sources import open_sources
 from gpt_lightning.errors import ConfigError, DataError
-from gpt_lightning.evaluation.models import open_model, step_of_card
+from gpt_lightning.evaluation.models import open_model, step_of_card, with_weights
 from gpt_lightning.evaluation.perplexity import Reach, measure_documents
 from gpt_lightning.evaluation.reporting import Outputs
 from gpt_lightning.evaluation.results import Evaluation, Item, Measure
@@ -31,6 +31,7 @@ def ppl_command(
     encoding: str = "utf-8",
     limit: int | None = None,
     batch_size: int = 8,
+    weights: str = "float32",
     prefer: str = "best",
     device: str = "auto",
     name: str = "ppl",
@@ -57,6 +58,7 @@ def ppl_command(
         encoding: Of the files.
         limit: Measure only so many documents.
         batch_size: Windows of a forward pass; changes time and memory only.
+        weights: float32 = as they are; bfloat16, float16 or int8 = as generate --weights decodes with them.
         prefer: Which checkpoint of a run folder: best or last.
         device: Where to run: auto, cpu, cuda, mps.
         name: Of this evaluation, in files and TensorBoard.
@@ -73,7 +75,7 @@ def ppl_command(
         raise ConfigError("limit counts documents", got=limit, allowed="1 or more")
     readers = open_sources(files, Reading(document_per, text_field, encoding))
 
-    loaded = open_model(model, prefer=prefer, device=device)
+    loaded = open_model(model, prefer=prefer, device=device, weights=weights)
     reach = Reach(*check_window(window, stride, loaded.model.block_size), begin, batch_size)
     documents: Iterator[Document] = (document for reader in readers for document in reader.iterate_documents())
     items, by_context = measure_documents(loaded, islice(documents, limit), reach)
@@ -82,7 +84,7 @@ def ppl_command(
     settings: dict[str, Any] = {"window": reach.window, "stride": reach.stride, "begin": begin}
     tables = {"By context": by_context.table(), "By document": _list_documents(items)}
     evaluation = Evaluation(name, str(loaded.path), settings, [Measure("Perplexity")], items, tables=tables)
-    outputs.write([evaluation], step_of_card(loaded))
+    outputs.write([with_weights(evaluation, weights)], step_of_card(loaded))
 
 
 def _list_documents(items: list[Item]) -> tuple[list[str], list[list[Any]]]:

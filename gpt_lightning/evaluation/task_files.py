@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from gpt_lightning.errors import ConfigError
 from gpt_lightning.evaluation.choices import Classification, MultipleChoice
 from gpt_lightning.evaluation.cloze import Cloze
 from gpt_lightning.evaluation.corpora import Corpus
-from gpt_lightning.evaluation.tasks import Task
+from gpt_lightning.evaluation.tasks import Task, TaskFiles
 from gpt_lightning.evaluation.writing import Generation
 from gpt_lightning.parsing.parser import StrictParser
 from gpt_lightning.parsing.strict_yaml import read_yaml
 from gpt_lightning.parsing.suggest import did_you_mean
 
 SHIPPED = Path(__file__).with_name("tasks")
-KINDS: dict[str, Callable[..., Task]] = {
+KINDS: dict[str, type[Task]] = {
     kind.__name__: kind for kind in (MultipleChoice, Classification, Cloze, Generation, Corpus)
 }  # fmt: skip
 
@@ -47,7 +49,7 @@ def find_task(name: str) -> Path:
 
 
 def read_task(path: Path) -> Task:
-    """The task that a YAML file describes: its ``kind``, and that class's arguments.
+    """The task that a YAML file describes: its ``kind``, and the arguments of that class and of ``TaskFiles``.
 
     Raises:
         ConfigError: The file cannot be read, or a setting is unknown, missing or of the wrong type.
@@ -64,9 +66,13 @@ def read_task(path: Path) -> Task:
     parser = StrictParser(prog=f"task {path.name}", default_env=False)
     parser.add_argument("--kind", type=str)
     parser.add_argument("-c", "--config", action="config")
-    parser.add_class_arguments(KINDS[kind], as_group=False)
+    build: Any = KINDS[kind]
+    parser.add_class_arguments(TaskFiles, as_group=False, skip=set(build.without))
+    parser.add_class_arguments(build, as_group=False, skip={"files"})
     settings = vars(parser.instantiate(parser.parse_args([f"--config={path}"])))
-    task = KINDS[kind](**{name: value for name, value in settings.items() if name not in ("kind", "config")})
+    shared = {each.name: settings.pop(each.name) for each in fields(TaskFiles) if each.name in settings}
+    own = {name: value for name, value in settings.items() if name not in ("kind", "config")}
+    task: Task = build(files=TaskFiles(**shared), **own)
     task.home = path.parent
     return task
 

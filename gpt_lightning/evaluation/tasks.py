@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from gpt_lightning.errors import ConfigError, DataError
 from gpt_lightning.evaluation.results import Evaluation
@@ -131,10 +131,12 @@ class Task(ABC):
     Attributes:
         files: Its files, name and published numbers.
         home: Folder of the file that describes it.
+        without: Settings of ``TaskFiles`` that this kind has no use for.
     """
 
     files: TaskFiles
     home: Path = Path()
+    without: ClassVar[Sequence[str]] = ()
 
     @abstractmethod
     def run(self, loaded: LoadedModel, asking: Asking) -> Evaluation:

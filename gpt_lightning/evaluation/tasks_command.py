@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from gpt_lightning.errors import ConfigError
-from gpt_lightning.evaluation.models import open_model, step_of_card
+from gpt_lightning.evaluation.models import open_model, step_of_card, with_weights
 from gpt_lightning.evaluation.reporting import Outputs
 from gpt_lightning.evaluation.task_files import read_task, read_tasks, shipped_tasks
 from gpt_lightning.evaluation.tasks import Asking
@@ -21,6 +21,7 @@ def tasks_command(
     limit: int | None = None,
     begin: str = "eot",
     max_tokens: int = 4096,
+    weights: str = "float32",
     prefer: str = "best",
     device: str = "auto",
     output: str | None = None,
@@ -44,6 +45,7 @@ def tasks_command(
         limit: Ask only so many questions of each task.
         begin: eot: end-of-text before each prompt, as in training; none: only before an empty one.
         max_tokens: Tokens of a forward pass; changes time and memory only.
+        weights: float32 = as they are; bfloat16, float16 or int8 = as generate --weights decodes with them.
         prefer: Which checkpoint of a run folder: best or last.
         device: Where to run: auto, cpu, cuda, mps.
         output: JSON file to write, for gpt-lightning evaluate compare; of several tasks a folder.
@@ -59,8 +61,8 @@ def tasks_command(
     chosen = read_tasks(tasks)
     for task in chosen:
         task.check(asking)
-    loaded = open_model(model, prefer=prefer, device=device)
-    outputs.write([task.run(loaded, asking) for task in chosen], step_of_card(loaded))
+    loaded = open_model(model, prefer=prefer, device=device, weights=weights)
+    outputs.write([with_weights(task.run(loaded, asking), weights) for task in chosen], step_of_card(loaded))
 
 
 def list_command() -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from gpt_lightning.errors import ConfigError, DataError
 from gpt_lightning.evaluation.results import Evaluation, Item, digest
-from gpt_lightning.evaluation.rows import RECORDS, Row, RowFormat
+from gpt_lightning.evaluation.rows import Row
 from gpt_lightning.evaluation.tasks import Asking, Task, TaskFiles
 from gpt_lightning.evaluation.templates import Template
 from gpt_lightning.evaluation.text_command import text_measures
@@ -26,8 +24,7 @@ class Generation(Task):
     Exact match and F1 compare as SQuAD does: no case, no punctuation, no English articles; Chinese by characters.
 
     Args:
-        name: Short name, in files and logs.
-        data: File of the rows, relative to the folder of data.
+        files: Where the rows come from.
         prompt: What the model is shown; {field} of the row.
         references: Field of the right answer, or of a list of them.
         stop: Texts that end the answer.
@@ -35,17 +32,11 @@ class Generation(Task):
         temperature: 0 = the likeliest token each time; above, draws with a seed of each row.
         tokenize: How text is cut into words: auto (by the references), 13a, intl, zh or char.
         separator: Between solved examples.
-        description: What is asked, and the metric that counts.
-        data_from: Where the files come from, for people.
-        format: How a file is divided into rows.
-        examples: File of solved examples; null = taken from data, and not asked.
-        published: Numbers of others: who, metric, value, source.
     """
 
     def __init__(
         self,
-        name: str,
-        data: str,
+        files: TaskFiles,
         prompt: str,
         references: str,
         stop: list[str] = ["\n"],  # noqa: B006 (never changed)
@@ -53,16 +44,11 @@ class Generation(Task):
         temperature: float = 0.0,
         tokenize: str = AUTO,
         separator: str = "\n\n",
-        description: str = "",
-        data_from: str = "",
-        format: RowFormat = RECORDS,
-        examples: str | None = None,
-        published: list[dict[str, Any]] = [],  # noqa: B006 (never changed)
     ) -> None:
-        self.files = TaskFiles(name, data, description, data_from, format, examples, published)
+        self.files = files
         self._prompt, self._references, self._separator = Template(prompt, "prompt"), references, separator
         if max_tokens < 1:
-            raise ConfigError(f"{name}: max_tokens is a count", got=max_tokens, allowed="1 or more")
+            raise ConfigError(f"{files.name}: max_tokens is a count", got=max_tokens, allowed="1 or more")
         self._stop, self._max_tokens, self._sampling = tuple(stop), max_tokens, Sampling(temperature=temperature)
         self._cut = check_cut(tokenize)
 

@@ -2,20 +2,24 @@
 
     out.jsonl             one line per prompt, written when it and all before it are done
     out.jsonl.unfinished  there while work is left: what the lines were made with
+    out.jsonl.part-0000   there while several processes work: what one of them has answered, with its numbers
 
-A second start with the same settings repairs a last line that was cut off, keeps the finished ones and goes on behind
-them; with other settings it is refused, because half a file of each would look like a whole one.
+A second start with the same settings repairs a last line that was cut off, keeps the finished ones, those of all parts
+too, and goes on with what is left, by one process or any other number of them. With other settings it is refused,
+because half a file of each would look like a whole one.
 """
 
 from __future__ import annotations
 
+import fcntl
+import glob
 import hashlib
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from gpt_lightning.errors import RunFolderError
 from gpt_lightning.generation.engine import Engine, check_request
@@ -29,7 +33,7 @@ Report = Callable[[int, int, int], None]
 def answer_file(
     engine: Engine, prompts: Sequence[Prompt], output: Path, origin: Mapping[str, Any], report: Report
 ) -> int:
-    """Answer all prompts into ``output``.
+    """Answer all prompts into ``output``, in this process.
 
     Args:
         engine: Has the tokenizer the prompts were encoded with.
@@ -45,86 +49,238 @@ def answer_file(
         RunFolderError: ``output`` is finished, is of something else, or was begun with other prompts or settings.
         UserError: A request does not fit the model; found before anything is written.
     """
+    check_prompts(engine, prompts)
+    work = AnswerFile(output, prompts, origin)
+    try:
+        left = work.begin()
+        tally = Tally()
+        for done in work.write(tally.lines(engine, prompts, left)):
+            report(done, len(prompts), tally.tokens)
+    finally:
+        work.close()
+    return len(prompts) - len(left)
+
+
+def check_prompts(engine: Engine, prompts: Sequence[Prompt]) -> None:
+    """Refuse a request that does not fit the model before anything is written.
+
+    Raises:
+        UserError: As ``engine.check_request``.
+    """
     for prompt in prompts:
         check_request(prompt.request, engine.model, engine.capacity, engine.tokenizer)
-    mark = _mark_path(output)
-    done = _begin(output, mark, _fingerprint(prompts, origin))
-    waiting: dict[int, list[Completion]] = {}
-    following, tokens = done, 0
-    with output.open("a", encoding="utf-8", newline="\n") as file:
-        for number, completions in engine.complete(prompt.request for prompt in prompts[done:]):
-            waiting[done + number] = completions
-            while following in waiting:
-                ready = waiting.pop(following)
-                file.write(json.dumps(describe_answer(prompts[following], ready), ensure_ascii=False) + "\n")
-                file.flush()
-                following, tokens = following + 1, tokens + sum(len(each.ids) for each in ready)
-                report(following, len(prompts), tokens)
-    mark.unlink()
-    return done
 
 
-def describe_answer(prompt: Prompt, completions: Sequence[Completion]) -> dict[str, Any]:
+class Tally:
+    """Answers prompts and counts what it writes.
+
+    Attributes:
+        tokens: How many so far.
+    """
+
+    def __init__(self) -> None:
+        self.tokens = 0
+
+    def lines(self, engine: Engine, prompts: Sequence[Prompt], numbers: Sequence[int]) -> Iterator[tuple[int, str]]:
+        """Numbers and output lines of some of the prompts, as they become ready."""
+        for index, completions in engine.complete(prompts[number].request for number in numbers):
+            self.tokens += sum(len(each.ids) for each in completions)
+            yield numbers[index], to_line(prompts[numbers[index]], completions)
+
+
+def to_line(prompt: Prompt, completions: Sequence[Completion]) -> str:
     """An output line: ``id`` and ``prompt``, then the text, or with ``n`` above 1 a list of ``samples``."""
     answers = [_describe(completion) for completion in completions]
     head = {"id": prompt.name, "prompt": prompt.text}
-    return {**head, **answers[0]} if prompt.request.n == 1 else {**head, "samples": answers}
+    return json.dumps(
+        {**head, **answers[0]} if prompt.request.n == 1 else {**head, "samples": answers}, ensure_ascii=False
+    )
 
 
 def _describe(completion: Completion) -> dict[str, Any]:
-    answer: dict[str, Any] = {
+    described: dict[str, Any] = {
         "text": completion.text,
         "finish_reason": completion.finish_reason,
         "num_tokens": len(completion.ids),
     }
     if completion.logprobs is not None:
-        answer["tokens"] = list(completion.ids)
-        answer["logprobs"] = [round(each.logprob, 6) for each in completion.logprobs]
-        answer["top_logprobs"] = [
+        described["tokens"] = list(completion.ids)
+        described["logprobs"] = [round(each.logprob, 6) for each in completion.logprobs]
+        described["top_logprobs"] = [
             [[token, round(value, 6)] for token, value in each.top] for each in completion.logprobs
         ]
-    return answer
+    return described
 
 
-def _mark_path(output: Path) -> Path:
-    return output.with_name(f"{output.name}.unfinished")
+class AnswerFile:
+    """An output file while work is left, with what belongs to it.
 
+    One process opens it: ``begin``, then ``write``. Others may help in between, each with ``write_part``.
 
-def _fingerprint(prompts: Sequence[Prompt], origin: Mapping[str, Any]) -> str:
-    asked = [[prompt.name, prompt.text, repr(prompt.request)] for prompt in prompts]
-    return hashlib.sha256(json.dumps([dict(origin), asked], sort_keys=True).encode()).hexdigest()
+    Args:
+        output: The file.
+        prompts: What to answer, in order.
+        origin: What the texts depend on beside the prompts, as JSON values.
+    """
 
+    def __init__(self, output: Path, prompts: Sequence[Prompt], origin: Mapping[str, Any]) -> None:
+        self.output, self._size = output, len(prompts)
+        asked = [[prompt.name, prompt.text, repr(prompt.request)] for prompt in prompts]
+        self._fingerprint = hashlib.sha256(json.dumps([dict(origin), asked], sort_keys=True).encode()).hexdigest()
+        self._mark = output.with_name(f"{output.name}.unfinished")
+        self._held: IO[str] | None = None
+        self._done = 0
 
-def _begin(output: Path, mark: Path, fingerprint: str) -> int:
-    """Leave only whole lines in ``output``; how many there are."""
-    if not mark.exists():
-        if output.exists():
+    def check(self) -> bool:
+        """Whether it was begun before; nothing is changed.
+
+        Raises:
+            RunFolderError: It is finished, is of something else, or was begun with other prompts or settings.
+        """
+        begun = self._mark.read_text(encoding="utf-8") if self._mark.exists() else ""
+        if begun not in ("", self._fingerprint):
             raise RunFolderError(
-                "the output exists already", got=str(output), fix="Choose another --output, or delete the file."
+                "the output was begun with other prompts, settings or weights",
+                got=str(self.output),
+                fix=f"Start with those again, or delete {self.output.name} and {self._mark.name}.",
             )
-        if not output.parent.is_dir():
-            raise RunFolderError("the output's folder does not exist", got=str(output.parent), fix="Make it first.")
-        mark.write_text(fingerprint, encoding="utf-8")
-    elif mark.read_text(encoding="utf-8") != fingerprint:
+        if not begun and self.output.exists():
+            raise RunFolderError(
+                "the output exists already", got=str(self.output), fix="Choose another output, or delete the file."
+            )
+        if not self.output.parent.is_dir():
+            raise RunFolderError(
+                "the output's folder does not exist", got=str(self.output.parent), fix="Make it first."
+            )
+        return bool(begun)
+
+    def begin(self) -> list[int]:
+        """Leave only whole lines everywhere; the numbers (0, 1, ...) of the prompts that no line answers.
+
+        Raises:
+            RunFolderError: As ``check``, or a process is still writing.
+        """
+        goes_on = self.check()
+        self._held = lock(self._mark)
+        try:
+            for part in self._list_parts():
+                lock(part).close()
+                if not goes_on:
+                    part.unlink()  # of an output that was deleted
+        except RunFolderError:
+            self.close()
+            raise
+        self._held.truncate(0)
+        self._held.write(self._fingerprint)
+        self._held.flush()
+        self._done = _keep_whole_lines(self.output)
+        found = self._gather()
+        return [number for number in range(self._done, self._size) if number not in found]
+
+    def write(self, arriving: Iterable[tuple[int, str]] = ()) -> Iterator[int]:
+        """Write what the parts have and what arrives, in order, and clear away what only served to get there.
+
+        Args:
+            arriving: Numbers and lines, in any order.
+
+        Yields:
+            How many lines are there, after each.
+        """
+        waiting = self._gather()
+        with self.output.open("a", encoding="utf-8", newline="\n") as file:
+            yield from self._write_ready(waiting, file)
+            for number, line in arriving:
+                waiting[number] = line
+                yield from self._write_ready(waiting, file)
+        assert self._done == self._size, "a prompt was left out"
+        for part in self._list_parts():
+            part.unlink()
+        self._mark.unlink()
+
+    def write_part(self, number: int, arriving: Iterable[tuple[int, str]]) -> Iterator[int]:
+        """Write what arrives to the part of a process that helps; ``begin`` must have returned in the one that opened.
+
+        Args:
+            number: Of the process.
+            arriving: Numbers and lines, in any order.
+
+        Yields:
+            How many have arrived, after each.
+        """
+        with lock(self.output.with_name(f"{self.output.name}.part-{number:04d}")) as file:
+            for count, (place, line) in enumerate(arriving, start=1):
+                file.write(f"{place}\t{line}\n")
+                file.flush()
+                yield count
+
+    def close(self) -> None:
+        """Let other processes open it."""
+        if self._held is not None:
+            self._held.close()
+            self._held = None
+
+    def _write_ready(self, waiting: dict[int, str], file: IO[str]) -> Iterator[int]:
+        while self._done in waiting:
+            file.write(f"{waiting.pop(self._done)}\n")
+            file.flush()
+            self._done += 1
+            yield self._done
+
+    def _list_parts(self) -> list[Path]:
+        return sorted(self.output.parent.glob(f"{glob.escape(self.output.name)}.part-[0-9][0-9][0-9][0-9]"))
+
+    def _gather(self) -> dict[int, str]:
+        """Lines of all parts, by number."""
+        found: dict[int, str] = {}
+        for part in self._list_parts():
+            _keep_whole_lines(part)
+            # Not splitlines: a text may hold other characters that end a line.
+            for entry in part.read_text(encoding="utf-8").split("\n")[:-1]:
+                number, _, line = entry.partition("\t")
+                found[int(number)] = line
+        return {number: line for number, line in found.items() if number >= self._done}
+
+
+def lock(path: Path) -> IO[str]:
+    """A file to append to, which no other process writes; the kernel unlocks it when its holder dies.
+
+    Raises:
+        RunFolderError: Another process does.
+    """
+    file = path.open("a", encoding="utf-8", newline="\n")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
         raise RunFolderError(
-            "the output was begun with other prompts, settings or weights",
-            got=str(output),
-            fix=f"Start with those again, or delete {output.name} and {mark.name}.",
-        )
-    if not output.exists():
+            "another process is writing this output", got=str(path), fix="Wait for it, or end it."
+        ) from None
+    except OSError:
+        pass  # a file system without locks
+    return file
+
+
+def _keep_whole_lines(path: Path) -> int:
+    """Cut off a last line that is not whole; how many lines are left."""
+    if not path.exists():
         return 0
-    content = output.read_bytes()
+    content = path.read_bytes()
     whole = content[: content.rfind(b"\n") + 1]
     if len(whole) < len(content):
-        with output.open("r+b") as file:
+        with path.open("r+b") as file:
             file.truncate(len(whole))
     return whole.count(b"\n")
 
 
 class ProgressLine:
-    """Where a batch stands, on standard error: one line that is rewritten, or without a terminal one every 10 s."""
+    """Where a batch stands, on standard error: one line that is rewritten, or without a terminal one every 10 s.
 
-    def __init__(self) -> None:
+    Args:
+        of: What the prompts are of, if not of the whole file.
+    """
+
+    def __init__(self, of: str = "") -> None:
+        self._of = of
         self._begin = self._last = time.monotonic()
         self._live = sys.stderr.isatty()
 
@@ -135,7 +291,7 @@ class ProgressLine:
             return
         self._last = now
         rate = tokens / max(now - self._begin, 1e-9)
-        line = f"{done:,} of {total:,} prompts, {tokens:,} tokens, {rate:,.0f} tokens/s"
+        line = f"{done:,} of {total:,} prompts{self._of}, {tokens:,} tokens, {rate:,.0f} tokens/s"
         end = "\n" if done == total or not self._live else ""
         sys.stderr.write(f"\r{line}{end}" if self._live else f"{line}\n")
         sys.stderr.flush()

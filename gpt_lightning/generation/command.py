@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from gpt_lightning.errors import ConfigError
 from gpt_lightning.generation.batch_files import ProgressLine, answer_file
 from gpt_lightning.generation.beams import search_beams
 from gpt_lightning.generation.engine import Engine
-from gpt_lightning.generation.packing import pack
+from gpt_lightning.generation.packing import check_weights, pack
 from gpt_lightning.generation.prompts import build_request, read_prompts
 from gpt_lightning.generation.requests import Request
 from gpt_lightning.generation.text import encode_prompt
@@ -82,12 +83,7 @@ def generate_command(
         device: Where to run: auto, cpu, cuda, mps.
     """
     given = dict(locals())
-    if prefer not in ("best", "last"):
-        raise ConfigError("prefer names a checkpoint of the run", got=prefer, allowed="best, last", fix="Use best.")
-    if (input is None) != (output is None):
-        raise ConfigError(
-            "--input and --output belong together", got={"input": input, "output": output}, fix="Give both."
-        )
+    check_files(given)
     settings = collect_settings(given)
     _check_beams(given)
     if beams is not None:
@@ -117,7 +113,18 @@ _NOT_SETTINGS = (
 _NOT_WITH_BEAMS = {"input": None, "stop": None, "logit_bias": None, "logprobs": None, "draft_tokens": 0, "min_p": None}
 
 
-def collect_settings(given: dict[str, Any]) -> dict[str, Any]:
+def check_files(given: Mapping[str, Any]) -> None:
+    """Refuse a file of prompts without a place for the texts, and a place without prompts.
+
+    Raises:
+        ConfigError: One of ``input`` and ``output`` is missing.
+    """
+    files = {name: given[name] for name in ("input", "output")}
+    if (files["input"] is None) != (files["output"] is None):
+        raise ConfigError("--input and --output belong together", got=files, fix="Give both.")
+
+
+def collect_settings(given: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a request among a command's arguments.
 
     Raises:
@@ -172,6 +179,7 @@ class _NoTokenizer:
 
 def load_for_decoding(checkpoint: str, *, prefer: str, device: str, weights: str) -> LoadedModel:
     """A model with its tokenizer and packed weights; arguments as in the command."""
+    check_weights(weights)
     loaded = load_model(checkpoint, prefer=prefer, device=choose_device(device))
     return dataclasses.replace(loaded, model=pack(loaded.model, weights))
 

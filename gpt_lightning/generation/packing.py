@@ -106,6 +106,16 @@ WEIGHTS = ("float32", "bfloat16", "float16", "int8")
 """What ``pack`` can make of a model."""
 
 
+def check_weights(weights: str) -> None:
+    """Refuse a word that is none of ``WEIGHTS``.
+
+    Raises:
+        ConfigError: It is not.
+    """
+    if weights not in WEIGHTS:
+        raise ConfigError("no such weights", got=weights, allowed=", ".join(WEIGHTS), fix="Use float32.")
+
+
 def pack(model: GPT, weights: str = "float32") -> GPT:
     """A model for decoding with the weights of another one.
 
@@ -118,8 +128,7 @@ def pack(model: GPT, weights: str = "float32") -> GPT:
     Raises:
         ConfigError: No such kind, or this machine has no kernel for it.
     """
-    if weights not in WEIGHTS:
-        raise ConfigError("no such weights", got=weights, allowed=", ".join(WEIGHTS), fix="Use float32.")
+    check_weights(weights)
     on_cpu = model.token_embedding.weight.device.type == "cpu"
     if on_cpu and weights != "bfloat16":
         _check_kernels(weights)

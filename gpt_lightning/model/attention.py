@@ -21,11 +21,11 @@ class CausalSelfAttention(nn.Module):
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
         self.head_size, self.dropout = config.head_size, config.dropout
-        self.widths = [config.n_embd, *2 * [config.key_value_heads * config.head_size]]
+        self.widths = [config.query_size, *2 * [config.key_value_heads * config.head_size]]
         self.query_key_value = nn.Linear(config.n_embd, sum(self.widths), bias=config.bias)
         self.query_norm = RMSNorm(config.head_size, eps=config.norm_eps) if config.qk_norm else None
         self.key_norm = RMSNorm(config.head_size, eps=config.norm_eps) if config.qk_norm else None
-        self.output = nn.Linear(config.n_embd, config.n_embd, bias=config.bias)
+        self.output = nn.Linear(config.query_size, config.n_embd, bias=config.bias)
 
     def forward(
         self,

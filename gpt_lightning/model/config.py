@@ -16,10 +16,16 @@ from typing import Any, Literal
 
 from gpt_lightning.errors import ConfigError
 from gpt_lightning.model.presets import PRESETS
+from gpt_lightning.model.rope import RopeStretch
 
 _COUNTS = ("n_layer", "n_head", "n_embd", "vocab_multiple")
-_OPEN_COUNTS = ("block_size", "vocab_size", "n_kv_head", "n_inner", "window", "global_every", "bigram_rows")
+_OPEN_COUNTS = (
+    *("block_size", "vocab_size", "n_kv_head", "head_dim", "n_inner"),
+    *("window", "global_every", "bigram_rows"),
+)
 """Whole numbers that may be None."""
+_STRETCH = ("rope_low_factor", "rope_high_factor", "rope_context")
+"""Numbers that count only with ``rope_factor``."""
 _POSITIVE = ("norm_eps", "rope_theta", "logit_softcap")
 _WORDS = {"norm": ("layer", "rms"), "mlp": ("gelu", "relu2", "swiglu")}
 _GATED_MLPS = ("swiglu",)
@@ -31,7 +37,7 @@ class GPTConfig:
 
     Args:
         n_layer: Number of blocks (attention + MLP), at least 1.
-        n_head: Attention heads per block; must divide ``n_embd``.
+        n_head: Attention heads per block; must divide ``n_embd`` unless ``head_dim`` is set.
         n_embd: Width of the residual stream.
         block_size: Longest sequence, in tokens. None = as long as the data's windows.
         vocab_size: Number of token ids. None = the vocabulary of the data's tokenizer.
@@ -40,12 +46,20 @@ class GPTConfig:
         bias: Whether the blocks' linear layers and layer norms have a bias, as GPT-2's do.
         n_kv_head: Heads of keys and values, each shared by neighbouring query heads (grouped-query attention, Ainslie
             et al. 2023); must divide ``n_head``. None = one for each query head.
+        head_dim: Width of one attention head. None = n_embd / n_head, and all heads together are as wide as
+            the stream.
         n_inner: Width inside the MLP. None = 4 n_embd, or for a gated MLP 8/3 n_embd rounded up to a multiple of 64.
         norm: ``layer`` (Ba et al. 2016) or ``rms`` (Zhang & Sennrich 2019: only the scale, no mean and no shift).
         norm_eps: Added to the variance inside every norm.
         mlp: ``gelu`` (tanh form), ``relu2`` (squared ReLU, So et al. 2021) or ``swiglu`` (Shazeer 2020).
         rope_theta: Base of the wavelengths of rotary positions (Su et al. 2021), usually 10000. None = learned
             positions.
+        rope_factor: Longer texts than a model was first trained with: the long wavelengths of its rotary positions are
+            stretched so many times (Llama 3.1, 2024; ``rope.RopeStretch`` has the rule). None = not. The next three
+            count only with it.
+        rope_low_factor: Angles with fewer turns than this in ``rope_context`` tokens are stretched in full.
+        rope_high_factor: Angles with more turns than this are left as they are.
+        rope_context: Tokens of the texts the model was first trained with.
         qk_norm: RMS norm over each query and key head before they meet (Henry et al. 2020), with learned scales.
         window: Positions a local layer sees, the own one included (Beltagy et al. 2020). None = all.
         global_every: With a ``window``: every so-many-th layer sees all positions. None = no layer does.
@@ -74,11 +88,16 @@ class GPTConfig:
     dropout: float = 0.0
     bias: bool = True
     n_kv_head: int | None = None
+    head_dim: int | None = None
     n_inner: int | None = None
     norm: Literal["layer", "rms"] = "layer"
     norm_eps: float = 1e-5
     mlp: Literal["gelu", "relu2", "swiglu"] = "gelu"
     rope_theta: float | None = None
+    rope_factor: float | None = None
+    rope_low_factor: float = 1.0
+    rope_high_factor: float = 4.0
+    rope_context: int = 8192
     qk_norm: bool = False
     window: int | None = None
     global_every: int | None = None
@@ -93,6 +112,7 @@ class GPTConfig:
     def __post_init__(self) -> None:
         _check_ranges(self)
         _check_heads(self)
+        _check_stretch(self)
         if self.global_every is not None and self.window is None:
             raise ConfigError(
                 "global_every is set, but there are no local layers",
@@ -163,7 +183,19 @@ class GPTConfig:
     @property
     def head_size(self) -> int:
         """Width of one attention head."""
-        return self.n_embd // self.n_head
+        return self.n_embd // self.n_head if self.head_dim is None else self.head_dim
+
+    @property
+    def query_size(self) -> int:
+        """Width of the queries of all heads, which is that of what attention gives."""
+        return self.n_head * self.head_size
+
+    @property
+    def rope_stretch(self) -> RopeStretch | None:
+        """The stretching of rotary positions; None = they are not stretched."""
+        if self.rope_factor is None:
+            return None
+        return RopeStretch(self.rope_factor, self.rope_low_factor, self.rope_high_factor, self.rope_context)
 
     @property
     def key_value_heads(self) -> int:
@@ -221,7 +253,7 @@ class GPTConfig:
 
 def count_block_weights(config: GPTConfig) -> int:
     """Elements of the matrices of one block: queries, keys, values, output, and the MLP's."""
-    attention = 2 * config.n_embd + 2 * config.key_value_heads * config.head_size
+    attention = 2 * (config.query_size + config.key_value_heads * config.head_size)
     return config.n_embd * (attention + (3 if config.is_gated else 2) * config.inner_size)
 
 
@@ -230,7 +262,7 @@ def _count_block_vectors(config: GPTConfig) -> int:
     scales = 2 * config.head_size if config.qk_norm else 0
     if not config.bias:
         return scales
-    attention = 2 * config.n_embd + 2 * config.key_value_heads * config.head_size
+    attention = config.query_size + config.n_embd + 2 * config.key_value_heads * config.head_size
     return scales + attention + (2 if config.is_gated else 1) * config.inner_size + config.n_embd
 
 
@@ -253,7 +285,7 @@ def _check_ranges(config: GPTConfig) -> None:
 
 
 def _check_heads(config: GPTConfig) -> None:
-    if config.n_embd % config.n_head:
+    if config.head_dim is None and config.n_embd % config.n_head:
         lower = config.n_embd // config.n_head * config.n_head
         nearest = " or ".join(str(width) for width in (lower, lower + config.n_head) if width)
         raise ConfigError(
@@ -271,8 +303,26 @@ def _check_heads(config: GPTConfig) -> None:
         raise ConfigError(
             "rotary positions turn pairs of channels, and a head has an odd number of them",
             got=config.head_size,
-            allowed="an even n_embd / n_head",
-            fix="Change n_embd or n_head, or set rope_theta to null.",
+            allowed="an even n_embd / n_head, or head_dim",
+            fix="Change n_embd, n_head or head_dim, or set rope_theta to null.",
+        )
+
+
+def _check_stretch(config: GPTConfig) -> None:
+    if config.rope_stretch is None:
+        changed = {
+            name: getattr(config, name) for name in _STRETCH if getattr(config, name) != getattr(GPTConfig, name)
+        }
+        if changed:
+            raise ConfigError(
+                "rotary positions are not stretched, so this counts for nothing", got=changed, fix="Set rope_factor."
+            )
+    elif config.rope_theta is None:
+        raise ConfigError(
+            "rope_factor stretches rotary positions, and there are none",
+            got=config.rope_factor,
+            allowed="only together with rope_theta",
+            fix="Set rope_theta as well, or leave rope_factor out.",
         )
 
 

@@ -25,9 +25,9 @@ def count_forward_flops(config: GPTConfig, context: int | None = None) -> int:
     _, block_size = config.data_sizes()
     length = block_size if context is None else context
     seen = sum(min(length, config.window_of(layer) or length) for layer in range(config.n_layer))
-    return 2 * count_matmul_weights(config) + 4 * config.n_embd * seen
+    return 2 * count_matmul_weights(config) + 4 * config.query_size * seen
 
 
 def count_training_flops(config: GPTConfig, context: int | None = None) -> int:
-    """Operations per token of forward and backward: 6 per weight + 12 x n_layer x n_embd x context."""
+    """Operations per token of forward and backward: 6 per weight + 12 x n_layer x query_size x context."""
     return 3 * count_forward_flops(config, context)

@@ -64,6 +64,7 @@ class GPT(nn.Module):
         super().__init__()
         self.config = config
         self.vocab_size, self.block_size = config.data_sizes()
+        self._stretch = config.rope_stretch
         device = torch.get_default_device()
         # Built without memory first: torch's layers would draw initial values, from the global generator, that
         # init_weights overwrites; for the largest preset that is a quarter of a minute.
@@ -159,8 +160,9 @@ class GPT(nn.Module):
             documents = cache.extend_documents(documents)
         hidden = self._embed(tokens, start, cache, documents)
         sights = self._look(start, end, documents, tokens.device)
-        theta = self.config.rope_theta
-        rotation = None if theta is None else build_rotation(start, end, self.config.head_size, theta, tokens.device)
+        theta, rotation = self.config.rope_theta, None
+        if theta is not None:
+            rotation = build_rotation(start, end, self.config.head_size, theta, tokens.device, self._stretch)
         return self._run(hidden, tokens, None if cache is None else cache.layers, sights, rotation)
 
     def advance(
@@ -185,7 +187,7 @@ class GPT(nn.Module):
         if theta is None:
             embedded = embedded + self.position_embedding(rows.positions)[:, None]
         else:
-            rotation = rotate_rows(rows.positions, self.config.head_size, theta)
+            rotation = rotate_rows(rows.positions, self.config.head_size, theta, self._stretch)
         sights = {window: rows.look(window) for window in self._windows()}
         return self._run(self.dropout(embedded), column, rows.layers, sights, rotation)[:, 0]
 

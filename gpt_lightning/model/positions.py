@@ -7,12 +7,15 @@ paper pairs neighbours, and weights of the two layouts are not interchangeable.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+from gpt_lightning.model.rope import RopeStretch
 
 
 def find_begins(documents: Int[Tensor, "batch time"]) -> Bool[Tensor, "batch time"]:
@@ -40,7 +43,9 @@ class Rotation(NamedTuple):
     sines: Float[Tensor, "*rows time head"]
 
 
-def build_rotation(start: int, end: int, head_size: int, theta: float, device: torch.device) -> Rotation:
+def build_rotation(
+    start: int, end: int, head_size: int, theta: float, device: torch.device, stretch: RopeStretch | None = None
+) -> Rotation:
     """The rotation of positions ``start`` to ``end - 1``, in float32.
 
     Computed in every forward pass: a few tiny kernels. A stored table would be rounded by ``model.to(bfloat16)``, and
@@ -52,20 +57,35 @@ def build_rotation(start: int, end: int, head_size: int, theta: float, device: t
         head_size: Width of a head, even.
         theta: Base of the wavelengths, which run from 2 pi to nearly 2 pi theta tokens.
         device: Where the table is needed.
+        stretch: How long wavelengths are stretched; None = they are not.
     """
-    return _rotate_to(torch.arange(start, end, device=device), head_size, theta)
+    return _rotate_to(torch.arange(start, end, device=device), head_size, theta, stretch)
 
 
-def rotate_rows(positions: Int[Tensor, " rows"], head_size: int, theta: float) -> Rotation:
+def rotate_rows(
+    positions: Int[Tensor, " rows"], head_size: int, theta: float, stretch: RopeStretch | None = None
+) -> Rotation:
     """The rotation of one position in each row of a batch; other arguments as in ``build_rotation``."""
-    return Rotation(*(table[:, None, None] for table in _rotate_to(positions, head_size, theta)))
+    return Rotation(*(table[:, None, None] for table in _rotate_to(positions, head_size, theta, stretch)))
 
 
-def _rotate_to(positions: Int[Tensor, " time"], head_size: int, theta: float) -> Rotation:
+def _rotate_to(positions: Int[Tensor, " time"], head_size: int, theta: float, stretch: RopeStretch | None) -> Rotation:
     exponents = torch.arange(0, head_size, 2, device=positions.device, dtype=torch.float32) / head_size
-    angles = torch.outer(positions.to(torch.float32), 1.0 / theta**exponents)  # to the last bit those of Llama
+    steps = 1.0 / theta**exponents  # these and what follows to the last bit those of Llama
+    if stretch is not None:
+        steps = _stretch(steps, stretch)
+    angles = torch.outer(positions.to(torch.float32), steps)
     cosines, sines = angles.cos(), angles.sin()
     return Rotation(torch.cat((cosines, cosines), dim=-1), torch.cat((-sines, sines), dim=-1))
+
+
+def _stretch(steps: Float[Tensor, " half"], by: RopeStretch) -> Float[Tensor, " half"]:
+    """Smaller angles per token where they are small already."""
+    wavelengths = 2 * math.pi / steps
+    slow, fast = wavelengths > by.context / by.low, wavelengths < by.context / by.high
+    slowed = torch.where(slow, steps / by.factor, steps)
+    share = (by.context / wavelengths - by.low) / (by.high - by.low)  # 0 where slow ones end, 1 where fast ones begin
+    return torch.where(slow | fast, slowed, (1 - share) * slowed / by.factor + share * slowed)
 
 
 def rotate(heads: Float[Tensor, "batch heads time head"], rotation: Rotation) -> Float[Tensor, "batch heads time head"]:

@@ -215,10 +215,10 @@ def split_over_team(model: GPT, team: Team) -> dict[str, Cut]:
 
 def _split_attention(attention: CausalSelfAttention, place: str, config: GPTConfig, team: Team) -> dict[str, Cut]:
     cuts = _cut_outputs(f"{place}.query_key_value", team.shares(attention.widths), config.bias)
-    cuts[f"{place}.output.weight"] = Cut(((0, config.n_embd),), team.share(0, config.n_embd))
+    cuts[f"{place}.output.weight"] = Cut(((0, config.n_embd),), team.share(0, config.query_size))
     attention.widths = [width // team.size for width in attention.widths]
     attention.query_key_value = ColumnParallel(attention.query_key_value, sum(attention.widths), team)
-    attention.output = RowParallel(attention.output, config.n_embd // team.size, team)
+    attention.output = RowParallel(attention.output, config.query_size // team.size, team)
     if attention.query_norm is not None and attention.key_norm is not None:
         attention.query_norm = SpreadRMSNorm(attention.query_norm, team)
         attention.key_norm = SpreadRMSNorm(attention.key_norm, team)

@@ -15,6 +15,7 @@ line, sweeps, tests and notebooks::
     reuse          steps that another run has done; trajectory: the key that finds them; reuse_check, reuse_estimate
     module         decoder + objective + optimizer + schedule, without logic of its own
     datamodule     the prepared store as loaders
+    answering      predict with prompts: a file of them answered by all devices
     global_batch   tokens of a step -> micro-batches of every process
     callbacks/     what happens around a step
     monitor        what a run shows of itself; observers: all who look on; chronicle: its start and its true end;

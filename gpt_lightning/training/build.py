@@ -43,7 +43,7 @@ from gpt_lightning.training.sharded_strategy import Sharded
 from gpt_lightning.training.sharding import check_sharding, choose_strategy, count_streams
 from gpt_lightning.weights.starting import InitialWeights, read_initial_weights
 
-_COMMAND_KEYS = ("config", "preset", "resume", "init_from", "checkpoint", "progress", "dry_run")
+_COMMAND_KEYS = ("config", "preset", "resume", "init_from", "checkpoint", "progress", "dry_run", "generate")
 """Arguments of one start, not of the run: never part of the resolved configuration (a preset is resolved in it)."""
 
 
@@ -164,6 +164,24 @@ def _complete(
         defaults=partial(resolve_defaults, line),
         initial_path=None if initial is None else initial.path,
     )
+
+
+def build_bare_trainer(line: TrainerCommandLine, names: Sequence[str]) -> Trainer:
+    """A Trainer with some of the options of a command line, for work that is no training.
+
+    Args:
+        line: Already parsed.
+        names: The options that count.
+
+    Raises:
+        ConfigError: They do not fit this machine, or the launcher.
+    """
+    quieten_lightning()
+    options = line.parser.instantiate(line.config).trainer
+    idle = dict.fromkeys(("logger", "plugins", "callbacks", "precision"))
+    trainer = _build_trainer({**idle, **{name: options[name] for name in names}})
+    check_launched(trainer)
+    return trainer
 
 
 def _build_trainer(options: dict[str, Any]) -> Trainer:
@@ -313,6 +331,7 @@ def quieten_lightning() -> None:
 _HARMLESS = (
     ".*does not have many workers.*",
     ".*GPU available but not used.*",
+    ".*`srun` command is available.*",
     ".*isinstance\\(treespec, LeafSpec\\).*",
     ".*smaller than the logging interval.*",
     ".*sync_dist=True.*",  # the metrics have summed over the processes already

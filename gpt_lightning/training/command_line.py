@@ -14,6 +14,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from gpt_lightning.errors import ConfigError
+from gpt_lightning.generation.command import generate_command
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.model.presets import PRESETS
 from gpt_lightning.parsing.origins import Origin
@@ -46,6 +47,8 @@ _REPLACED = {
 
 
 _SIZES_OF_DATA = ("vocab_size", "block_size")
+_NOT_FOR_FILES: set[str | int] = {"checkpoint", "prompt", "beams", "length_penalty", "prefer", "device"}
+"""Of ``generate``, what a file of prompts answered by a Trainer's devices does not need."""
 
 
 class TrainerParser(StrictParserMixin, LightningArgumentParser):
@@ -151,6 +154,8 @@ class TrainerCommandLine(LightningCLI):
                 "what is not set of model.config.",
             )
         else:
+            if self.command == "predict":
+                parser.add_function_arguments(generate_command, "generate", skip=_NOT_FOR_FILES)
             parser.add_argument(
                 "--checkpoint",
                 type=str | None,
@@ -174,7 +179,8 @@ def _parser_options(command: str) -> dict[str, Any]:
         "fit": "gpt-lightning fit --config configs/quickstart.yaml --model.optimizer.lr 1e-3",
         "validate": "gpt-lightning validate --checkpoint runs/quickstart-1",
         "test": "gpt-lightning test --checkpoint runs/quickstart-1 --data.source my.txt --data.test_fraction 0.1",
-        "predict": "gpt-lightning predict --checkpoint runs/quickstart-1",
+        "predict": "gpt-lightning predict --checkpoint runs/quickstart-1\nExample: gpt-lightning predict --checkpoint "
+        "runs/quickstart-1 --generate.input prompts.jsonl --generate.output texts.jsonl --trainer.devices 2",
     }
     return {
         "prog": f"gpt-lightning {command}",

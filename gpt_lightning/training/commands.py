@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gpt_lightning.checkpoints.shelf import locate
 from gpt_lightning.errors import ConfigError
-from gpt_lightning.training.build import build_parsed
+from gpt_lightning.generation.command import check_files
+from gpt_lightning.training.answering import PLACES, answer_prompts
+from gpt_lightning.training.build import build_bare_trainer, build_parsed
 from gpt_lightning.training.closing import describe_result
 from gpt_lightning.training.command_line import TrainerCommandLine
 from gpt_lightning.training.doctor import examine
 from gpt_lightning.training.processes import process_rank
 from gpt_lightning.training.run import Run
 from gpt_lightning.training.run_folder import CONFIG_FILE
+from gpt_lightning.weights.hub import is_foreign
 
 
 def trainer_command(command: str, args: Sequence[str]) -> int:
@@ -42,8 +45,28 @@ def trainer_command(command: str, args: Sequence[str]) -> int:
         raise ConfigError(
             f"{command} needs a trained model", fix=f"gpt-lightning {command} --checkpoint runs/quickstart-1"
         )
-    _evaluate(build_parsed(line), command, config.checkpoint)
+    if command == "predict" and _asks_for_texts(
+        config.generate.as_dict(), line.parser.get_defaults().generate.as_dict()
+    ):
+        _say(f"{answer_prompts(build_bare_trainer(line, PLACES), config.checkpoint, config.generate.as_dict())}\n")
+    else:
+        _evaluate(build_parsed(line), command, config.checkpoint)
     return 0
+
+
+def _asks_for_texts(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> bool:
+    """Whether ``predict`` is to answer prompts; without, it scores the windows of a split."""
+    check_files(given)
+    if given["input"] is not None:
+        return True
+    changed = {f"generate.{name}": value for name, value in given.items() if value != defaults[name]}
+    if changed:
+        raise ConfigError(
+            "These are settings of texts, and there are no prompts",
+            got=changed,
+            fix="Say --generate.input prompts.jsonl --generate.output texts.jsonl, or leave them out.",
+        )
+    return False
 
 
 def _check_beginning(resume: str, init_from: str | None) -> None:
@@ -65,7 +88,7 @@ def _with_own_config(args: list[str]) -> list[str]:
         name, equals, value = arg.partition("=")
         if name in ("--checkpoint", "--resume"):
             value = value if equals else next(iter(args[index + 1 :]), "")
-            if value and value not in ("auto", "never"):
+            if value and value not in ("auto", "never") and not is_foreign(value):
                 own = locate(value, prefer="last").parent.parent / CONFIG_FILE
                 return [f"--config={own}", *args] if own.exists() else args
     return args

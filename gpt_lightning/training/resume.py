@@ -13,6 +13,7 @@ from typing import Any
 
 from gpt_lightning.checkpoints.durable import read_manifest
 from gpt_lightning.errors import CheckpointError
+from gpt_lightning.model.config import GPTConfig
 
 FREE = (
     "run",
@@ -92,7 +93,7 @@ def check_resumable(checkpoint: Path, card: Mapping[str, Any], allowed: list[str
     """
     manifest = read_manifest(checkpoint)
     facts = manifest["facts"]
-    lines = differences(facts.get("config", {}), card["config"], allowed)
+    lines = differences(_with_later_fields(facts.get("config", {})), card["config"], allowed)
     for key in ("data_fingerprint", "global_batch_size"):
         if facts.get(key) != card[key] and key not in allowed:
             lines.append(f"{key}: {facts.get(key)!r} -> {card[key]!r}")
@@ -107,3 +108,11 @@ def check_resumable(checkpoint: Path, card: Mapping[str, Any], allowed: list[str
             fix=f"Restore them, start a new run from these weights with --init_from {checkpoint}, or {accept}.",
         )
     return int(manifest["step"])
+
+
+def _with_later_fields(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Fields of the architecture that came after the checkpoint was written had the values that are their defaults."""
+    model = config.get("model") or {}
+    if not model.get("config"):
+        return config
+    return {**config, "model": {**model, "config": {**GPTConfig().to_dict(), **model["config"]}}}

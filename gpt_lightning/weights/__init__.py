@@ -1,6 +1,6 @@
 """Weights in and out: a model from a checkpoint alone, and other projects' names, which appear only in this room.
 
-    families      which architectures there are, and config.json <-> GPTConfig
+    families      which architectures there are, and config.json <-> GPTConfig (rope_settings: rotary positions)
     gpt2, llama   names and layouts of their weights; keys: what both check
     tensor_files  safetensors and .bin: names and shapes first, numbers when asked
     foreign       config.json + tensor_files + tokenizer -> a model of ours; hub: where it lies

@@ -117,8 +117,6 @@ def export_checkpoint(
         consolidate: Instead put a checkpoint in pieces, as fsdp2 and tp save them, together as one of our own.
         prefer: Which checkpoint of a run folder: best or last.
     """
-    if prefer not in ("best", "last"):
-        raise ConfigError("prefer names a checkpoint of the run", got=prefer, allowed="best, last", fix="Use best.")
     target = Path(output)
     if target.exists():
         raise CheckpointError(f"{target} exists", fix="Name a new folder or file: -o NAME.")

@@ -12,7 +12,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -23,6 +22,7 @@ from torch import Tensor
 from gpt_lightning.errors import CheckpointError, ConfigError
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.weights import gpt2, llama
+from gpt_lightning.weights.rope_settings import list_rope_obstacles, read_rope, write_rope
 
 OWN_ENTRY = "gpt_lightning"
 _TIED = "tie_word_embeddings"
@@ -138,8 +138,12 @@ class GPT2(Family):
 
     def list_reasons(self, config: GPTConfig) -> list[str]:
         """Why a decoder of ours is not of this family; none = it is."""
-        grouped = config.key_value_heads != config.n_head
-        return super().list_reasons(config) + ([f"n_kv_head={config.n_kv_head} (not n_head)"] if grouped else [])
+        reasons = super().list_reasons(config)
+        if config.key_value_heads != config.n_head:
+            reasons.append(f"n_kv_head={config.n_kv_head} (not n_head)")
+        if config.query_size != config.n_embd:
+            reasons.append(f"head_dim={config.head_dim} (not n_embd / n_head)")
+        return reasons
 
 
 class Llama(Family):
@@ -150,6 +154,8 @@ class Llama(Family):
     required: ClassVar[Mapping[str, object]] = {**llama.REQUIRED, "qk_norm": False}
     positions = 2048
     """Positions where ``config.json`` does not say."""
+    head_size: ClassVar[int | None] = None
+    """Width of a head where it does not say; None = that of the stream over the number of heads."""
 
     def read(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Fields of ``GPTConfig`` from a ``config.json``."""
@@ -158,7 +164,8 @@ class Llama(Family):
             "n_kv_head": settings.get("num_key_value_heads"),
             "block_size": settings.get("max_position_embeddings", self.positions),
             "norm_eps": settings.get("rms_norm_eps", 1e-6),
-            "rope_theta": float(_rope(settings).get("rope_theta", 10000.0)),
+            **self._read_heads(settings),
+            **read_rope(settings),
             "tie_embeddings": settings.get(_TIED, False),
             "bias": False,
             "norm": "rms",
@@ -180,30 +187,17 @@ class Llama(Family):
         layers = settings.get("layer_types")
         if layers and set(layers) != {"full_attention"}:
             found.append(f"layer_types with {', '.join(sorted(set(map(str, layers)) - {'full_attention'}))}")
-        rope = _rope(settings)
-        kind = rope.get("rope_type", rope.get("type", "default"))
-        if any(isinstance(value, Mapping) for value in rope.values()):
-            found.append("rotary positions that differ between layers")
-        elif kind != "default" or rope.get("partial_rotary_factor", 1.0) != 1.0:
-            found.append(f"rotary positions of type {kind!r}: {dict(rope)}")
-        theta = rope.get("rope_theta", 10000.0)
-        if not isinstance(theta, (int, float)) or isinstance(theta, bool) or not 0 < theta < math.inf:
-            found.append(f"rope_theta {theta!r}")
-        if not missing and not found:
-            found += self._compare_head_size(settings)
-        return found
+        return found + list_rope_obstacles(settings)
 
-    def _compare_head_size(self, settings: Mapping[str, Any]) -> list[str]:
+    def _read_heads(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The width of a head where it is not that of the stream over the number of heads."""
         width, heads = settings["hidden_size"], settings["num_attention_heads"]
-        stated = settings.get("head_dim") or (128 if self.model_type == "qwen3" else None)
-        if stated is None or stated * heads == width:
-            return []
-        return [f"head_dim {stated} (ours is hidden_size / num_attention_heads = {width} / {heads})"]
+        stated = settings.get("head_dim") or self.head_size
+        return {"head_dim": None if stated is None or stated * heads == width else stated}
 
     def write(self, config: GPTConfig) -> dict[str, Any]:
         """Entries of a ``config.json`` that say the architecture."""
         _, block_size = config.data_sizes()
-        theta = config.rope_theta
         return {
             "vocab_size": config.vocab_size,
             "hidden_size": config.n_embd,
@@ -215,9 +209,7 @@ class Llama(Family):
             "max_position_embeddings": block_size,
             "hidden_act": "silu",
             "rms_norm_eps": config.norm_eps,
-            # Older readers know the first, newer ones prefer the second.
-            "rope_theta": theta,
-            "rope_parameters": {"rope_type": "default", "rope_theta": theta},
+            **write_rope(config),
             "attention_bias": False,
             "attention_dropout": 0.0,
             _TIED: config.tie_embeddings,
@@ -251,6 +243,7 @@ class Qwen3(Llama):
     class_name = "Qwen3ForCausalLM"
     required: ClassVar[Mapping[str, object]] = {**llama.REQUIRED, "qk_norm": True}
     positions = 32768
+    head_size: ClassVar[int | None] = 128
 
     def _more(self) -> dict[str, Any]:
         return {"use_sliding_window": False}
@@ -349,16 +342,6 @@ def write_settings(config: GPTConfig, family: Family) -> dict[str, Any]:
         **family.write(config),
         OWN_ENTRY: {"model": config.to_dict()},
     }
-
-
-def _rope(settings: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What is said about rotary positions, in either spelling."""
-    found: dict[str, Any] = {"rope_theta": settings["rope_theta"]} if settings.get("rope_theta") is not None else {}
-    for name in ("rope_scaling", "rope_parameters"):
-        entry = settings.get(name)
-        if isinstance(entry, Mapping):
-            found |= entry
-    return found
 
 
 def _compare(settings: Mapping[str, Any], allowed: Mapping[str, tuple[Any, ...]]) -> list[str]:

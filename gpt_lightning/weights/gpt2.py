@@ -130,7 +130,7 @@ def to_gpt2(state_dict: Mapping[str, Tensor], config: GPTConfig) -> dict[str, Te
 
 def _build_table(config: GPTConfig) -> dict[str, tuple[str, torch.Size, bool]]:
     """Our key -> (their key without prefix, our shape, whether theirs is transposed), biases included."""
-    check_architecture(config, "GPT-2's", {**REQUIRED, "key_value_heads": config.n_head})
+    check_architecture(config, "GPT-2's", {**REQUIRED, "key_value_heads": config.n_head, "query_size": config.n_embd})
     with torch.device("meta"):
         model = GPT(dataclasses.replace(config, vocab_multiple=1, bias=True))
     table = {}

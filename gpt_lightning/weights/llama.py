@@ -110,7 +110,7 @@ def _build_table(config: GPTConfig) -> dict[str, dict[str, torch.Size]]:
         model = GPT(dataclasses.replace(config, vocab_multiple=1))
     groups = config.key_value_heads * config.head_size
     heights = {
-        "attention.query_key_value": (config.n_embd, groups, groups),
+        "attention.query_key_value": (config.query_size, groups, groups),
         "mlp.expand": (config.inner_size, config.inner_size),
     }
     table = {}

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gpt_lightning.checkpoints.durable import local_path
 from gpt_lightning.checkpoints.folder import read_checkpoint
-from gpt_lightning.checkpoints.shelf import locate
+from gpt_lightning.checkpoints.shelf import check_prefer, locate
 from gpt_lightning.data.tokenizers import Tokenizer, from_description
 from gpt_lightning.errors import CheckpointError
 from gpt_lightning.model.config import GPTConfig
@@ -42,9 +42,11 @@ def load_model(path: Path | str, *, prefer: str = "best", device: str = "cpu") -
         device: Where the weights go.
 
     Raises:
+        ConfigError: ``prefer`` is neither.
         CheckpointError: Nothing usable there, damaged, or an architecture that this decoder cannot be.
         DataError: A foreign tokenizer that cannot be expressed.
     """
+    check_prefer(prefer)
     if is_foreign(path):
         return _load_foreign(local_path(path), device)
     checkpoint = locate(path, prefer=prefer)

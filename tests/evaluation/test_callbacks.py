@@ -15,8 +15,9 @@ from gpt_lightning.evaluation.task_files import read_task
 from gpt_lightning.evaluation.tasks import Asking
 from gpt_lightning.training.metrics_file import read_metrics
 from gpt_lightning.weights.loading import load_model
-from tests.training.forked import write_corpus
+from tests.training.forked import run_child, write_corpus
 from tests.training.runs import tiny_run, weights_of
+from tests.training.together import fit, run_together
 
 KIND = "gpt_lightning.evaluation.callbacks.TaskScores"
 
@@ -86,6 +87,23 @@ def test_processes_share_the_questions() -> None:
     for measure in whole.measures:
         together = sum(part.rows(measure).sum(axis=0) for part in parts)
         assert together == pytest.approx(whole.rows(measure).sum(axis=0), rel=1e-5)
+
+
+@pytest.mark.slow
+def test_two_processes_find_what_one_finds(tmp_path: Path) -> None:
+    shared = {"max_steps": 4, "callbacks": scored(shots=1)["trainer.callbacks"]}
+    one = {"trainer": {**shared, "accumulate_grad_batches": 2}}
+    two = {"trainer": {**shared, "devices": 2, "strategy": "ddp"}}
+    assert run_child(tmp_path, fit, tmp_path / "one", one, "never") == 0
+    assert run_together(tmp_path, 2, fit, tmp_path / "two", two, "never") == [0, 0]
+    alone, together = (
+        [line for line in read_metrics(tmp_path / name) if "eval/guess/accuracy" in line] for name in ("one", "two")
+    )
+    assert len(together) == len(alone) >= 1
+    for expected, found in zip(alone, together, strict=True):
+        scores = {name: value for name, value in expected.items() if name.startswith("eval/")}
+        assert len(scores) > 8
+        assert {name: found[name] for name in scores} == pytest.approx(scores, rel=1e-5)
 
 
 def test_mistakes_are_found_before_training() -> None:

@@ -72,6 +72,29 @@ def test_batch_size_changes_nothing(run: str, tmp_path: Path) -> None:
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)
 
 
+def test_reduced_weights_are_noted_and_close(run: str, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(TEXTS[0])
+    found = {}
+    for weights in ("float32", "bfloat16", "float16", "int8"):
+        out = tmp_path / f"{weights}.json"
+        assert ask(run, str(tmp_path / "a.txt"), "--weights", weights, "--output", str(out)) == 0
+        found[weights] = read(out)
+    assert [each["settings"].get("weights") for each in found.values()] == [None, "bfloat16", "float16", "int8"]
+    losses = [each["scores"]["loss"] for each in found.values()]
+    assert losses == pytest.approx([losses[0]] * 4, abs=0.01)
+    assert len(set(losses)) == 4
+
+
+def test_an_exported_folder_is_measured_as_it_is(run: str, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(TEXTS[0])
+    assert cli.main(["export", run, str(tmp_path / "exported")]) == 0
+    scores = []
+    for model in (run, str(tmp_path / "exported")):
+        assert ask(model, str(tmp_path / "a.txt"), "--output", str(tmp_path / "out.json")) == 0
+        scores.append(read(tmp_path / "out.json")["scores"])
+    assert scores[0] == scores[1]
+
+
 def test_the_table(run: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "a.txt").write_text(TEXTS[0])
     assert ask(run, str(tmp_path / "a.txt")) == 0
@@ -89,6 +112,7 @@ def test_the_table(run: str, tmp_path: Path, capsys: pytest.CaptureFixture[str])
         (("--limit", "0"), 2, "limit counts documents"),
         (("--batch_size", "0"), 2, "batch_size counts windows"),
         (("--prefer", "first"), 2, "allowed: best, last"),
+        (("--weights", "int4"), 2, "allowed: float32, bfloat16, float16, int8"),
         (("--device", "tpu"), 2, "This machine has no such device"),
         (("--document_per", "word"), 2, "allowed: file, line, paragraph"),
         (("--strid", "4"), 2, "Did you mean --stride?"),

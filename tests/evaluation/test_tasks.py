@@ -206,6 +206,7 @@ BROKEN: list[tuple[str, dict[str, Any], bytes, int, str]] = [
         {}, b'{"c": ["x", "y"], "a": 1}\n', 2, "no template has a place for the choice",
     ),
     ("kind: Corpus\nname: t\ndata: d.jsonl\nunit: words\n", {}, b"{}", 2, "allowed: word, character, byte"),
+    ("kind: Corpus\nname: t\ndata: d.jsonl\nexamples: e.jsonl\n", {}, b"{}", 2, "examples"),
 ]  # fmt: skip
 
 

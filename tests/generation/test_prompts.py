@@ -16,7 +16,7 @@ import pytest
 from gpt_lightning.cli import main
 from gpt_lightning.data.tokenizers import ByteTokenizer
 from gpt_lightning.errors import ConfigError, DataError, RunFolderError
-from gpt_lightning.generation.batch_files import answer_file
+from gpt_lightning.generation.batch_files import AnswerFile, Tally, answer_file, lock
 from gpt_lightning.generation.engine import Engine
 from gpt_lightning.generation.prompts import Prompt, read_prompts
 from tests.generation.models import tiny_model, write_run
@@ -114,6 +114,36 @@ def test_what_was_cut_off_is_repaired_and_the_rest_is_added(cut: int, monkeypatc
     assert (done, asked) == (kept, [len(prompts) - kept])
     assert output.read_bytes() == whole
     assert not Path("out.jsonl.unfinished").exists()
+
+
+def test_parts_of_several_processes_are_taken_over_whatever_was_cut_off() -> None:
+    prompts, output = _prompts(), Path("out.jsonl")
+    engine = Engine(tiny_model(1), ByteTokenizer(), slots=2)
+    answer_file(engine, prompts, output, {}, _quiet)
+    whole = output.read_bytes()
+    output.unlink()
+    Path("out.jsonl.part-0007").write_text("0\tof an output that is gone\n")
+    first = AnswerFile(output, prompts, {})
+    assert first.begin() == [0, 1, 2, 3, 4]
+    with pytest.raises(RunFolderError, match="another process is writing"):
+        AnswerFile(output, prompts, {}).begin()
+    for rank in (0, 1):
+        list(first.write_part(rank, Tally().lines(engine, prompts, range(1 + rank, 5, 2))))
+    parts = [Path(f"out.jsonl.part-000{rank}") for rank in (0, 1)]
+    parts[0].write_bytes(parts[0].read_bytes()[:-5])  # within the line of prompt 3
+    held = lock(parts[1])
+    first.close()
+    with pytest.raises(RunFolderError, match=r"another process is writing .*part-0001"):
+        AnswerFile(output, prompts, {}).begin()
+    held.close()
+    second = AnswerFile(output, prompts, {})
+    assert second.begin() == [0, 3]
+    second.close()
+    asked: list[tuple[int, int]] = []
+    assert answer_file(engine, prompts, output, {}, lambda done, total, _: asked.append((done, total))) == 3
+    assert asked == [(done, 5) for done in range(1, 6)]
+    assert output.read_bytes() == whole
+    assert [path.name for path in Path().glob("out*")] == ["out.jsonl"]
 
 
 def test_a_finished_file_and_one_of_other_settings_are_left_alone() -> None:

@@ -92,6 +92,13 @@ def test_complete_keeps_what_is_set() -> None:
         ({"global_every": 2}, ["global_every", "no local layers", "Set window"]),
         ({"vocab_multiple": 0}, ["vocab_multiple", "got 0"]),
         ({"bigram_rows": 1}, ["bigram_rows", "got 1", "2 or more"]),
+        ({"head_dim": 0}, ["head_dim", "got 0"]),
+        ({"head_dim": 3, "rope_theta": 100.0}, ["odd number", "got 3"]),
+        ({"rope_factor": 8.0}, ["rope_factor", "there are none", "rope_theta"]),
+        ({"rope_factor": 0.5, "rope_theta": 100.0}, ["rope_factor", "got 0.5", "1 or more"]),
+        ({"rope_factor": 8.0, "rope_theta": 100.0, "rope_low_factor": 4.0}, ["rope_low_factor", "(4.0, 4.0)"]),
+        ({"rope_factor": 8.0, "rope_theta": 100.0, "rope_context": 0}, ["rope_context", "got 0"]),
+        ({"rope_context": 99, "rope_theta": 100.0}, ["counts for nothing", "99", "Set rope_factor"]),
     ],
 )
 def test_wrong_sizes_are_told_in_one_line(values: dict[str, object], parts: list[str]) -> None:
@@ -121,3 +128,8 @@ def test_incomplete_record_builds_no_model() -> None:
         GPT(GPTConfig(block_size=8))
     with pytest.raises(ConfigError, match="block_size is not known yet"):
         GPT(GPTConfig(vocab_size=8))
+
+
+def test_heads_may_be_wider_than_their_share_of_the_stream() -> None:
+    config = GPTConfig(n_layer=1, n_head=16, n_embd=1000, head_dim=128, n_kv_head=8)
+    assert (config.head_size, config.query_size, config.key_value_heads) == (128, 2048, 8)

@@ -11,6 +11,8 @@ import torch
 
 from gpt_lightning.checkpoints.shelf import SHELF, list_checkpoints
 from gpt_lightning.errors import CheckpointError, RunFolderError
+from gpt_lightning.model.config import GPTConfig
+from gpt_lightning.training import resume
 from gpt_lightning.training.metrics_file import read_metrics
 from gpt_lightning.training.resume import differences, flatten
 from tests.training.forked import write_corpus
@@ -53,6 +55,17 @@ def test_differences_are_listed_with_both_values() -> None:
     assert differences(saved, present, ["model.lr"]) == [line for line in lines if "lr" not in line]
     assert differences(saved, present, ["model"]) == []
     assert differences({"modeling": 1}, {"modeling": 2}, ["model"]) != [], "a prefix of the word is no parent"
+
+
+def test_a_field_of_the_architecture_that_came_later_had_its_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    def card(**fields: Any) -> dict[str, Any]:
+        return {"config": {"model": {"config": fields}}, "data_fingerprint": "d", "global_batch_size": 1}
+
+    monkeypatch.setattr(resume, "read_manifest", lambda _: {"step": 4, "facts": card(n_layer=2)})
+    present = GPTConfig(n_layer=2).to_dict()
+    assert resume.check_resumable(Path("old"), card(**present), []) == 4
+    with pytest.raises(CheckpointError, match=r"model\.config\.head_dim: None -> 8"):
+        resume.check_resumable(Path("old"), card(**{**present, "head_dim": 8}), [])
 
 
 def test_changed_settings_are_refused_and_all_of_them_named() -> None:

@@ -36,6 +36,7 @@ MODERN = {
             "n_head": 4,
             "n_kv_head": 2,
             "n_embd": 32,
+            "head_dim": 12,
             "norm": "rms",
             "mlp": "swiglu",
             "rope_theta": 10000.0,

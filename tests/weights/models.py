@@ -38,6 +38,8 @@ CONFIGS = {
     "llama-untied-gqa": dataclasses.replace(LLAMA, n_kv_head=2, tie_embeddings=False, n_inner=96),
     "qwen3": QWEN3,
     "qwen3-untied": dataclasses.replace(QWEN3, tie_embeddings=False),
+    "qwen3-heads": dataclasses.replace(QWEN3, head_dim=16),
+    "llama-stretched": dataclasses.replace(LLAMA, rope_factor=4.0, rope_context=200),
 }
 
 

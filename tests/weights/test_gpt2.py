@@ -149,7 +149,7 @@ def test_model_without_biases_leaves_with_zeros_and_comes_back_without(reference
 
 @pytest.mark.parametrize(
     "changes",
-    [{"norm": "rms"}, {"mlp": "relu2"}, {"rope_theta": 100.0}, {"n_kv_head": 1}, {"smear": True}],
+    [{"norm": "rms"}, {"mlp": "relu2"}, {"rope_theta": 100.0}, {"n_kv_head": 1}, {"smear": True}, {"head_dim": 4}],
     ids=str,
 )
 def test_other_architectures_cannot_be_expressed(changes: dict[str, Any]) -> None:

@@ -162,11 +162,18 @@ LIES: dict[str, tuple[Callable[[], Any], str]] = {
         r"'mamba' \(allowed: model_type gpt2, l",
     ),
     "scaling": (
-        lambda: edit("config.json", lambda c: c["rope_parameters"].update(rope_type="llama3")),
-        "type 'llama3'",
+        lambda: edit("config.json", lambda c: c["rope_parameters"].update(rope_type="yarn", factor=4.0)),
+        "type 'yarn'",
+    ),
+    "stretching": (
+        lambda: edit("config.json", lambda c: c["rope_parameters"].update(rope_type="llama3", factor=-4.0)),
+        "factor -4.0; low_freq_factor None; high_freq_factor None; original_max_position_embeddings None",
     ),
     "window": (lambda: edit("config.json", lambda c: c.update(use_sliding_window=True)), "use_sliding_window True"),
-    "head_dim": (lambda: edit("config.json", lambda c: c.update(head_dim=64)), "head_dim 64"),
+    "head_dim": (
+        lambda: edit("config.json", lambda c: c.update(head_dim=64)),
+        r"q_proj\.weight is \(32, 32\) where \(256, 32\)",
+    ),
     "bias": (
         lambda: edit("config.json", lambda c: c.update(attention_bias=True, hidden_act="gelu")),
         "hidden_act 'gelu'.*att",

@@ -38,6 +38,9 @@ _CONFIGS = {
     "llama-mha": dataclasses.replace(_LLAMA, n_kv_head=None),
     "qwen3": _QWEN3,
     "qwen3-untied": dataclasses.replace(_QWEN3, tie_embeddings=False),
+    "qwen3-heads": dataclasses.replace(_QWEN3, head_dim=16),
+    # Wavelengths of 6, 35, 199 and 1,117 tokens: two are left, one is stretched in part, one in full.
+    "llama-stretched": dataclasses.replace(_LLAMA, rope_factor=8.0, rope_context=400),
 }
 each_config = pytest.mark.parametrize("config", _CONFIGS.values(), ids=_CONFIGS.keys())
 
@@ -48,7 +51,7 @@ def _build_reference(config: GPTConfig) -> Any:
         "num_attention_heads": 4,
         "num_key_value_heads": config.key_value_heads,
         "hidden_size": 32,
-        "head_dim": 8,
+        "head_dim": config.head_size,
         "intermediate_size": config.inner_size,
         "vocab_size": 37,
         "max_position_embeddings": 16,
@@ -56,6 +59,15 @@ def _build_reference(config: GPTConfig) -> Any:
         "rope_parameters": {"rope_type": "default", "rope_theta": 1000.0},
         "tie_word_embeddings": config.tie_embeddings,
     }
+    if config.rope_factor is not None:
+        sizes["rope_parameters"] = {
+            "rope_type": "llama3",
+            "rope_theta": 1000.0,
+            "factor": 8.0,
+            "low_freq_factor": 1.0,
+            "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 400,
+        }
     kind = "Qwen3" if config.qk_norm else "Llama"
     settings = getattr(transformers, f"{kind}Config")(**sizes, pad_token_id=None, bos_token_id=None, eos_token_id=None)
     model = getattr(transformers, f"{kind}ForCausalLM")(settings)
