@@ -12,12 +12,13 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 train: $(VENV)/.installed ## prepare the built-in corpus and train the quickstart
 	$(BIN)/gpt-lightning fit --config configs/quickstart.yaml
 
+# Bytecode is kept even where PYTHONDONTWRITEBYTECODE is set: the tests start dozens of interpreters.
 # In the order of the files: reordered by number of tests, the longest file (the README's commands) would come last, alone.
 test: $(VENV)/.developing ## the default suite: offline, a few minutes
-	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 test-slow: $(VENV)/.slow-ready ## the suite's minutes-long half
-	$(BIN)/python -m pytest -m slow --timeout 1800
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -m slow --timeout 1800
 
 check: $(VENV)/.developing ## format, lint, types, import contracts, spelling
 	$(BIN)/ruff format --check .

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from gpt_lightning.errors import ConfigError
+from gpt_lightning.parsing.origins import plain_key
 from gpt_lightning.parsing.strict_yaml import dump_yaml, load_yaml, read_yaml
 from gpt_lightning.training.build import build
 from gpt_lightning.training.command_line import TrainerCommandLine
+from gpt_lightning.training.resume import flatten
 from tests.training.forked import write_corpus
 
 ROOT = Path(__file__).parents[1]
@@ -60,10 +62,23 @@ def resolve(settings: dict[str, Any], place: Path) -> Any:
 
 
 def restated(settings: dict[str, Any], place: Path) -> list[str]:
-    """Settings without which the configuration would be the same."""
+    """Settings without which the configuration would be the same.
+
+    Leaving out each alone would parse as often as there are settings. So all but the choices of classes are left out
+    at once first: what has another value then is no default, and only the others are tried alone.
+    """
     whole = resolve(settings, place)
     assert whole is not None
-    return [".".join(path) for path in leaves(settings) if resolve(without(settings, path), place) == whole]
+    paths = {path: plain_key(".".join(path)) for path in leaves(settings)}
+    classes = {"preset", *(plain_key(key) for key in flatten(whole) if key.endswith(".class_path"))}
+    bare = settings
+    for path, key in paths.items():
+        bare = bare if key in classes else without(bare, path)
+    here, there = (
+        {plain_key(key): value for key, value in flatten(each or {}).items()} for each in (whole, resolve(bare, place))
+    )
+    suspects = [path for path, key in paths.items() if key in classes or here.get(key) == there.get(key)]
+    return [".".join(path) for path in suspects if resolve(without(settings, path), place) == whole]
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ast
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.training import forked
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "gpt_lightning"
@@ -56,19 +59,33 @@ def test_rooms_explain_themselves_and_re_export_nothing() -> None:
             assert len(tree.body) == 1, f"{path} holds more than its docstring"
 
 
-@pytest.mark.parametrize(
-    ("code", "absent"),
-    [
-        ("import gpt_lightning", ("torch", "lightning", "jsonargparse", "numpy")),
-        ("import gpt_lightning.data.command", ("torch", "lightning")),
-        ("import gpt_lightning.monitoring.reporting", ("torch", "lightning", "numpy", "tensorboard")),
-        ("import gpt_lightning.generation.command", ("lightning", "tensorboard")),
-        ("import gpt_lightning.training.build", ("optuna", "matplotlib")),
-    ],
-)
-@pytest.mark.timeout(300)
-def test_slow_packages_stay_out(code: str, absent: tuple[str, ...]) -> None:
-    probe = f"{code}\nimport sys\nprint([name for name in {absent!r} if name in sys.modules])"
-    # About names, not time: on a busy machine importing Lightning has taken more than a minute.
-    result = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, timeout=280, check=True)
-    assert result.stdout.strip() == "[]"
+_STAYS_OUT = {
+    "gpt_lightning": ("torch", "lightning", "jsonargparse", "numpy"),
+    "gpt_lightning.monitoring.reporting": ("torch", "lightning", "numpy", "tensorboard"),
+    "gpt_lightning.data.command": ("torch", "lightning"),
+    "gpt_lightning.generation.command": ("lightning", "tensorboard", "optuna", "transformers"),
+}
+"""Imported one after the other in one interpreter: module -> packages that must not be there after it."""
+
+
+def test_slow_packages_stay_out() -> None:
+    steps = "".join(
+        f"import {name}; print({name!r}, [each for each in {absent} if each in sys.modules])\n"
+        for name, absent in _STAYS_OUT.items()
+    )
+    # About names, not time: on a busy machine importing torch has taken more than a minute.
+    command = [sys.executable, "-c", f"import sys\n{steps}"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=100, check=True)
+    assert result.stdout.splitlines() == [f"{name} []" for name in _STAYS_OUT]
+
+
+def _tell_loaded(file: Path) -> None:
+    file.write_text(json.dumps(sorted(forked.LOADED)), encoding="utf-8")
+
+
+def test_training_needs_no_optuna(tmp_path: Path) -> None:
+    """Asked of the fork server, an interpreter that has imported the training room and nothing else."""
+    assert forked.run_child(tmp_path, _tell_loaded, tmp_path / "loaded.json") == 0
+    loaded = set(json.loads((tmp_path / "loaded.json").read_text(encoding="utf-8")))
+    assert {"gpt_lightning.training.build", "lightning.pytorch"} <= loaded
+    assert {"optuna", "matplotlib"} & loaded == set()

@@ -21,16 +21,17 @@ from typing import IO, Any
 
 import torch
 
-from gpt_lightning.checkpoints.durable import FORMAT, MANIFEST_FILE, STATE_FILE
-from gpt_lightning.checkpoints.durable import checkpoint_name as checkpoint_name
-from gpt_lightning.checkpoints.durable import discard as discard
-from gpt_lightning.checkpoints.durable import fsync_folder as fsync_folder
-from gpt_lightning.checkpoints.durable import local_path as local_path
-from gpt_lightning.checkpoints.durable import owner_suffix as owner_suffix
-from gpt_lightning.checkpoints.durable import read_manifest as read_manifest
-from gpt_lightning.checkpoints.durable import step_of as step_of
-from gpt_lightning.checkpoints.durable import verify_checkpoint as verify_checkpoint
-from gpt_lightning.checkpoints.durable import write_text_durably as write_text_durably
+from gpt_lightning.checkpoints.durable import (
+    FORMAT,
+    MANIFEST_FILE,
+    STATE_FILE,
+    checkpoint_name,
+    discard,
+    fsync_folder,
+    local_path,
+    owner_suffix,
+    verify_checkpoint,
+)
 from gpt_lightning.checkpoints.old_files import check_old_file, is_old_file
 from gpt_lightning.checkpoints.pieces import INDEX, Pieces, put
 from gpt_lightning.errors import CheckpointError, TrainingError

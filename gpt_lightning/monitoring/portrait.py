@@ -123,6 +123,7 @@ def default_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     Takes seconds, since Lightning tells what its options are.
     """
     from gpt_lightning.errors import ConfigError
+    from gpt_lightning.training.build import plain_settings
     from gpt_lightning.training.command_line import TrainerCommandLine
 
     chosen = [f"--{key}={value}" for key, value in _chosen_classes(config)]
@@ -130,10 +131,7 @@ def default_settings(config: Mapping[str, Any]) -> dict[str, Any]:
         line = TrainerCommandLine("fit", chosen)
     except (ConfigError, SystemExit):
         line = TrainerCommandLine("fit", [])  # a class of the user's own, of which there is no import path here
-    text = line.parser.dump(line.config, skip_unset=False, skip_validation=True)
-    from gpt_lightning.parsing.strict_yaml import load_yaml
-
-    return flatten(load_yaml(text))
+    return flatten(plain_settings(line, line.config))
 
 
 def _chosen_classes(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

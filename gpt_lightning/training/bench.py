@@ -6,7 +6,6 @@ saved, and loggers and a profiler of the user's own are left out.
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import logging
 import os
@@ -17,13 +16,14 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 
 from gpt_lightning.errors import ConfigError
 from gpt_lightning.model.flops import count_training_flops
 from gpt_lightning.model.peak import choose_factor_type, measure_matrix_peak
+from gpt_lightning.parsing.own_options import OwnOptions
 from gpt_lightning.training.advice import HALF, Measurement, Setup
 from gpt_lightning.training.bench_report import describe, to_json
 from gpt_lightning.training.build import build_parsed
@@ -43,11 +43,6 @@ Example: gpt-lightning bench --config configs/quickstart.yaml --model.compile tr
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"bench: {message}", fix="See gpt-lightning bench --help.")
-
-
 def bench_command(command: str, args: Sequence[str]) -> int:
     """Parse, measure and tell.
 
@@ -61,13 +56,7 @@ def bench_command(command: str, args: Sequence[str]) -> int:
     Raises:
         UserError: A setting is wrong, or the data do not fit it.
     """
-    parser = _Parser(
-        prog=f"gpt-lightning {command}",
-        description=_DESCRIPTION,
-        epilog="Everything else is a setting of the run: see gpt-lightning fit --help.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = OwnOptions(command, _DESCRIPTION, settings=True)
     parser.add_argument("--steps", type=int, default=20, help="Steps to measure (default: 20).")
     parser.add_argument(
         "--seconds", type=float, default=60.0, help="Stop earlier after this time, with 3 steps at least (default: 60)."

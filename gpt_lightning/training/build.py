@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jsonargparse import Namespace
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.fabric.utilities.seed import seed_everything
@@ -295,18 +296,19 @@ def _apply(plan: Plan, micro: MicroStep, trainer: Trainer, module: GPTModule, da
 def resolve_config(line: TrainerCommandLine, plan: Plan) -> dict[str, Any]:
     """The configuration as plain data with nothing left open, readable by ``--config`` again."""
     config = line.config.clone()
-    for key in _COMMAND_KEYS:
-        config.pop(key, None)
     config["trainer.max_steps"] = plan.horizon.total_steps
     config["trainer.max_epochs"] = config["run.max_tokens"] = None
     config["run.dir"] = None  # where this run lives is not what it is; a second one gets a folder of its own
-    text = line.parser.dump(config, skip_unset=False, skip_validation=True)
-    return dict(load_yaml(text))
+    return plain_settings(line, config)
 
 
 def resolve_defaults(line: TrainerCommandLine) -> dict[str, Any]:
     """What the configuration would be, had nothing been set."""
-    config = line.parser.get_defaults()
+    return plain_settings(line, line.parser.get_defaults())
+
+
+def plain_settings(line: TrainerCommandLine, config: Namespace) -> dict[str, Any]:
+    """A configuration of a command line as plain data, without what belongs to one start; ``config`` loses it too."""
     for key in _COMMAND_KEYS:
         config.pop(key, None)
     return dict(load_yaml(line.parser.dump(config, skip_unset=False, skip_validation=True)))

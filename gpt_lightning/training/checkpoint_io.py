@@ -36,7 +36,7 @@ class DurableCheckpointIO(CheckpointIO):
                 "A checkpoint is a folder named for its step",
                 got=target.name,
                 allowed="step-000000600",
-                fix="Use checkpoints.folder.checkpoint_name(step).",
+                fix="Use checkpoints.durable.checkpoint_name(step).",
             )
         write_checkpoint(target.parent, step=step, state=checkpoint, facts=facts_of(checkpoint))
 

@@ -12,7 +12,7 @@ from gpt_lightning.board.hparams import Session, Status, choose_values
 from gpt_lightning.board.layout import build_layout
 from gpt_lightning.board.records import build_picture, build_text
 from gpt_lightning.board.texts import describe_changes, describe_code, describe_facts
-from gpt_lightning.checkpoints.folder import read_manifest
+from gpt_lightning.checkpoints.durable import read_manifest
 from gpt_lightning.errors import UserError
 from gpt_lightning.optim.lengths import Horizon
 from gpt_lightning.optim.optimizers import OptimizerRecipe

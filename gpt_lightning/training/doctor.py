@@ -5,7 +5,6 @@ As with ``bench``, whose measurement this is, only a prepared store stays in the
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
 import shutil
@@ -13,13 +12,14 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 
 from gpt_lightning.errors import ConfigError
 from gpt_lightning.model.flops import count_training_flops
 from gpt_lightning.model.gpt import GPT
+from gpt_lightning.parsing.own_options import OwnOptions
 from gpt_lightning.training.bench import build_quietly, measure_run, shortest_measured
 from gpt_lightning.training.checkup import Checkup, count_parameters, find_problems
 from gpt_lightning.training.checkup_report import checkup_to_json, describe_checkup
@@ -41,11 +41,6 @@ Exit code 0: no errors (there may be warnings). 2 or 3: the run cannot work as i
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"doctor: {message}", fix="See gpt-lightning doctor --help.")
-
-
 def doctor_command(command: str, args: Sequence[str]) -> int:
     """Parse, check and tell.
 
@@ -59,13 +54,7 @@ def doctor_command(command: str, args: Sequence[str]) -> int:
     Raises:
         UserError: A setting is wrong, or the data do not fit it.
     """
-    parser = _Parser(
-        prog=f"gpt-lightning {command}",
-        description=_DESCRIPTION,
-        epilog="Everything else is a setting of the run: see gpt-lightning fit --help.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = OwnOptions(command, _DESCRIPTION, settings=True)
     parser.add_argument("--steps", type=int, default=_STEPS, help="Steps to measure; 0 = none (default: 6).")
     parser.add_argument("--watts", type=float, help="Power of the machine while it trains, for the energy.")
     parser.add_argument("--json", action="store_true", help="Write one JSON object instead.")

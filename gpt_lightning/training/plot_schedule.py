@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from lightning.pytorch.strategies import Strategy
 
@@ -14,6 +13,7 @@ from gpt_lightning.errors import ConfigError
 from gpt_lightning.optim.batch_ramps import BatchRamp
 from gpt_lightning.optim.lengths import Horizon
 from gpt_lightning.pages.charts import LineChart, Series
+from gpt_lightning.parsing.own_options import OwnOptions
 from gpt_lightning.training.command_line import TrainerCommandLine
 from gpt_lightning.training.global_batch import MicroStep
 from gpt_lightning.training.lengths import plan_run
@@ -31,11 +31,6 @@ Example: gpt-lightning plot-schedule --config configs/quickstart.yaml --model.sc
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"plot-schedule: {message}", fix="See gpt-lightning plot-schedule --help.")
-
-
 def plot_schedule_command(command: str, args: Sequence[str]) -> None:
     """Parse, compute and draw.
 
@@ -46,12 +41,7 @@ def plot_schedule_command(command: str, args: Sequence[str]) -> None:
     Raises:
         ConfigError: A setting is wrong, or the length of a run depends on data.
     """
-    parser = _Parser(
-        prog=f"gpt-lightning {command}",
-        description=_DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = OwnOptions(command, _DESCRIPTION, settings=True)
     parser.add_argument("-c", "--config", action="append", default=[], help="YAML file; several are several curves.")
     parser.add_argument("-o", "--output", help="Write a picture too: NAME.svg or NAME.png.")
     own, settings = parser.parse_known_args(list(args))

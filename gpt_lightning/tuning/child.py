@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from gpt_lightning.checkpoints.folder import write_text_durably
+from gpt_lightning.checkpoints.durable import write_text_durably
 from gpt_lightning.errors import ConfigError, StopRequested, TrainingError, UserError
 from gpt_lightning.parsing.strict_yaml import load_yaml
 from gpt_lightning.training.build import build_parsed, quieten_lightning

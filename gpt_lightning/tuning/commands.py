@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from gpt_lightning.errors import ConfigError, RunFolderError
+from gpt_lightning.parsing.own_options import OwnOptions
 
 _Body = Callable[[argparse.Namespace], "int | None"]
 
@@ -23,11 +24,6 @@ class _CurrentStderr(logging.StreamHandler):  # type: ignore[type-arg]
     def emit(self, record: logging.LogRecord) -> None:
         self.stream = sys.stderr
         super().emit(record)
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{self.prog}: {message}", fix=f"See {self.prog} --help.")
 
 
 def sweep_command(command: str, args: Sequence[str]) -> int:
@@ -41,12 +37,7 @@ def sweep_command(command: str, args: Sequence[str]) -> int:
     logging.getLogger("gpt_lightning").setLevel(logging.INFO)
     name = command.partition(" ")[2]
     body, text, example, add = _COMMANDS[name]
-    parser = _Parser(
-        prog=f"gpt-lightning {command}",
-        description=f"{text}\n\nExample: gpt-lightning {command} {example}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = OwnOptions(command, f"{text}\n\nExample: gpt-lightning {command} {example}")
     what = "Sweep file." if name in ("validate", "run") else "Folder, name or file of a sweep that was begun."
     parser.add_argument("sweep", metavar="SWEEP", help=what)
     add(parser)

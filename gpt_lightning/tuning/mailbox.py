@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gpt_lightning.checkpoints.folder import write_text_durably
+from gpt_lightning.checkpoints.durable import write_text_durably
 
 RESULT_FILE, TRIAL_FILE, OUTPUT_FILE = "result.json", "trial.json", "output.txt"
 NEEDS_OWN = "needs processes of its own"

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from gpt_lightning.checkpoints.folder import write_text_durably
+from gpt_lightning.checkpoints.durable import write_text_durably
 from gpt_lightning.errors import ConfigError
 
 

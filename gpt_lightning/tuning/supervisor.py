@@ -20,7 +20,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial
 
-from gpt_lightning.checkpoints.folder import discard, step_of
+from gpt_lightning.checkpoints.durable import discard, step_of
 from gpt_lightning.checkpoints.shelf import SHELF, list_checkpoints
 from gpt_lightning.parsing.strict_yaml import load_yaml
 from gpt_lightning.tuning import entries as names

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from gpt_lightning.checkpoints.folder import write_text_durably
+from gpt_lightning.checkpoints.durable import write_text_durably
 from gpt_lightning.errors import RunFolderError
 from gpt_lightning.parsing.strict_yaml import dump_yaml, read_yaml
 from gpt_lightning.training.run_folder import RUNS, make_folder

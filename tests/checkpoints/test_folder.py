@@ -14,8 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from gpt_lightning.checkpoints import folder as folder_module
-from gpt_lightning.checkpoints.durable import STATE_FILE, read_manifest, verify_checkpoint
+from gpt_lightning.checkpoints.durable import STATE_FILE, discard, read_manifest, verify_checkpoint
 from gpt_lightning.checkpoints.folder import load_plain, read_checkpoint, write_checkpoint
 from gpt_lightning.checkpoints.shelf import find_newest_valid, list_checkpoints, sweep
 from gpt_lightning.errors import CheckpointError, TrainingError
@@ -140,7 +139,7 @@ def test_kill_during_a_save_leaves_the_previous_checkpoint(tmp_path: Path, point
     if pid == 0:
         _die_at(point)
         write_checkpoint(tmp_path, step=2, state=STATE)
-        folder_module.discard(tmp_path / "step-000000001")
+        discard(tmp_path / "step-000000001")
         os._exit(3)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
     for path in list_checkpoints(tmp_path):

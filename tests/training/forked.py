@@ -1,8 +1,8 @@
 """Run training in processes that really die.
 
-A fork server imports the training room once (seconds); every case is then a fork of it (milliseconds), which trains a
-tiny model and may kill itself with SIGKILL at a chosen point. The server itself never computes, so its children start
-with intact thread pools.
+A fork server imports the training room once (seconds) and parses once, as that of the trials of a sweep does; every
+case is then a fork of it (milliseconds), which trains a tiny model and may kill itself with SIGKILL at a chosen point.
+The server itself never computes, so its children start with intact thread pools.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -23,6 +24,9 @@ from gpt_lightning.training import checkpoint_io
 from gpt_lightning.training.build import build
 from gpt_lightning.training.run import Run, add_callbacks
 
+LOADED = frozenset(sys.modules)
+"""In the fork server: what comes with the training room."""
+
 TEXT = "\n\n".join(
     f"Paragraph {number}. " + " ".join(f"word{(number * 7 + k * k) % 97}" for k in range(25)) for number in range(12)
 )
@@ -33,12 +37,12 @@ TINY: dict[str, Any] = {
     "data": {"tokenizer": "bytes", "block_size": 16, "batch_size": 4, "val_fraction": 0.1},
     "trainer": {"accelerator": "cpu", "devices": 1, "max_steps": 24, "log_every_n_steps": 1, "gradient_clip_val": 1.0},
     "run": {"validate_every": 5, "save_every": 3, "sample_tokens": 0, "keep_checkpoints": 3},
-    # What they show is tested in test_insight; everywhere else it would only take time.
-    "monitor": {"details": False},
+    # What they show is tested in test_insight and test_loggers; everywhere else it would only take time.
+    "monitor": {"details": False, "mfu": False},
 }
 
 _server = multiprocessing.get_context("forkserver")
-_server.set_forkserver_preload(["tests.training.forked"])
+_server.set_forkserver_preload(["tests.training.forked", "gpt_lightning.tuning.preload"])
 
 
 def write_corpus(folder: Path) -> Path:

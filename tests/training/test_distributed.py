@@ -1,6 +1,7 @@
 """Two gloo processes on the CPU: DDP equals accumulation, survives kill -9, and goes on as one process.
 
-The DDP runs are started as a user starts them: the command line in a process of its own, which launches the second.
+The DDP runs are started as a user starts them: the command line in a process of its own, which launches the second as
+``python -m gpt_lightning fit ...``. The first one is a fork, which saves the seconds of importing.
 """
 
 from __future__ import annotations
@@ -8,17 +9,18 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from gpt_lightning.cli import main
 from gpt_lightning.training.metrics_file import read_metrics
-from tests.training.forked import TINY, run_child, train, write_corpus
+from tests.training.forked import TINY, run_child, start_child, train, write_corpus
 from tests.training.test_resume_exact import assert_equal, outcome
 
 STEPS = 12
@@ -26,40 +28,46 @@ ONE_PROCESS: dict[str, Any] = {"trainer": {"accumulate_grad_batches": 2, "max_st
 TWO_PROCESSES = ("--trainer.devices=2", "--trainer.strategy=ddp", f"--trainer.max_steps={STEPS}")
 
 
-def start_ddp(place: Path, folder: Path, *more: str) -> subprocess.Popen[str]:
+def start_ddp(place: Path, folder: Path, *more: str) -> Any:
     """``fit --resume auto`` on two processes, in a process group of its own."""
     config = place / "tiny.yaml"
     config.write_text(json.dumps(TINY), encoding="utf-8")
-    command = [
-        sys.executable,
-        "-m",
-        "gpt_lightning",
-        "fit",
-        f"--config={config}",
-        *TWO_PROCESSES,
-        *more,
-        "--resume=auto",
-    ]
-    command += [f"--run.dir={folder}", f"--data.source={place / 'corpus.txt'}"]
-    environment = {**os.environ, "GPT_LIGHTNING_CACHE": str(place / "cache"), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        command,
-        cwd=place,
-        env=environment,
-        start_new_session=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    settings = [*TWO_PROCESSES, *more, f"--run.dir={folder}", f"--data.source={place / 'corpus.txt'}"]
+    return start_child(place, _type, ["fit", f"--config={config}", *settings, "--resume=auto"])
 
 
-def wait_for_step(folder: Path, step: int, process: subprocess.Popen[str]) -> None:
+def _type(arguments: list[str]) -> None:
+    """``python -m gpt_lightning ARGUMENTS``; Lightning starts the other process with what it finds of that."""
+    os.setsid()
+    os.environ["OMP_NUM_THREADS"] = "1"
+    sys.argv = ["gpt_lightning", *arguments]
+    sys.modules["__main__"].__spec__ = find_spec("gpt_lightning.__main__")
+    errors = os.open("errors.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(errors, 1)
+    os.dup2(errors, 2)
+    code = main(arguments)
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def wait_for_step(folder: Path, step: int, process: Any) -> None:
     deadline = time.monotonic() + 90
-    while time.monotonic() < deadline and process.poll() is None:
+    while time.monotonic() < deadline and process.exitcode is None:
         if any(line["step"] >= step for line in read_metrics(folder)):
             return
         time.sleep(0.01)
-    raise AssertionError(f"step {step} was not reached: {process.stderr.read() if process.stderr else ''}")
+    raise AssertionError(f"step {step} was not reached: {errors_in(folder.parent)}")
+
+
+def errors_in(place: Path) -> str:
+    """What the newest start there has said."""
+    return (place / "errors.txt").read_text(encoding="utf-8")
+
+
+def ended(process: Any, seconds: float) -> int | None:
+    """Its exit code; None when it has not ended by then."""
+    process.join(seconds)
+    return None if process.exitcode is None else int(process.exitcode)
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +83,7 @@ def test_two_processes_killed_go_on_as_one_bit_for_bit(place: Path) -> None:
     victim = start_ddp(place, place / "two")
     wait_for_step(place / "two", 5, victim)
     os.killpg(victim.pid, signal.SIGKILL)
-    victim.communicate(timeout=30)
+    assert ended(victim, 30) == -signal.SIGKILL
     steps = [line["step"] for line in read_metrics(place / "two")]
     assert 5 <= max(steps) < STEPS, "the kill came too late to prove anything"
     assert run_child(place, train, place / "two", ONE_PROCESS, None) == 0
@@ -88,12 +96,10 @@ def test_sigterm_to_one_process_saves_on_all_and_exits_143(place: Path) -> None:
     process = start_ddp(place, place / "stopped")
     wait_for_step(place / "stopped", 2, process)
     os.kill(process.pid, signal.SIGTERM)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 143, errors
-    assert "Traceback" not in errors
+    assert ended(process, 60) == 143, errors_in(place)
+    assert "Traceback" not in errors_in(place)
     process = start_ddp(place, place / "stopped")
-    _, errors = process.communicate(timeout=90)
-    assert process.returncode == 0, errors
+    assert ended(process, 90) == 0, errors_in(place)
     if not (place / "one").exists():
         assert run_child(place, train, place / "one", ONE_PROCESS, None) == 0
     assert_equal(outcome(place / "stopped"), outcome(place / "one"))
@@ -110,7 +116,7 @@ def test_ramp_killed_on_two_processes_goes_on_as_one(place: Path) -> None:
     victim = start_ddp(place, place / "ramp-two", *more)
     wait_for_step(place / "ramp-two", 5, victim)
     os.killpg(victim.pid, signal.SIGKILL)
-    victim.communicate(timeout=30)
+    assert ended(victim, 30) == -signal.SIGKILL
     assert 5 <= max(line["step"] for line in read_metrics(place / "ramp-two")) < STEPS
     assert run_child(place, train, place / "ramp-two", settings, None) == 0
     (mine, state), (wanted, expected) = outcome(place / "ramp-two"), outcome(place / "ramp-one")

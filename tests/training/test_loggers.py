@@ -16,6 +16,8 @@ from gpt_lightning.training.metrics_file import cut_metrics, read_metrics
 from tests.training.forked import write_corpus
 from tests.training.runs import STEPS, Crash, crash_at, tiny_run
 
+MEASURED: dict[str, Any] = {"monitor": {"mfu": True}}
+
 
 def curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
     """Every scalar of a run folder as TensorBoard shows it: name -> (step, value)."""
@@ -42,11 +44,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GPT_LIGHTNING_CACHE", str(folder / "cache"))
         patch.chdir(folder)
-        tiny_run({"run.dir": "full"}).fit()
+        tiny_run(MEASURED, {"run.dir": "full"}).fit()
         with pytest.raises(Crash):
-            crash_at(tiny_run({"run.dir": "resumed"}), 5).fit()
+            crash_at(tiny_run(MEASURED, {"run.dir": "resumed"}), 5).fit()
         assert read_metrics(folder / "resumed")[-1]["step"] == 5, "the crash should cost a point"
-        tiny_run({"run.dir": "resumed"}).fit(resume="auto")
+        tiny_run(MEASURED, {"run.dir": "resumed"}).fit(resume="auto")
     return folder
 
 
