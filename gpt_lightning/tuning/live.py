@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
 from gpt_lightning.tuning.best import rows
 from gpt_lightning.tuning.entries import Entry, rank
 from gpt_lightning.tuning.sweep import Sweep
+from gpt_lightning.tuning.trial_arguments import class_name
 
 _BARS = "▁▂▃▄▅▆▇█"
 _SHOWN = 8
@@ -143,9 +144,17 @@ def render(sweep: Sweep, entries: Sequence[Entry]) -> Any:
             sparkline(curve),
             "" if entry.state == "complete" else f"{done:.0%}",
             "" if rate is None or entry.state == "complete" else f"{rate:.3g}",
-            ", ".join(f"{key.rpartition('.')[2]}={each}" for key, each in entry.values.items()),
+            ", ".join(f"{key.rpartition('.')[2]}={_brief(each)}" for key, each in entry.values.items()),
         )
     return table
+
+
+def _brief(value: Any) -> str:
+    """A value in a narrow column: a class as a call, a list of its items so."""
+    if isinstance(value, Mapping):
+        inner = ", ".join(f"{name}={_brief(each)}" for name, each in value.get("init_args", {}).items())
+        return f"{class_name(value)}({inner})" if class_name(value) else str(dict(value))
+    return f"[{', '.join(map(_brief, value))}]" if isinstance(value, list) else str(value)
 
 
 def status_text(sweep: Sweep, as_json: bool) -> str:

@@ -40,6 +40,7 @@ def run_sweep(
             entries = sweep.entries()
             display.show(entries)
             if asked_to_stop():
+                log.warning("stopping: the trials save first")
                 return "stopped; go on with the same command"
             wanted = open_places(sweep, entries)
             if wanted == 0 and idle(entries):

@@ -19,7 +19,7 @@ from gpt_lightning.tuning.process_identity import ProcessIdentity
 from gpt_lightning.tuning.reading import read_spec
 from gpt_lightning.tuning.stopping import retry_trials, stop_sweep
 from gpt_lightning.tuning.sweep import Sweep, open_sweep
-from tests.tuning.sweeping import again, bare_sweep, pretend, write_sweep
+from tests.tuning.sweeping import SPACE, again, bare_sweep, pretend, write_sweep
 
 GONE = ProcessIdentity("elsewhere", "", 1, "")
 
@@ -212,12 +212,15 @@ def test_a_fork_takes_the_trials_that_fit(tmp_path: Path) -> None:
 
 
 def test_what_is_shown(tmp_path: Path) -> None:
-    sweep = bare_sweep(tmp_path, {"budget": {"trials": 3}})
+    space = {"model.schedule": {"values": [{"class_path": "WSD", "init_args": {"decay": "20%"}}]}}
+    sweep = bare_sweep(tmp_path, {"budget": {"trials": 3}, "parameters": {**SPACE, **space}})
     pretend(sweep, 2)
     lose(sweep)
     entries = sweep.entries()
     assert describe(sweep, entries).startswith("s: 2 complete, 1 running of 3 | best ")
-    assert render(sweep, entries).row_count == 3
+    table = render(sweep, entries)
+    assert table.row_count == 3
+    assert "schedule=WSD(decay=20%)" in list(table.columns[-1].cells)[0]
     assert status_text(sweep, as_json=False).count("\n") == 4
     assert '"complete": 2' in status_text(sweep, as_json=True)
     table = as_table(rows(sweep), "csv").splitlines()

@@ -66,7 +66,7 @@ def start_together(place: Path, count: int) -> None:
         subprocess.Popen([sys.executable, "-c", code, str(who)], cwd=place, stderr=subprocess.PIPE, text=True)
         for who in range(3)
     ]
-    told = [worker.communicate(timeout=600)[1] for worker in workers]
+    told = [worker.communicate(timeout=1500)[1] for worker in workers]
     assert [worker.returncode for worker in workers] == [0, 0, 0], told
     for number in range(count):
         sweep = open_sweep(SweepFolder(place / "runs" / f"s{number}"))
@@ -74,6 +74,7 @@ def start_together(place: Path, count: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_three_workers_on_a_fresh_storage_twenty_times(tmp_path: Path) -> None:
     start_together(tmp_path, 20)
 
