@@ -220,7 +220,7 @@ def test_what_is_shown(tmp_path: Path) -> None:
     assert describe(sweep, entries).startswith("s: 2 complete, 1 running of 3 | best ")
     table = render(sweep, entries)
     assert table.row_count == 3
-    assert "schedule=WSD(decay=20%)" in list(table.columns[-1].cells)[0]
+    assert "schedule=WSD(decay=20%)" in str(next(iter(table.columns[-1].cells)))
     assert status_text(sweep, as_json=False).count("\n") == 4
     assert '"complete": 2' in status_text(sweep, as_json=True)
     table = as_table(rows(sweep), "csv").splitlines()
