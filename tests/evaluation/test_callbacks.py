@@ -25,12 +25,16 @@ KIND = "gpt_lightning.evaluation.callbacks.TaskScores"
 @pytest.fixture(autouse=True)
 def _place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    write_corpus(tmp_path)
-    text = (tmp_path / "corpus.txt").read_text()
+    write_files(tmp_path)
+
+
+def write_files(folder: Path) -> None:
+    write_corpus(folder)
+    text = (folder / "corpus.txt").read_text()
     rows = [{"text": text[n * 50 : n * 50 + 12], "answer": text[n * 50 + 12 : n * 50 + 15]} for n in range(5)]
-    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (tmp_path / "guess.yaml").write_text("kind: Cloze\nname: guess\ndata: rows.jsonl\ntarget: '{answer}'\n")
-    (tmp_path / "write.yaml").write_text(
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "guess.yaml").write_text("kind: Cloze\nname: guess\ndata: rows.jsonl\ntarget: '{answer}'\n")
+    (folder / "write.yaml").write_text(
         "kind: Generation\nname: write\ndata: rows.jsonl\nprompt: '{text}'\nreferences: answer\nmax_tokens: 4\n"
         "temperature: 1.0\n"
     )
@@ -42,46 +46,53 @@ def scored(**arguments: Any) -> dict[str, Any]:
     }
 
 
-def test_training_is_the_same_to_the_last_bit(tmp_path: Path) -> None:
-    settings = {"model.config.dropout": 0.1, "model.ema_decay": 0.9}
-    plain = tiny_run(settings, {"run.dir": "plain"}).fit()
-    watched = tiny_run(settings, {"run.dir": "watched"}, scored()).fit()
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``plain`` and ``watched``: the same training, scored at validations whose step is a multiple of 4."""
+    folder = tmp_path_factory.mktemp("scores")
+    settings = {"model.config.dropout": 0.1, "model.ema_decay": 0.9, "run.validate_every": 1}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("GPT_LIGHTNING_CACHE", str(folder / "cache"))
+        write_files(folder)
+        tiny_run(settings, {"run.dir": "plain"}).fit()
+        result = tiny_run(settings, {"run.dir": "watched"}, scored(every_steps=4, shots=1)).fit()
+    (folder / "metrics.json").write_text(json.dumps(result.metrics))
+    return folder
+
+
+def test_training_is_the_same_to_the_last_bit(runs: Path) -> None:
     for step in (2, 4, 6):
-        ours, theirs = weights_of(Path("watched"), step), weights_of(Path("plain"), step)
+        ours, theirs = weights_of(runs / "watched", step), weights_of(runs / "plain", step)
         assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
-    assert {name: value for name, value in watched.metrics.items() if name.startswith("val/")} == plain.metrics
-    assert "eval/guess/accuracy" in watched.metrics
 
-    def losses(folder: str) -> list[Any]:
-        return [line["train/loss"] for line in read_metrics(Path(folder)) if "train/loss" in line]
+    def curve(name: str) -> list[dict[str, Any]]:
+        found = [
+            {key: value for key, value in line.items() if key in ("step", "train/loss", "val/loss")}
+            for line in read_metrics(runs / name)
+        ]
+        return [line for line in found if len(line) > 1]
 
-    assert losses("watched") == losses("plain")
+    assert curve("watched") == curve("plain")
 
 
-def test_scores_are_those_of_the_checkpoint() -> None:
-    result = tiny_run({"run.dir": "run"}, scored(shots=1)).fit()
-    last = load_model("run", prefer="last")
+def test_scores_are_those_of_the_checkpoint_in_the_stated_interval(runs: Path) -> None:
+    metrics = json.loads((runs / "metrics.json").read_text())
+    last = load_model(runs / "watched", prefer="last")
     for name in ("guess", "write"):
-        expected = read_task(Path(f"{name}.yaml")).run(last, Asking(data=Path(), shots=1)).scores
-        found = {metric: result.metrics[f"eval/{name}/{metric}"] for metric in expected}
+        expected = read_task(runs / f"{name}.yaml").run(last, Asking(data=runs, shots=1)).scores
+        found = {metric: metrics[f"eval/{name}/{metric}"] for metric in expected}
         assert found == pytest.approx(expected, rel=1e-5)
-    lines = [line for line in read_metrics(Path("run")) if "eval/guess/accuracy" in line]
-    assert [line["step"] for line in lines] == [3, 6]
+    lines = [line for line in read_metrics(runs / "watched") if "eval/guess/accuracy" in line]
+    assert [line["step"] for line in lines] == [4, 6], "every 4 steps, and the last one"
     assert all("eval/write/bleu" in line for line in lines)
 
 
-def test_the_interval_in_steps_and_the_last_one() -> None:
-    tiny_run({"run.dir": "run", "run.validate_every": 1}, scored(every_steps=4)).fit()
-    steps = [line["step"] for line in read_metrics(Path("run")) if "eval/guess/accuracy" in line]
-    assert steps == [4, 6]
-
-
-def test_processes_share_the_questions() -> None:
-    tiny_run({"run.dir": "run"}).fit()
-    last = load_model("run", prefer="last")
-    task = read_task(Path("guess.yaml"))
-    whole = task.run(last, Asking(data=Path()))
-    parts = [task.run(last, Asking(data=Path(), part=(rank, 7))) for rank in range(7)]
+def test_processes_share_the_questions(runs: Path) -> None:
+    last = load_model(runs / "plain", prefer="last")
+    task = read_task(runs / "guess.yaml")
+    whole = task.run(last, Asking(data=runs))
+    parts = [task.run(last, Asking(data=runs, part=(rank, 7))) for rank in range(7)]
     assert sorted(item.name for part in parts for item in part.items) == sorted(item.name for item in whole.items)
     assert [len(part.items) for part in parts] == [1, 1, 1, 1, 1, 0, 0]
     for measure in whole.measures:

@@ -30,7 +30,7 @@ def naive(model: GPT, ids: list[int], window: int, stride: int) -> list[tuple[fl
 def test_every_token_once_with_the_stated_context(window: int, stride: int) -> None:
     model = tiny_model().double()
     generator = np.random.default_rng(0)
-    texts = [generator.integers(0, 257, size) for size in (40, 1, 2, 0, 16, 17, 18, 33)]
+    texts = [generator.integers(0, 257, size) for size in (36, 1, 2, 0, 16, 17, 18)]
     found = list(score_texts(model, texts, window=window, stride=stride, batch_size=3))
     for text, losses in zip(texts, found, strict=True):
         expected = naive(model, text.tolist(), window, stride)

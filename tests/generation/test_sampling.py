@@ -31,7 +31,7 @@ def _kept(logits: Tensor) -> list[int]:
     return [index for index, value in enumerate(logits[0].tolist()) if value > -math.inf]
 
 
-def _draw(logits: Tensor, sampling: Sampling, times: int = 20_000) -> list[float]:
+def _draw(logits: Tensor, sampling: Sampling, times: int = 6_000) -> list[float]:
     rows = logits.expand(times, -1)
     drawn = choose_tokens(rows, sampling, [draw_uniform(0, 0, position) for position in range(times)])
     return [drawn.count(token) / times for token in range(logits.shape[1])]
@@ -58,7 +58,7 @@ def _draw(logits: Tensor, sampling: Sampling, times: int = 20_000) -> list[float
 def test_frequencies_follow_the_distribution(sampling: Sampling, weights: list[float]) -> None:
     expected = [weight / sum(weights) for weight in weights]
     frequencies = _draw(_LOGITS, sampling)
-    assert frequencies == pytest.approx(expected, abs=0.015)
+    assert frequencies == pytest.approx(expected, abs=0.02)
     assert [index for index, value in enumerate(frequencies) if value] == [
         i for i, value in enumerate(weights) if value
     ]

@@ -70,7 +70,9 @@ def _pair(family: str) -> tuple[GPT, Any]:
 _PROMPTS = [[5, 3, 8], [1], [9, 9, 9, 30, 2, 17], [44, 20]]
 
 
-@pytest.mark.parametrize("family", ["gpt2", pytest.param("Llama", marks=pytest.mark.slow), "Qwen3"])
+@pytest.mark.parametrize(
+    "family", ["Qwen3", *(pytest.param(name, marks=pytest.mark.slow) for name in ("gpt2", "Llama"))]
+)
 def test_greedy_text_is_that_of_transformers(family: str) -> None:
     model, reference = _pair(family)
     engine = Engine(pack(model), slots=3)
@@ -86,15 +88,13 @@ def test_greedy_text_is_that_of_transformers(family: str) -> None:
 
 
 _SEARCHES = [
-    pytest.param(1, 1.0, marks=pytest.mark.slow),
-    (3, 1.0),
-    pytest.param(4, 0.0, marks=pytest.mark.slow),
-    (4, 2.0),
+    pytest.param("gpt2", 3, 1.0),
+    pytest.param("Qwen3", 4, 2.0),
+    *(pytest.param(*each, marks=pytest.mark.slow) for each in [("gpt2", 1, 1.0), ("gpt2", 4, 0.0), ("Qwen3", 3, 1.0)]),
 ]
 
 
-@pytest.mark.parametrize("family", ["gpt2", "Qwen3"])
-@pytest.mark.parametrize(("beams", "length_penalty"), _SEARCHES)
+@pytest.mark.parametrize(("family", "beams", "length_penalty"), _SEARCHES)
 def test_beam_search_finds_what_transformers_finds(family: str, beams: int, length_penalty: float) -> None:
     model, reference = _pair(family)
     found_stops = 0
