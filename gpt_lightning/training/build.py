@@ -332,6 +332,7 @@ def quieten_lightning() -> None:
 
 _HARMLESS = (
     ".*does not have many workers.*",
+    ".*`srun` command is available.*",  # on a machine with SLURM, where a plain process is what was asked for
     ".*GPU available but not used.*",
     ".*`srun` command is available.*",
     ".*isinstance\\(treespec, LeafSpec\\).*",
