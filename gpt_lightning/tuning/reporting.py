@@ -10,6 +10,7 @@ import resource
 import time
 from argparse import Namespace
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import Logger
 
 from gpt_lightning.errors import EndedEarly
+from gpt_lightning.model.gpt import GPT
 from gpt_lightning.training.metrics_file import read_metrics
 from gpt_lightning.training.run import Run
 from gpt_lightning.tuning.mailbox import Mailbox, Report
@@ -134,8 +136,13 @@ class Reporting(Callback):
 
     def _sizes(self) -> dict[str, float]:
         """What is measured of a trial and logged by no run; see ``checking.MEASURED``."""
-        parameters = float(sum(weights.numel() for weights in self._run.module.parameters()))
-        return {"sys/peak_mem_gb": _peak_gigabytes(), "model/parameters": parameters}
+        return {"sys/peak_mem_gb": _peak_gigabytes(), "model/parameters": self._parameters}
+
+    @cached_property
+    def _parameters(self) -> float:
+        """Of the decoder, from its shape: a trial whose steps are all taken over builds no module."""
+        with torch.device("meta"):
+            return float(sum(weights.numel() for weights in GPT(self._run.module.config).parameters()))
 
     def _wait(self, n: int) -> str | None:
         end = time.monotonic() + self._patience

@@ -85,8 +85,10 @@ def finish(sweep: Sweep) -> None:
         return
     write_best(sweep, sweep.folder.best)
     best = sweep.ranked()[0]
-    metric = sweep.spec.metrics[0]
-    sys.stdout.write(f"\nBest: trial {best.first} with {metric.name} {best.last.values[0]:.6g}\n")
+    metrics = sweep.spec.metrics
+    scores = ", ".join(f"{metric.name} {value:.6g}" for metric, value in zip(metrics, best.last.values, strict=True))
+    by = "" if len(metrics) == 1 else f" by {metrics[0].name} (the report has the Pareto front)"
+    sys.stdout.write(f"\nBest{by}: trial {best.first} with {scores}\n")
     for key, value in best.values.items():
         sys.stdout.write(f"  {key}: {value}\n")
     for number, (mean, deviation, count) in noise(sweep, sweep.entries()).items():
