@@ -17,8 +17,8 @@ from gpt_lightning.tuning.slots import Slot
 from gpt_lightning.tuning.spec import LauncherSettings
 from gpt_lightning.tuning.sweep_folder import SweepFolder
 
-_LOOK_SECONDS = 2.0
-"""Between two questions to SLURM's controller, which serves everybody."""
+_LOOK_SECONDS, _PAUSE_SECONDS = 2.0, 0.1
+"""Between two questions: to SLURM's controller, which serves everybody, and to a process."""
 
 
 class Slurm(Launcher):
@@ -192,7 +192,10 @@ def _run_worker(command: list[str], place: str, log: str) -> int:
     with open(log, "ab") as file:
         process = subprocess.Popen(command, cwd=place, stdin=subprocess.DEVNULL, stdout=file, stderr=file)
         try:
-            return process.wait()
+            # Not wait(): Ray raises KeyboardInterrupt between two operations of Python, and does not end a system call.
+            while process.poll() is None:
+                time.sleep(_PAUSE_SECONDS)
+            return process.returncode
         except BaseException:
             process.send_signal(signal.SIGTERM)
             process.wait(GRACE_SECONDS)
