@@ -83,7 +83,11 @@ class Outputs:
 def draw_table(evaluation: Evaluation) -> str:
     """The findings for a terminal."""
     settings = ", ".join(f"{name} {_show(value)}" for name, value in evaluation.settings.items())
-    lines = [f"{evaluation.name}: {len(evaluation.items):,} items, {evaluation.model}", *([settings] * bool(settings))]
+    count = len(evaluation.items)
+    lines = [
+        f"{evaluation.name}: {count:,} item{'s' * (count != 1)}, {evaluation.model}",
+        *([settings] * bool(settings)),
+    ]
     intervals, how = evaluation.intervals, evaluation.describe()
     rows = [["metric", "value", "95 % interval", "how"]]
     for name, value in evaluation.scores.items():

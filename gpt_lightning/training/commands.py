@@ -50,6 +50,7 @@ def trainer_command(command: str, args: Sequence[str]) -> int:
     ):
         _say(f"{answer_prompts(build_bare_trainer(line, PLACES), config.checkpoint, config.generate.as_dict())}\n")
     else:
+        locate(config.checkpoint)  # before minutes are spent on preparing text
         _evaluate(build_parsed(line), command, config.checkpoint)
     return 0
 

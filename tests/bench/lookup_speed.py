@@ -10,7 +10,6 @@ import argparse
 import json
 import statistics
 import time
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,6 +22,13 @@ from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.model.gpt import GPT
 from gpt_lightning.weights.loading import load_model
 from tests.bench.publish import SEED
+
+_PROMPTS = (
+    "The method append(x) adds x to the list. The method extend(x) adds all of x to the list. The method insert(i, x)",
+    "a = read(1)\nb = read(2)\nc = read(3)\nd = read(4)\ne = read(5)\nf = ",
+    "If the file does not exist, an error is raised. If the file cannot be read, an error is raised. If the file",
+)
+"""Texts that repeat themselves, as code and manuals do."""
 
 
 def write(engine: Engine, prompts: list[list[int]], count: int, guesses: int) -> tuple[list[list[int]], int, float]:
@@ -62,10 +68,9 @@ def compare(engine: Engine, prompts: list[list[int]], count: int, guesses: list[
 
 
 def main() -> None:
-    """A trained model on prompts of a file (blank lines between), or GPT-2's shape with random weights."""
+    """A trained model on the prompts above, or GPT-2's shape with random weights."""
     parser = argparse.ArgumentParser()
     parser.add_argument("model", help="a run, or gpt2 for its shape with random weights")
-    parser.add_argument("prompts", nargs="?", help="text file")
     parser.add_argument("--count", type=int, default=64)
     parser.add_argument("--guesses", type=int, nargs="+", default=[2, 4, 8])
     parser.add_argument("--turns", type=int, default=5)
@@ -77,8 +82,7 @@ def main() -> None:
     else:
         loaded = load_model(options.model)
         model = loaded.model
-        texts = Path(options.prompts).read_text(encoding="utf-8").strip().split("\n\n")
-        prompts = [loaded.tokenizer.encode(text).tolist() for text in texts]
+        prompts = [loaded.tokenizer.encode(text).tolist() for text in _PROMPTS]
     engine = Engine(pack(model), slots=1)
     print(json.dumps(compare(engine, prompts, options.count, options.guesses, options.turns)))
 
