@@ -40,3 +40,12 @@ def _own_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stores go to the test's folder, runs to its working folder."""
     monkeypatch.setenv("GPT_LIGHTNING_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture(scope="session")
+def prose_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache for whoever trains on the built-in prose, of all test processes: the store is made once, under its lock."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "prose-cache"
+    folder.mkdir(exist_ok=True)
+    return folder

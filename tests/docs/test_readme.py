@@ -1,8 +1,8 @@
 """Every command and every Python block of the README runs, as a newcomer would type it.
 
 Commands of ``bash`` blocks run in one folder, in their order, through the program's ``main``; training is shortened to
-two steps and put on one thread, nothing else is changed. ``make`` targets must exist. A line starting with ``$`` in a
-``text`` block is a command whose output is shown: it must print just that.
+two steps and put on one thread, and few batches are validated; nothing else is changed. ``make`` targets must exist. A
+line starting with ``$`` in a ``text`` block is a command whose output is shown: it must print just that.
 """
 
 from __future__ import annotations
@@ -20,12 +20,19 @@ from tests.typed import type_command, type_python
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-SHORT = ["--trainer.max_steps=2", "--run.sample_tokens=5", "--trainer.limit_val_batches=2"]
-SHORT_TRIALS = [
-    "--set=derive.trainer.max_steps=2",
-    "--set=derive.trainer.limit_val_batches=2",
-    "--set=launcher.workers=1",
-]
+_FIT = ["--trainer.max_steps=2", "--run.sample_tokens=5", "--trainer.limit_val_batches=1", "--run.validate_every=100%"]
+SHORTER = {
+    "fit": _FIT,
+    "validate": ["--trainer.limit_val_batches=2"],
+    "predict": ["--trainer.limit_predict_batches=2"],
+    "sweep run": [
+        *(f"--set=derive.{setting.removeprefix('--')}" for setting in _FIT if "%" not in setting),
+        "--set=launcher.workers=1",
+    ],
+    "bench": ["--steps=3"],
+    "doctor": ["--steps=3"],
+}
+"""Command -> what makes it shorter."""
 TEXT = "\n\n".join(
     f"Paragraph {n} of a text that somebody wrote, long enough to train on for two steps." for n in range(400)
 )
@@ -41,8 +48,9 @@ def commands() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def place(tmp_path_factory: pytest.TempPathFactory, prose_cache: Path) -> Path:
     folder = tmp_path_factory.mktemp("readme")
+    (folder / "cache").symlink_to(prose_cache)
     shutil.copytree(ROOT / "configs", folder / "configs")
     (folder / "path" / "to").mkdir(parents=True)
     (folder / "path" / "to" / "text.txt").write_text(TEXT, encoding="utf-8")
@@ -62,16 +70,9 @@ def test_commands_run_in_their_order(place: Path) -> None:
             )
             continue
         assert words[0] == "gpt-lightning", f"cannot run {line!r}"
-        trains = words[1] == "fit" and not any(word.endswith(("help", "--print_config")) for word in words)
-        shorter = (
-            SHORT
-            if trains
-            else SHORT_TRIALS
-            if words[1:3] == ["sweep", "run"]
-            else ["--steps=3"]
-            if words[1] in ("bench", "doctor")
-            else []
-        )
+        shorter = SHORTER.get(words[1]) or SHORTER.get(" ".join(words[1:3])) or []
+        if any(word.endswith(("help", "--print_config")) for word in words):
+            shorter = []
         result = type_command(words[1:] + shorter, place, **variables)
         assert result.returncode == 0, f"{line}\n{result.stderr}"
         assert "Traceback" not in result.stderr
