@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from jaxtyping import install_import_hook
 
+from tests.disk import never_wait
+
 # One thread for each of several test processes, and for those they start: two with two threads each on two cores slow
 # each other down twentyfold. Before torch is imported.
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -27,6 +29,8 @@ _WITH_AXES = [
 ]
 install_import_hook(_WITH_AXES, "beartype.beartype")
 
+never_wait()
+
 
 def pytest_collection_finish() -> None:
     """What is imported by now stays: the collector need not go through its million objects again and again."""
@@ -44,7 +48,7 @@ def _own_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def prose_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache for whoever trains on the built-in prose, of all test processes: the store is made once, under its lock."""
+    """A cache of all test processes for those who train on the built-in prose: the store is made once, under a lock."""
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "prose-cache"
     folder.mkdir(exist_ok=True)

@@ -23,6 +23,7 @@ from gpt_lightning.errors import StopRequested, UserError
 from gpt_lightning.training import checkpoint_io
 from gpt_lightning.training.build import build
 from gpt_lightning.training.run import Run, add_callbacks
+from tests.disk import never_wait
 
 LOADED = frozenset(sys.modules)
 """In the fork server: what comes with the training room."""
@@ -41,6 +42,7 @@ TINY: dict[str, Any] = {
     "monitor": {"details": False, "mfu": False},
 }
 
+never_wait()
 _server = multiprocessing.get_context("forkserver")
 _server.set_forkserver_preload(["tests.training.forked", "gpt_lightning.tuning.preload"])
 
