@@ -30,6 +30,15 @@ from tests.weights.models import GPT2, LLAMA, QWEN3, loud_model, small_tokenizer
 
 SIZES = {"num_hidden_layers": 2, "num_attention_heads": 4, "hidden_size": 32, "intermediate_size": 48}
 MODERN: dict[str, Any] = {**SIZES, "num_key_value_heads": 2, "max_position_embeddings": 40, "vocab_size": 320}
+LLAMA3 = {
+    "rope_type": "llama3",
+    "rope_theta": 500.0,
+    "factor": 4.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 100,
+}
+"""Wavelengths of 6, 30, 140 and 664 tokens: fast, between, slow, slow."""
 
 
 @pytest.fixture(autouse=True)
@@ -68,10 +77,10 @@ def save_theirs(kind: str, folder: str = "theirs", *, dtype: torch.dtype = torch
             },
         ),
         ("Llama", {**MODERN, "tie_word_embeddings": True}),
-        ("Llama", {**MODERN, "rope_parameters": {"rope_type": "default", "rope_theta": 500.0}}),
-        ("Qwen3", {**MODERN, "head_dim": 8}),
+        ("Llama", {**MODERN, "rope_parameters": LLAMA3}),
+        ("Qwen3", {**MODERN, "head_dim": 16}),
     ],
-    ids=["gpt2", "gpt2-untied", "llama-tied", "llama-theta", "qwen3"],
+    ids=["gpt2", "gpt2-untied", "llama-tied", "llama-stretched", "qwen3-heads"],
 )
 @torch.no_grad()
 def test_what_transformers_saved_computes_the_same_here(kind: str, settings: dict[str, Any]) -> None:
