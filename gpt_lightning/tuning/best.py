@@ -74,7 +74,10 @@ def add_repeats(sweep: Sweep) -> bool:
     with sweep.folder.locked():
         entries = sweep.entries()
         there = {(entry.repeats, entry.fact("seed")) for entry in entries if entry.repeats is not None}
-        for entry in sweep.ranked()[: wish.top_k]:
+        best: dict[str, Entry] = {}
+        for entry in sweep.ranked():
+            best.setdefault(repr(sorted(entry.values.items())), entry)  # a sampler may propose the winner again
+        for entry in list(best.values())[: wish.top_k]:
             for seed in wish.seeds:
                 if (entry.first, seed) not in there:
                     copy = create_trial(

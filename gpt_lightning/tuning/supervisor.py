@@ -201,7 +201,8 @@ class _Attempt:
 
     def _judge(self, report: Report) -> str | None:
         spec, metric = self._sweep.spec, self._sweep.spec.metrics[0]
-        if metric.name not in report.metrics:
+        # A repetition measures the noise of a winner: one that is stopped would leave the lucky seeds.
+        if metric.name not in report.metrics or self._trial.user_attrs.get("repeats") is not None:
             return None
         early = spec.early_terminate
         goal = metric.goal

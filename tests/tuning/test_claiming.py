@@ -14,10 +14,12 @@ from gpt_lightning.tuning.claiming import claim, reason_to_end
 from gpt_lightning.tuning.creating import fork
 from gpt_lightning.tuning.leases import Lease, Reaper, fail, requeue_lost, tell
 from gpt_lightning.tuning.live import describe, render, sparkline, status_text
-from gpt_lightning.tuning.mailbox import Result
+from gpt_lightning.tuning.mailbox import Report, Result
 from gpt_lightning.tuning.process_identity import ProcessIdentity
 from gpt_lightning.tuning.reading import read_spec
+from gpt_lightning.tuning.slots import Slot
 from gpt_lightning.tuning.stopping import retry_trials, stop_sweep
+from gpt_lightning.tuning.supervisor import Supervisor, _Attempt
 from gpt_lightning.tuning.sweep import Sweep, open_sweep
 from tests.tuning.sweeping import SPACE, again, bare_sweep, pretend, write_sweep
 
@@ -180,6 +182,33 @@ def test_the_best_are_repeated_with_other_seeds_once(tmp_path: Path) -> None:
     assert pretend(sweep, 2) == [best.values, best.values]
     assert [(entry.repeats, entry.fact("seed")) for entry in sweep.entries()[3:]] == [(best.first, 7), (best.first, 8)]
     assert sweep.ranked()[0].first == best.first
+
+
+def test_a_setting_that_won_twice_is_repeated_once(tmp_path: Path) -> None:
+    same = [{"model.optimizer.lr": 1e-3, "model.schedule": "Cosine"}] * 2
+    sweep = bare_sweep(tmp_path, {"budget": {"trials": 3}, "enqueue": same, "repeat_best": {"top_k": 2, "seeds": [7]}})
+    values = pretend(sweep, 3)
+    assert values[0] == values[1] != values[2]
+    assert add_repeats(sweep)
+    assert sorted(pretend(sweep, 2), key=str) == sorted(values[1:], key=str)
+    assert not add_repeats(sweep)
+
+
+def test_a_repetition_is_never_stopped_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep = bare_sweep(tmp_path, {"budget": {"trials": 2}, "repeat_best": {"top_k": 1, "seeds": [7]}})
+    monkeypatch.setattr(type(sweep.spec.early_terminate), "judge", lambda *_: "behind all")
+    report = Report(n=0, step=2, tokens=128, metrics={"val/loss": 9.0}, shape="", total_tokens=384, executed=2)
+
+    def judge_next() -> str | None:
+        trial = claim(sweep, Reaper(sweep), Lease())
+        assert trial is not None
+        verdict = _Attempt(Supervisor(sweep, Slot(threads=1), Lease(), lambda: False), trial)._judge(report)
+        tell(sweep, trial.number, Result("complete", value=1.0, number=trial.number))
+        return verdict
+
+    assert [judge_next(), judge_next()] == ["behind all"] * 2
+    assert add_repeats(sweep)
+    assert judge_next() is None
 
 
 def test_stop_and_retry(tmp_path: Path) -> None:
