@@ -185,7 +185,7 @@ def test_the_best_are_repeated_with_other_seeds_once(tmp_path: Path) -> None:
 
 
 def test_a_setting_that_won_twice_is_repeated_once(tmp_path: Path) -> None:
-    same = [{"model.optimizer.lr": 1e-3, "model.schedule": "Cosine"}] * 2
+    same = [{"model.optimizer.lr": 8e-3, "model.schedule": "Cosine"}] * 2
     sweep = bare_sweep(tmp_path, {"budget": {"trials": 3}, "enqueue": same, "repeat_best": {"top_k": 2, "seeds": [7]}})
     values = pretend(sweep, 3)
     assert values[0] == values[1] != values[2]
