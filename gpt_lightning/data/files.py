@@ -157,8 +157,8 @@ def decode(data: bytes, encoding: str, name: str, offset: int) -> str:
         raise DataError(
             f"{name} is not {encoding.upper()} at byte {offset + error.start} ({error.reason})",
             got=data[error.start : error.start + 4],
-            fix="Set data.encoding to what it is in (gb18030, utf-16, latin-1 ...), or leave the file out with a glob "
-            "such as folder/**/*.txt.",
+            fix="Say what it is in with data.encoding or --encoding (gb18030, utf-16, latin-1 ...), or leave the file "
+            "out with a glob such as folder/**/*.txt.",
         ) from error
     return text.removeprefix(_BOM) if offset == 0 else text
 

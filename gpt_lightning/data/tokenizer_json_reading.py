@@ -87,7 +87,10 @@ def read_json_file(path: Path) -> dict[str, Any]:
 def _read_two_files(folder: Path) -> dict[str, Any]:
     """GPT-2's older layout, ``vocab.json`` and ``merges.txt``, as the content of a ``tokenizer.json``."""
     if not (folder / "vocab.json").is_file() or not (folder / "merges.txt").is_file():
-        raise DataError("there is no such file", fix="Add it to the folder.")
+        raise DataError(
+            "there is no such file",
+            fix="Add it to the folder, or import the model with --tokenizer gpt2, bytes or a file.",
+        )
     vocabulary = read_json_file(folder / "vocab.json")
     lines = (folder / "merges.txt").read_text(encoding="utf-8").splitlines()
     merges = [line for line in lines if line and not line.startswith("#version")]
