@@ -192,7 +192,9 @@ def test_whatever_is_killed_every_trial_ends_once(tmp_path: Path) -> None:
                 break
             time.sleep(dice.uniform(0, 1))
             # A launcher takes seconds to start again, and its workers go on without it: one kill in eight is enough.
-            victim = launcher.pid if kills.total() % 8 == 3 else choose_victim(dice, tmp_path, launcher.pid)
+            # Trials live for a moment: every fourth kill waits for one.
+            turn = kills.total() % 8
+            victim = launcher.pid if turn == 3 else choose_victim(dice, tmp_path, launcher.pid, trial=turn in (1, 5))
             kind = kind_of(victim, launcher.pid)
             with contextlib.suppress(ProcessLookupError):
                 os.kill(victim, signal.SIGKILL)
@@ -222,13 +224,22 @@ def test_whatever_is_killed_every_trial_ends_once(tmp_path: Path) -> None:
     torch.set_num_threads(threads)
 
 
-def choose_victim(dice: random.Random, place: Path, launcher: int) -> int:
-    """A process of some kind, each kind as likely as the others."""
-    kinds: dict[str, list[int]] = {}
-    for pid in processes_of(place):
-        if pid != launcher:
-            kinds.setdefault(kind_of(pid, launcher), []).append(pid)
-    return dice.choice(kinds[dice.choice(sorted(kinds))]) if kinds else launcher
+def choose_victim(dice: random.Random, place: Path, launcher: int, *, trial: bool) -> int:
+    """A process of some kind, each kind as likely as the others; or a trial, at any moment of its life."""
+    end = time.monotonic() + 20
+    while True:
+        kinds: dict[str, list[int]] = {}
+        for pid in processes_of(place):
+            if pid != launcher:
+                kinds.setdefault(kind_of(pid, launcher), []).append(pid)
+        if not kinds:
+            return launcher
+        if trial and "trial" in kinds:
+            time.sleep(dice.uniform(0, 1))
+            return dice.choice(kinds["trial"])
+        if not trial or time.monotonic() > end:
+            return dice.choice(kinds[dice.choice(sorted(kinds))])
+        time.sleep(0.02)
 
 
 def kind_of(pid: int, launcher: int) -> str:
