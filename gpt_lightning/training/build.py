@@ -334,7 +334,6 @@ _HARMLESS = (
     ".*does not have many workers.*",
     ".*`srun` command is available.*",  # on a machine with SLURM, where a plain process is what was asked for
     ".*GPU available but not used.*",
-    ".*`srun` command is available.*",
     ".*isinstance\\(treespec, LeafSpec\\).*",
     ".*smaller than the logging interval.*",
     ".*sync_dist=True.*",  # the metrics have summed over the processes already
