@@ -35,7 +35,8 @@ class _LayerMemory:
         """Keys and values, ``(slots, heads, capacity, head)`` each."""
         if self._tensors is None:
             shape = (self.slots, keys.shape[1], self.capacity, keys.shape[3])
-            self._tensors = (keys.new_empty(shape), keys.new_empty(shape))
+            # Zeros: what a mask hides still takes part with a weight of 0, and 0 times the NaN of old memory is NaN.
+            self._tensors = (keys.new_zeros(shape), keys.new_zeros(shape))
         return self._tensors
 
     def copy(self, source: int, target: int, length: int) -> None:

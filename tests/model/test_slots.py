@@ -55,6 +55,16 @@ def test_ragged_rows_equal_each_sequence_alone(
             torch.testing.assert_close(hidden, expected, rtol=0, atol=2e-5)
 
 
+def test_what_memory_held_before_does_not_shine_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hidden position weighs 0, and 0 times the NaN of memory that nobody has written is NaN."""
+    monkeypatch.setattr(SlotRows, "look", _together)
+    monkeypatch.setattr(Tensor, "new_empty", lambda self, shape: self.new_full(shape, torch.nan))
+    model, tokens = build_stirred(**RECIPES["modern"]), draw_tokens()
+    with torch.no_grad():
+        places = list(enumerate(_LENGTHS))
+        assert _advance(model, _fill(model, tokens), tokens, places).isfinite().all()
+
+
 @pytest.mark.parametrize("kernel", ["alone", "together"])
 @pytest.mark.parametrize("name", ["gpt2", "everything"])
 def test_several_rows_of_one_sequence_see_each_other_in_order(
