@@ -88,7 +88,10 @@ class Alerts(Logger):
             self._board.add_summary(build_text("run/alerts", "".join(self._shown)), self._step)
 
     def close(self) -> None:
-        """Wait a while for deliveries."""
+        """Write what was shown, and wait a while for deliveries."""
+        if self._board is not None and self._shown:
+            # After a failure Lightning has closed the event file; the alert opened another, which nobody closes.
+            self._board.save()
         self._postman.close()
 
 
