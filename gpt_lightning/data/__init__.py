@@ -5,7 +5,7 @@ r"""From text to windows of tokens: read, tokenize and store once; stream for ev
     sources     what was typed -> readers                opening       whose store is it? ours, theirs, far, several
       matching, saved_datasets, builtin                  shards        open a store, gather runs of tokens
     readers     files -> documents, whole or in spans      verification    checksums, once per machine
-      files, far_files, compression, formats/, extras    foreign       stores of other programs
+      files, far_files, compression, formats/            foreign       stores of other programs
     cleaning    which texts enter                          token_files     their formats
     splitting   which documents only measure             remote        stores behind a URL
     tokenizers  text <-> ids                               shard_cache     bounded, verified, fetched ahead

@@ -14,7 +14,7 @@ import zlib
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
-from gpt_lightning.data.extras import import_extra
+from gpt_lightning.parsing.extras import import_extra
 
 _READ_BYTES = 1 << 18
 

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from gpt_lightning.data.extras import import_extra
 from gpt_lightning.data.files import InputFile
 from gpt_lightning.errors import DataError
+from gpt_lightning.parsing.extras import import_extra
 
 _SIGNS = ("mtime", "LastModified", "last_modified", "updated", "ETag", "etag", "md5Hash", "created")
 

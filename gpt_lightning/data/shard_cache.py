@@ -22,9 +22,9 @@ from typing import Any
 
 import numpy.typing as npt
 
-from gpt_lightning.data.extras import import_extra
 from gpt_lightning.data.folders import cache_folder
 from gpt_lightning.errors import ConfigError, DataError
+from gpt_lightning.parsing.extras import import_extra
 
 _log = logging.getLogger(__name__)
 _CHUNK_BYTES = 1 << 22

@@ -6,7 +6,6 @@ of the harness' ``hf`` backend on the exported model (tests, slow).
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from gpt_lightning.evaluation.continuations import score_continuations
 from gpt_lightning.generation.engine import Engine
 from gpt_lightning.generation.requests import Request
 from gpt_lightning.generation.sampling import Sampling
+from gpt_lightning.parsing.extras import import_extra
 from gpt_lightning.weights.loading import LoadedModel
 
 _CHUNK, _SLOTS, _MOST_TOKENS = 512, 16, 256
@@ -28,13 +28,7 @@ def import_harness(module: str) -> Any:
     Raises:
         ConfigError: It is not installed; names the pip command.
     """
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise ConfigError(
-            f"evaluate lm-eval needs the package lm-eval, which is not installed ({error})",
-            fix="Run: pip install 'gpt-lightning[lm-eval]'",
-        ) from error
+    return import_extra(module, "lm-eval", "evaluate lm-eval needs", ConfigError)
 
 
 def build_harness_model(loaded: LoadedModel, max_tokens: int = 4096) -> Any:

@@ -102,7 +102,7 @@ def generate_command(
     origin = {"checkpoint": str(loaded.path.resolve()), "weights": weights}
     done = answer_file(engine, prompts, Path(str(output)), origin, ProgressLine())
     before = f" ({done:,} of them before)" if done else ""
-    sys.stdout.write(f"{len(prompts):,} prompts answered{before}: {output}\n")
+    sys.stdout.write(f"{len(prompts):,} {'prompt' if len(prompts) == 1 else 'prompts'} answered{before}: {output}\n")
 
 
 _NAMES = {"num_samples": "n"}

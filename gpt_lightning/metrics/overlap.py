@@ -7,9 +7,9 @@ sums over the corpus; ROUGE is a mean over texts.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from jaxtyping import Float
 from gpt_lightning.errors import ConfigError
 from gpt_lightning.metrics.cutting import check_cut, cut_text
 from gpt_lightning.metrics.sums import Score, divide
+from gpt_lightning.parsing.extras import import_extra
 
 
 @dataclass(frozen=True)
@@ -28,19 +29,8 @@ class Answer:
     references: tuple[str, ...]
 
 
-def import_eval(module: str) -> Any:
-    """A module of the extra ``eval``.
-
-    Raises:
-        ConfigError: It is not installed; names the pip command.
-    """
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise ConfigError(
-            f"BLEU, chrF and ROUGE need the package {module.partition('.')[0]}, which is not installed ({error})",
-            fix="Run: pip install 'gpt-lightning[eval]'",
-        ) from error
+def _import_eval(module: str) -> Any:
+    return import_extra(module, "eval", "BLEU, chrF and ROUGE need", ConfigError)
 
 
 class _SacreScore(Score[Answer]):
@@ -72,7 +62,7 @@ class Bleu(_SacreScore):
 
     def __init__(self, cut: str, num_references: int | None = 1) -> None:
         # force: sacrebleu would warn of texts that look tokenized already, a line for every hundred texts.
-        self._metric = import_eval("sacrebleu.metrics").BLEU(tokenize=check_cut(cut), force=True)
+        self._metric = _import_eval("sacrebleu.metrics").BLEU(tokenize=check_cut(cut), force=True)
         self._num_references = num_references
 
     def compute(self, sums: Float[np.ndarray, " size"]) -> dict[str, float]:
@@ -95,7 +85,7 @@ class ChrF(_SacreScore):
     """
 
     def __init__(self, word_order: int = 0, num_references: int | None = 1) -> None:
-        self._metric = import_eval("sacrebleu.metrics").CHRF(word_order=word_order)
+        self._metric = _import_eval("sacrebleu.metrics").CHRF(word_order=word_order)
         self._num_references = num_references
         self.size = 3 * (6 + word_order)
 
@@ -136,7 +126,7 @@ class Rouge(Score[Answer]):
 
     def __init__(self, cut: str) -> None:
         self._cut = check_cut(cut)
-        scorer = import_eval("rouge_score.rouge_scorer").RougeScorer
+        scorer = _import_eval("rouge_score.rouge_scorer").RougeScorer
         self._scorer = scorer(_ROUGE, tokenizer=_Cutter(cut))
 
     def measure(self, outcome: Answer) -> Sequence[float]:
@@ -150,5 +140,5 @@ class Rouge(Score[Answer]):
 
     def describe(self) -> str:
         """In the form of sacrebleu's signatures."""
-        version = importlib.import_module("importlib.metadata").version("rouge_score")
+        version = metadata.version("rouge_score")
         return f"ROUGE|f1|tok:{self._cut}|stem:no|lsum:lines|version:{version}"

@@ -68,7 +68,7 @@ def answer_prompts(trainer: Trainer, checkpoint: str, given: Mapping[str, Any]) 
     with process_group_closed():
         trainer.predict(module, loader, return_predictions=False)
     before = f" ({module.done_before:,} of them before)" if module.done_before else ""
-    return f"{len(prompts):,} prompts answered{before}: {file.output}"
+    return f"{len(prompts):,} {'prompt' if len(prompts) == 1 else 'prompts'} answered{before}: {file.output}"
 
 
 class Answering(LightningModule):

@@ -29,13 +29,13 @@ import torch
 from torch import Tensor
 
 from gpt_lightning.checkpoints.durable import owner_suffix
-from gpt_lightning.data.extras import import_extra
 from gpt_lightning.data.tokenizer import Tokenizer
 from gpt_lightning.data.tokenizer_json import added_token, describe_as_json
 from gpt_lightning.data.tokenizer_json_reading import FILE, OWN_ENTRY, SETTINGS_FILE
 from gpt_lightning.data.tokenizers import EncodingTokenizer
 from gpt_lightning.errors import CheckpointError, ConfigError
 from gpt_lightning.model.config import GPTConfig
+from gpt_lightning.parsing.extras import import_extra
 from gpt_lightning.weights.chat_templates import choose_template
 from gpt_lightning.weights.families import Family, choose_family, write_settings
 from gpt_lightning.weights.hub import CONFIG_FILE

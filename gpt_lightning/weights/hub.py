@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from gpt_lightning.data.extras import import_extra
 from gpt_lightning.errors import CheckpointError
+from gpt_lightning.parsing.extras import import_extra
 
 CONFIG_FILE = "config.json"
 _NAME = re.compile(r"(?:[A-Za-z0-9][\w.-]*/)?[A-Za-z0-9][\w.-]*")

@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 
 from gpt_lightning.checkpoints.folder import load_plain
-from gpt_lightning.data.extras import import_extra
 from gpt_lightning.errors import CheckpointError
+from gpt_lightning.parsing.extras import import_extra
 
 SAFETENSORS, PICKLES = "model.safetensors", "pytorch_model.bin"
 INDEX = ".index.json"

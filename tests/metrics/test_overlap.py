@@ -135,6 +135,6 @@ def test_without_the_extra_the_command_to_install_it_is_named(monkeypatch: pytes
     def fail(name: str) -> None:
         raise ImportError(name)
 
-    monkeypatch.setattr("gpt_lightning.metrics.overlap.importlib.import_module", fail)
+    monkeypatch.setattr("gpt_lightning.parsing.extras.importlib.import_module", fail)
     with pytest.raises(ConfigError, match=r"pip install 'gpt-lightning\[eval\]'"):
         Bleu("13a")

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from gpt_lightning.data.compression import find_compression
-from gpt_lightning.data.extras import import_extra
 from gpt_lightning.data.files import OpenFile, open_expanded
 from gpt_lightning.data.formats.fields import TextField
 from gpt_lightning.data.readers import Document, FileReader, Span
 from gpt_lightning.errors import DataError
+from gpt_lightning.parsing.extras import import_extra
 
 _BATCH_ROWS = 1000
 
