@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -57,6 +58,18 @@ def test_module_runs_as_a_program() -> None:
     assert done.returncode == 2
     assert done.stderr.startswith("error: There is no command 'fti'")
     assert "Did you mean gpt-lightning fit?" in done.stderr
+
+
+@pytest.mark.parametrize("chosen", ["", "0"])
+def test_large_pages_unless_somebody_chose(chosen: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Set and taken away, so that it is taken away again afterwards.
+    monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", chosen)
+    if not chosen:
+        monkeypatch.delenv("THP_MEM_ALLOC_ENABLE")
+    monkeypatch.setattr(sys, "argv", ["gpt-lightning", "--help"])
+    with pytest.raises(SystemExit):
+        cli.console()
+    assert os.environ["THP_MEM_ALLOC_ENABLE"] == (chosen or "1")
 
 
 @pytest.mark.parametrize("args", [[], ["--help"], ["-h"], ["help"]])

@@ -73,6 +73,8 @@ def test_a_run_that_fails_says_so(place: Path) -> None:
     (entry,) = alerts(place / "run")
     assert entry["rule"] == "RunFailed"
     assert "TrainingError" in entry["message"]
+    ((_, shown),) = Events(place / "run").text("run/alerts")
+    assert "RunFailed" in shown, "not flushed"
 
 
 def test_alerts_behind_the_checkpoint_are_cut_on_resume(place: Path) -> None:
