@@ -260,6 +260,11 @@ class GPT(nn.Module):
     def _windows(self) -> set[int | None]:
         return {self.config.window_of(layer) for layer in range(self.config.n_layer)}
 
+    @property
+    def head_weight(self) -> Float[Tensor, "rows embed"]:
+        """The matrix that turns hidden states into logits; its rows are the vocabulary and its padding."""
+        return self.token_embedding.weight if self.head is None else self.head.weight
+
     def logits(self, hidden: Float[Tensor, "*batch embed"]) -> Float[Tensor, "*batch vocab"]:
         """Unnormalised log-probabilities of the next token, for the ``vocab_size`` real ids only."""
         logits = F.linear(hidden, self.token_embedding.weight) if self.head is None else self.head(hidden)

@@ -3,8 +3,8 @@
 The logits are the largest tensor of a step: batch x time x vocab. In pieces they never exist together: each piece is
 thrown away after its losses are known and computed again in the backward pass. Only the hidden states are kept.
 torch.nn.functional.linear_cross_entropy has the same purpose but knows no soft-cap, and on a CPU took as much memory as
-the plain loss (tests/bench/results/loss_memory.md). A compiled model halves the memory and costs no time, so pieces,
-which cost half as much again on a CPU, are for what is still too large.
+the plain loss (tests/bench/results/loss_memory.md). Our own (linear_cross_entropy.py), which stores them once, and a
+compiled model's cost no time, so pieces, which cost half as much again on a CPU, are for what is still too large.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from gpt_lightning.model.gpt import GPT
+from gpt_lightning.objectives.linear_cross_entropy import linear_cross_entropy
 
 
 def compute_losses(
@@ -37,7 +38,7 @@ def compute_losses(
     """
     rows, labels = hidden.flatten(0, 1), targets.flatten()
     if chunk_size is None:
-        compare = _compiled_compare() if model.is_compiled else _compare
+        compare = _compiled_compare() if model.is_compiled and not _is_simple(model, rows) else _compare
         return compare(model, rows, labels).view(targets.shape)
     pieces = [
         # The head draws nothing, so there is no generator state to keep. Not compiled: the last piece is shorter, and
@@ -51,10 +52,23 @@ def compute_losses(
 def _compare(
     model: GPT, hidden: Float[Tensor, "positions embed"], targets: Int[Tensor, " positions"]
 ) -> Float[Tensor, " positions"]:
+    if _is_simple(model, hidden):
+        return linear_cross_entropy(hidden, model.head_weight, targets, model.vocab_size)
     logits = model.logits(hidden)
     if logits.dtype in (torch.bfloat16, torch.float16):
         logits = logits.float()
     return F.cross_entropy(logits, targets, reduction="none")
+
+
+def _is_simple(model: GPT, hidden: Tensor) -> bool:
+    """Whether the logits are a product in one type and nothing else, on a device whose memory they would fill."""
+    return (
+        hidden.device.type == "cpu"
+        and hidden.dtype == model.head_weight.dtype
+        and hidden.dtype in (torch.float32, torch.float64)
+        and not torch.is_autocast_enabled("cpu")
+        and model.config.logit_softcap is None
+    )
 
 
 @functools.cache

@@ -91,10 +91,10 @@ class MemoryEstimate:
 class _LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Bytes of all storages that operations have made and that still live."""
 
-    def __init__(self, vocab_sizes: Sequence[int]) -> None:
+    def __init__(self, vocab_sizes: Sequence[int], positions: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.now = self.peak = self.logits = 0
-        self._vocab_sizes = vocab_sizes
+        self._vocab_sizes, self._positions = vocab_sizes, positions
         self._sizes: dict[int, int] = {}
 
     def __torch_dispatch__(
@@ -114,7 +114,9 @@ class _LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._sizes[key] = storage.nbytes()
         self.now += self._sizes[key]
         self.peak = max(self.peak, self.now)
-        if tensor.shape and tensor.shape[-1] in self._vocab_sizes:
+        # A loss on a CPU lays them class by class; the head itself has as many rows, but not of so many positions.
+        by_class = tensor.ndim == 2 and tensor.shape[1] == self._positions and tensor.shape[0] in self._vocab_sizes
+        if by_class or (tensor.shape and tensor.shape[-1] in self._vocab_sizes):
             self.logits = max(self.logits, self._sizes[key])
         weakref.finalize(storage, self._forget, key)
 
@@ -132,7 +134,8 @@ def estimate_memory(spec: StepSpec) -> MemoryEstimate:
         model = GPT(spec.config).to(spec.dtype)
     model.train()
     model.checkpoint_every = spec.checkpoint_every
-    live = _LiveBytes([spec.config.data_sizes()[0], spec.config.padded_vocab_size])
+    vocab_sizes = [spec.config.data_sizes()[0], spec.config.padded_vocab_size]
+    live = _LiveBytes(vocab_sizes, spec.batch_size * spec.block_size)
     with FakeTensorMode(), live:
         _materialize(model, spec.device)
         weights = live.now

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 from pathlib import Path
 from types import TracebackType
 
 import torch
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
+"""mallopt(3)."""
+_CHOICES = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_MMAP_MAX_", "GLIBC_TUNABLES")
 
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
@@ -26,6 +32,28 @@ def _read_kilobytes(path: Path, name: str) -> int:
     except OSError:
         return 0
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(name)), 0)
+
+
+def keep_freed_memory(device: torch.device) -> bool:
+    """Let this process keep the memory of tensors it has freed, for the next ones; the kernel gets it at the end.
+
+    By default glibc returns what is larger than 32 MB at once, and the kernel clears every page of the next tensor
+    again: at GPT-2 124M on two cores that was a tenth of a step. Nothing is changed where tensors live on another
+    device, on another C library, or where the environment already chooses (mallopt(3)).
+
+    Args:
+        device: Where the tensors are.
+
+    Returns:
+        Whether it will.
+    """
+    if device.type != "cpu" or sys.platform != "linux" or any(name in os.environ for name in _CHOICES):
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:
+        return False
+    # Before glibc 2.35 a threshold above 32 MB is refused, but not the order to do without mapped blocks.
+    return bool((mallopt(_MMAP_THRESHOLD, 1 << 30) or mallopt(_MMAP_MAX, 0)) and mallopt(_TRIM_THRESHOLD, -1))
 
 
 class GrownMemory:

@@ -36,6 +36,7 @@ from gpt_lightning.training.metrics_file import cut_metrics
 from gpt_lightning.training.module import GPTModule
 from gpt_lightning.training.monitor import Monitor
 from gpt_lightning.training.observers import Observers, build_speed
+from gpt_lightning.training.process_memory import keep_freed_memory
 from gpt_lightning.training.processes import (
     announce_wait,
     connect_processes,
@@ -255,6 +256,7 @@ class Run:
         add_callbacks(trainer, *callbacks, *observers.callbacks, saving)
         if sharing is not None:
             add_callbacks(trainer, sharing.prepare(prefix, folder, trainer.loggers))
+        keep_freed_memory(trainer.strategy.root_device)
         with process_group_closed(), observers.watching():
             trainer.fit(self.module, datamodule=self.datamodule, ckpt_path=checkpoint)
         if sharing is not None and process_rank() == 0:
@@ -293,6 +295,7 @@ class Run:
         trainer.loggers = [RunTensorBoard(folder), JsonLines(folder)]
         callbacks = [each for each in self._training_callbacks(folder) if not isinstance(each, (Saving, StatusLine))]
         add_callbacks(trainer, *callbacks, *observers)
+        keep_freed_memory(trainer.strategy.root_device)
         with process_group_closed():
             trainer.fit(self.module, datamodule=self.datamodule)
 

@@ -1,4 +1,8 @@
-"""``fit`` beside other projects' loops on this CPU, taking turns in one process. Prints JSON."""
+"""``fit`` beside other projects' loops on this CPU, taking turns. Prints JSON.
+
+The others run in processes of their own, as their users run them: what ``fit`` asks of the C library (see
+``keep_freed_memory``) would help them too.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +15,11 @@ import tempfile
 from collections.abc import Callable
 from functools import partial
 from itertools import chain
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -25,9 +31,10 @@ from gpt_lightning.optim.clipping import clip_gradients
 from gpt_lightning.optim.groups import set_learning_rates
 from gpt_lightning.training.build import build
 from gpt_lightning.training.run import Run
+from tests.bench.apart import Apart
 from tests.bench.nano_gpt import NanoGPT, NanoLoop
 from tests.bench.publish import SEED
-from tests.bench.turns import Loop, Turns, read_tokens
+from tests.bench.turns import Loop, Timed, Turns, read_tokens
 
 SIZES: dict[str, dict[str, Any]] = {
     "check": {"model.config": {"n_layer": 1, "n_head": 2, "n_embd": 16}, "data": {"block_size": 16, "batch_size": 4}},
@@ -99,41 +106,55 @@ class Answering(nn.Module):
 
 
 def find_checkouts(run: Run) -> dict[str, Callable[[], nn.Module]]:
-    """Models of other projects, where an environment variable says where they lie."""
+    """Makers of other projects' models, where an environment variable says where they lie; picklable."""
     config, (vocab_size, positions) = run.module.config, run.module.config.data_sizes()
     sizes = {"n_layer": config.n_layer, "n_head": config.n_head, "n_embd": config.n_embd}
-    found: dict[str, Callable[[], nn.Module]] = {}
-    place = os.environ.get("NANOGPT_CHECKOUT")
-    if place:
-        spec = importlib.util.spec_from_file_location("nanogpt_model", Path(place) / "model.py")
-        assert spec is not None
-        assert spec.loader is not None
-        theirs = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(theirs)
-        record = theirs.GPTConfig(**sizes, block_size=positions, vocab_size=vocab_size, dropout=0.0, bias=True)
-        found["nanoGPT checkout"] = lambda: theirs.GPT(record)
-    for variable, package, make in (
-        ("LITGPT_CHECKOUT", "litgpt", _make_litgpt),
-        ("TRANSFORMERS_CHECKOUT", "transformers", _make_transformers),
-    ):
-        place = os.environ.get(variable)
-        if place:
-            sys.path.insert(0, place)
-            found[f"{package} checkout"] = partial(make, sizes, vocab_size, positions)
-    return found
+    makers: dict[str, Callable[..., nn.Module]] = {
+        "nanoGPT": _make_nanogpt,
+        "litgpt": _make_litgpt,
+        "transformers": _make_transformers,
+    }
+    places = {name: os.environ.get(f"{name.upper()}_CHECKOUT") for name in makers}
+    return {
+        f"{name} checkout": partial(make, place, sizes, vocab_size, positions)
+        for name, make in makers.items()
+        if (place := places[name])
+    }
 
 
-def _make_litgpt(sizes: dict[str, int], vocab_size: int, positions: int) -> nn.Module:
+def _make_nanogpt(place: str, sizes: dict[str, int], vocab_size: int, positions: int) -> nn.Module:
+    spec = importlib.util.spec_from_file_location("nanogpt_model", Path(place) / "model.py")
+    assert spec is not None
+    assert spec.loader is not None
+    theirs = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(theirs)
+    record = theirs.GPTConfig(**sizes, block_size=positions, vocab_size=vocab_size, dropout=0.0, bias=True)
+    model: nn.Module = theirs.GPT(record)
+    return model
+
+
+def _make_litgpt(place: str, sizes: dict[str, int], vocab_size: int, positions: int) -> nn.Module:
+    sys.path.insert(0, place)
     litgpt = importlib.import_module("litgpt")
     record = litgpt.Config(**sizes, block_size=positions, vocab_size=vocab_size, padded_vocab_size=vocab_size)
-    return Answering(litgpt.GPT(record), lambda logits: logits)
+    return Answering(litgpt.GPT(record), _same)
 
 
-def _make_transformers(sizes: dict[str, int], vocab_size: int, positions: int) -> nn.Module:
+def _make_transformers(place: str, sizes: dict[str, int], vocab_size: int, positions: int) -> nn.Module:
+    sys.path.insert(0, place)
     transformers = importlib.import_module("transformers")
     rest = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0, "use_cache": False}
     record = transformers.GPT2Config(**sizes, n_positions=positions, vocab_size=vocab_size, **rest)
-    return Answering(transformers.GPT2LMHeadModel(record), lambda output: output.logits)
+    return Answering(transformers.GPT2LMHeadModel(record), attrgetter("logits"))
+
+
+def _same(logits: Tensor) -> Tensor:
+    return logits
+
+
+def make_nano_loop(make: Callable[[], nn.Module], tokens: np.ndarray[Any, Any], **options: Any) -> NanoLoop:
+    """A model and nanoGPT's loop around it, over there."""
+    return NanoLoop(make(), tokens, **options)
 
 
 def compare(size: str, rounds: int, source: str, *, compiled: bool) -> dict[str, Any]:
@@ -153,16 +174,19 @@ def compare(size: str, rounds: int, source: str, *, compiled: bool) -> dict[str,
     run = build("configs/shakespeare_char.yaml", SIZES[size], settings)
     tokens, data = read_tokens(run), run.datamodule
 
-    def nano(model: Callable[[], nn.Module], *, fused: bool = False, compiled: bool = False) -> Callable[[], Loop]:
+    def nano(make: Callable[[], nn.Module], **options: bool) -> Callable[[], Apart]:
         sizes = {"block_size": data.block_size, "batch_size": data.batch_size}
-        return lambda: NanoLoop(model(), tokens, fused=fused, compiled=compiled, **sizes)
+        return partial(Apart, partial(make_nano_loop, make, tokens, **sizes, **options))
 
     vocab_size, _ = run.module.config.data_sizes()
     own = partial(NanoGPT, run.module.config, vocab_size)
-    rivals: dict[str, Callable[[], Loop]] = {"bare": lambda: BareLoop(run), "nano": nano(own)}
+    rivals: dict[str, Callable[[], Loop | Timed]] = {
+        "bare": partial(BareLoop, run),
+        "nano": nano(own, fused=False, compiled=False),
+    }
     if compiled and size != "gpt2":  # memory: every loop holds 2 GB
-        rivals["nano compiled, fused"] = nano(own, compiled=True, fused=True)
-    rivals |= {name: nano(model) for name, model in find_checkouts(run).items()}
+        rivals["nano compiled, fused"] = nano(own, fused=True, compiled=True)
+    rivals |= {name: nano(make, fused=False, compiled=False) for name, make in find_checkouts(run).items()}
     turns = Turns(rivals, **turns_of)
     with tempfile.TemporaryDirectory() as folder:
         run.rehearse(Path(folder), steps, turns)

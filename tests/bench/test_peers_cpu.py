@@ -12,17 +12,18 @@ from tests.bench.peers_cpu import compare
 from tests.bench.publish import corpus, measure, publish
 from tests.training.forked import write_corpus
 
-ROUNDS = {"tiny": 25, "million": 25, "gpt2": 2}
+ROUNDS = {"tiny": 25, "lean": 25, "million": 40, "gpt2": 5}
 """Counted turns per size."""
 
 NAMES = {"fit": "build(...).fit", "bare": "the same step in a bare loop", "nano": "nanoGPT-like eager loop"}
 
 NOTES = """\
-tiny: 4 layers, 128 wide, 65 characters, block 64, batch 12. million: the same, 160 wide, 1.26M parameters. gpt2: GPT-2
-124M, block 256, batch 2. fp32, two threads. The loops of one table part take turns in one process: six steps each (the
-first not counted), gpt2 two. "speed" is the median over the turns of the ratio to the nanoGPT-like loop in the same
-turn; "speed p10" that of the 10th percentiles, which other work disturbs least.
-MFU: PaLM's count of operations at the p10 step, over the fastest fp32 product of two
+tiny: 4 layers, 128 wide, 65 characters, block 64, batch 12. lean: the same without biases, with RMSNorm, squared ReLU
+and one key-value head. million: tiny, 160 wide, 1.26M parameters. gpt2: GPT-2 124M, block 256, batch 2. fp32, two
+threads. The loops of one table part take turns: six steps each (the first not counted), gpt2 two; `fit` and its own
+step in a bare loop in one process, every other loop in a process of its own, which sleeps meanwhile. "speed" is the
+median over the turns of the ratio to the nanoGPT-like loop in the same turn; "speed p10" that of the 10th percentiles,
+which other work disturbs least. MFU: PaLM's count of operations at the p10 step, over the fastest fp32 product of two
 2048 x 2048 matrices before and after. The nanoGPT-like loop is tests/bench/nano_gpt.py: exact GELU, unfused AdamW.
 Real checkouts join where NANOGPT_CHECKOUT, LITGPT_CHECKOUT, TRANSFORMERS_CHECKOUT say where they lie."""
 

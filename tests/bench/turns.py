@@ -21,21 +21,32 @@ class Loop(Protocol):
         """One optimizer step."""
 
 
+class Timed(Protocol):
+    """Something that trains and times itself."""
+
+    def time(self, steps: int) -> list[float]:
+        """Take so many steps; seconds of each."""
+
+    def close(self) -> None:
+        """No step will follow."""
+
+
 class Turns(Callback):
     """Times the Trainer's own steps, end to end, and lets every rival step after each segment of them.
 
     Args:
-        rivals: Makers of the other loops, called when training starts and the data know their trainer.
+        rivals: Makers of the other loops, called when training starts and the data know their trainer; what they
+            make is stepped here, or times itself where it runs.
         segment: Steps of one turn.
         unseen: How many of them, the first, are not counted: they find the caches full of another's weights.
         warmup: Turns that are not counted: they compile and allocate.
     """
 
     def __init__(
-        self, rivals: dict[str, Callable[[], Loop]], *, segment: int = 6, unseen: int = 1, warmup: int = 1
+        self, rivals: dict[str, Callable[[], Loop | Timed]], *, segment: int = 6, unseen: int = 1, warmup: int = 1
     ) -> None:
         self._makers, self._segment, self._unseen, self._warmup = rivals, segment, unseen, warmup
-        self._rivals: dict[str, Loop] = {}
+        self._rivals: dict[str, Loop | Timed] = {}
         self.turns: dict[str, list[list[float]]] = {name: [] for name in ("fit", *rivals)}
         self.memory: dict[str, int] = dict.fromkeys(("fit", *rivals), 0)
         self._own: list[float] = []
@@ -72,8 +83,17 @@ class Turns(Callback):
             self._begin_memory()
         self._left = self._now()
 
-    def _time(self, name: str, rival: Loop) -> None:
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Rivals elsewhere can go."""
+        for rival in self._rivals.values():
+            if hasattr(rival, "close"):
+                rival.close()
+
+    def _time(self, name: str, rival: Loop | Timed) -> None:
         seconds = []
+        if hasattr(rival, "time"):
+            self.turns[name].append(rival.time(self._segment)[self._unseen :])
+            return
         for _ in range(self._segment):
             start = self._now()
             rival.step()

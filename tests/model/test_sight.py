@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention.flex_attention import flex_attention
 
-from gpt_lightning.model.sight import Masked, Sparse, Triangle, build_masked, build_sparse, look
+from gpt_lightning.model.sight import Masked, Sparse, Triangle, _mix_short, build_masked, build_sparse, look
 
 _CPU = torch.device("cpu")
 _DOCUMENTS = torch.tensor([[5, 5, 5, 2, 2, 2, 2, 9, 9], [1, 1, 1, 1, 1, 1, 1, 1, 7]])
@@ -52,6 +52,21 @@ def test_attention_by_definition(time: int, window: int | None, given: Tensor | 
     sight = look(time, 9, device=_CPU, window=window, documents=given)
     with torch.no_grad():
         torch.testing.assert_close(sight.mix(*heads), _attend(heads, window, given), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("time", [2, 128])
+@pytest.mark.parametrize("groups", [4, 2, 1])
+def test_written_out_for_a_compiler(groups: int, time: int, dtype: torch.dtype) -> None:
+    queries, keys, values = heads = tuple(
+        part.detach().to(dtype).requires_grad_() for part in _heads(groups, time, time)
+    )
+    found, expected = _mix_short(queries, keys, values), Triangle().mix(queries, keys, values)
+    assert found.dtype == dtype
+    tolerance = 3e-2 if dtype == torch.bfloat16 else 1e-5
+    torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance)
+    gradients = [torch.autograd.grad(mixed.square().sum(), heads) for mixed in (found, expected)]
+    torch.testing.assert_close(*gradients, rtol=5 * tolerance, atol=5 * tolerance)
 
 
 @pytest.mark.parametrize("groups", [4, 2])

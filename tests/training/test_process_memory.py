@@ -1,0 +1,48 @@
+"""What a process takes, and what it keeps of what it had."""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+import resource
+
+import pytest
+import torch
+
+from gpt_lightning.training.process_memory import GrownMemory, free_memory, keep_freed_memory
+
+_CPU = torch.device("cpu")
+_CHOICES = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_MMAP_MAX_", "GLIBC_TUNABLES")
+
+
+def test_memory_that_work_takes_is_seen() -> None:
+    with GrownMemory(_CPU) as grown:
+        torch.ones(50 * 2**20)
+    if grown.num_bytes:  # 0 where the kernel does not let itself be asked
+        assert grown.num_bytes == pytest.approx(200 * 2**20, rel=0.1)
+    assert free_memory(_CPU) > 2**20
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="asks glibc")
+def test_freed_memory_is_not_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in _CHOICES:
+        monkeypatch.delenv(name, raising=False)
+    assert keep_freed_memory(_CPU)
+    faults = []
+    for _ in range(10):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        torch.ones(16 * 2**20)
+        faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    # Not from the first time on: something small may sit down in the gap.
+    assert min(faults) < 16 * 2**20 * 4 // resource.getpagesize() / 10
+
+
+def test_nothing_is_changed_where_somebody_chose_or_it_would_not_help(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in _CHOICES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: pytest.fail("the C library was asked"))
+    assert not keep_freed_memory(torch.device("cuda"))
+    for name in _CHOICES:
+        with monkeypatch.context() as patch:
+            patch.setenv(name, "1")
+            assert not keep_freed_memory(_CPU)
