@@ -18,13 +18,14 @@ ROUNDS = {"tiny": 25, "lean": 25, "million": 40, "gpt2": 5}
 NAMES = {"fit": "build(...).fit", "bare": "the same step in a bare loop", "nano": "nanoGPT-like eager loop"}
 
 NOTES = """\
-tiny: 4 layers, 128 wide, 65 characters, block 64, batch 12. lean: the same without biases, with RMSNorm, squared ReLU
-and one key-value head. million: tiny, 160 wide, 1.26M parameters. gpt2: GPT-2 124M, block 256, batch 2. fp32, two
-threads. The loops of one table part take turns: six steps each (the first not counted), gpt2 two; `fit` and its own
-step in a bare loop in one process, every other loop in a process of its own, which sleeps meanwhile. "speed" is the
-median over the turns of the ratio to the nanoGPT-like loop in the same turn; "speed p10" that of the 10th percentiles,
-which other work disturbs least. MFU: PaLM's count of operations at the p10 step, over the fastest fp32 product of two
-2048 x 2048 matrices before and after. The nanoGPT-like loop is tests/bench/nano_gpt.py: exact GELU, unfused AdamW.
+tiny: 4 layers, 128 wide, the corpus's characters, block 64, batch 12. lean: the same without biases, with RMSNorm,
+squared ReLU and one key-value head. million: tiny, 160 wide, 1.26M parameters. gpt2: GPT-2 124M, block 256, batch 2.
+fp32, two threads. The loops of one table part take turns: six steps each (the first not counted), gpt2 two; `fit` and
+its own step in a bare loop in one process, every other loop in a process of its own, which sleeps meanwhile. "speed" is
+the median over the turns of the ratio to the nanoGPT-like loop in the same turn; "speed p10" that of the 10th
+percentiles, which other work disturbs least. MFU: PaLM's count of operations at the p10 step, over the fastest fp32
+product of two 2048 x 2048 matrices before and after. The nanoGPT-like loop is tests/bench/nano_gpt.py: exact GELU,
+unfused AdamW.
 Real checkouts join where NANOGPT_CHECKOUT, LITGPT_CHECKOUT, TRANSFORMERS_CHECKOUT say where they lie."""
 
 COLUMNS = ("size", "model.compile", "loop", "median ms", "p10 ms", "tokens/s (p10)", "speed", "speed p10", "MFU")
