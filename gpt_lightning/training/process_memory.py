@@ -60,7 +60,8 @@ class GrownMemory:
     """How much more memory the body takes at its worst moment than before it; ``num_bytes`` afterwards, 0 = unknown.
 
     On CUDA what its allocator hands out; elsewhere the resident memory of this process, whose highest value the kernel
-    is asked to forget first. That one counts code that is loaded for the first time too, some ten MB.
+    is asked to forget first. That one counts code that is loaded for the first time too, some ten MB, and not what the
+    process had kept of earlier work (``keep_freed_memory``).
     """
 
     def __init__(self, device: torch.device) -> None:

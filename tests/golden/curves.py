@@ -87,8 +87,8 @@ def run_curve(name: str, place: Path) -> dict[str, Any]:
 
 
 def record() -> None:
-    """Write ``curves.json`` for this machine, keeping other machines' recordings."""
-    records = json.loads(RECORDS.read_text(encoding="utf-8")) if RECORDS.exists() else {}
+    """Write ``curves.json`` for this machine; those of other machines end, as the numbers were meant to change."""
+    records = {}
     with tempfile.TemporaryDirectory() as place:
         records[machine_key()] = {name: run_curve(name, Path(place)) for name in CURVES}
     RECORDS.write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
