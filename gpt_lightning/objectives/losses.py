@@ -15,7 +15,7 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from gpt_lightning.model.gpt import GPT
@@ -38,7 +38,7 @@ def compute_losses(
     """
     rows, labels = hidden.flatten(0, 1), targets.flatten()
     if chunk_size is None:
-        compare = _compiled_compare() if model.is_compiled and not _is_simple(model, rows) else _compare
+        compare = _compiled_compare() if model.is_compiled and not _is_plain_product(model, rows) else _compare
         return compare(model, rows, labels).view(targets.shape)
     pieces = [
         # The head draws nothing, so there is no generator state to keep. Not compiled: the last piece is shorter, and
@@ -52,7 +52,7 @@ def compute_losses(
 def _compare(
     model: GPT, hidden: Float[Tensor, "positions embed"], targets: Int[Tensor, " positions"]
 ) -> Float[Tensor, " positions"]:
-    if _is_simple(model, hidden):
+    if _is_plain_product(model, hidden):
         return linear_cross_entropy(hidden, model.head_weight, targets, model.vocab_size)
     logits = model.logits(hidden)
     if logits.dtype in (torch.bfloat16, torch.float16):
@@ -60,7 +60,7 @@ def _compare(
     return F.cross_entropy(logits, targets, reduction="none")
 
 
-def _is_simple(model: GPT, hidden: Tensor) -> bool:
+def _is_plain_product(model: GPT, hidden: Tensor) -> bool:
     """Whether the logits are a product in one type and nothing else, on a device whose memory they would fill."""
     return (
         hidden.device.type == "cpu"
@@ -68,6 +68,8 @@ def _is_simple(model: GPT, hidden: Tensor) -> bool:
         and hidden.dtype in (torch.float32, torch.float64)
         and not torch.is_autocast_enabled("cpu")
         and model.config.logit_softcap is None
+        # A head of another class, as an adapter puts there, does more than multiply by its weight.
+        and (model.head is None or type(model.head) is nn.Linear)
     )
 
 

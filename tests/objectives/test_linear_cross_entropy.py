@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from gpt_lightning.batch import Batch
@@ -104,3 +104,17 @@ def test_taken_only_where_nothing_else_happens_to_logits(
         logits = model.logits(model(tokens[:, :-1])).float()
     torch.testing.assert_close(loss, F.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten()))
     assert bool(taken) == (precision == "float32" and "logit_softcap" not in changes)
+
+
+def test_a_head_of_another_class_is_called() -> None:
+    class Doubling(nn.Linear):
+        def forward(self, hidden: Tensor) -> Tensor:
+            return 2 * super().forward(hidden)
+
+    config = GPTConfig(n_layer=1, n_head=1, n_embd=8, vocab_size=_CLASSES, block_size=6, tie_embeddings=False)
+    model = GPT(config, torch.Generator().manual_seed(0))
+    model.head = Doubling(8, _CLASSES, bias=False)
+    tokens = torch.randint(_CLASSES, (2, 7), generator=torch.Generator().manual_seed(1))
+    logits = model.logits(model(tokens[:, :-1]))
+    expected = F.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten())
+    torch.testing.assert_close(CausalLM()(model, Batch(tokens=tokens), None).loss, expected)

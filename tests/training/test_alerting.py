@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from tensorboard.summary.writer.record_writer import RecordWriter
 
 from gpt_lightning.errors import ConfigError, TrainingError
 from gpt_lightning.training.run import add_callbacks
@@ -67,9 +68,18 @@ def test_rules_of_a_run_speak_once_and_everywhere(place: Path, caplog: pytest.Lo
     assert json.loads((place / "told.json").read_text(encoding="utf-8")) == found[1]
 
 
-def test_a_run_that_fails_says_so(place: Path) -> None:
+def test_a_run_that_fails_says_so(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = RecordWriter.write
+
+    def write_slowly(writer: RecordWriter, data: bytes) -> None:
+        # TensorBoard writes from a thread; without waiting for it the file would be whole only by luck.
+        time.sleep(0.5 if b"RunFailed" in data else 0.0)
+        write(writer, data)
+
+    monkeypatch.setattr(RecordWriter, "write", write_slowly)
+    run = tiny_run({"run.dir": "run", "model.optimizer.lr": 1e30})  # held: a freed run would close its files
     with pytest.raises(TrainingError):
-        tiny_run({"run.dir": "run", "model.optimizer.lr": 1e30}).fit()
+        run.fit()
     (entry,) = alerts(place / "run")
     assert entry["rule"] == "RunFailed"
     assert "TrainingError" in entry["message"]
