@@ -5,7 +5,10 @@
     ├── DataError                    3   text, tokens, tokenizer or store do not fit
     ├── CheckpointError              3   a checkpoint is missing, damaged or of another run
     ├── RunFolderError               3   a run folder is in use, or holds something else
-    └── TrainingError                4   training had to stop (non-finite loss, disk full)
+    │   └── FolderInUseError         3   another process writes there
+    └── TrainingError                4   training had to stop
+        ├── DivergedError            4   a loss or gradient is not finite: with these settings it would be so again
+        └── MachineError             4   the disk, the network or the memory failed: goes on when that is mended
     StopRequested                  143   not a mistake: a signal asked us to stop, and the work is saved
     EndedEarly                           not a mistake either: whoever compares runs has seen enough of this one
 
@@ -70,10 +73,22 @@ class RunFolderError(UserError):
     exit_code = 3
 
 
+class FolderInUseError(RunFolderError):
+    """Another process, perhaps on another machine, writes into the folder now."""
+
+
 class TrainingError(UserError):
     """Training had to stop; what was saved before is intact."""
 
     exit_code = 4
+
+
+class DivergedError(TrainingError):
+    """A loss, a gradient or a weight is not finite any more; the same settings would end so again."""
+
+
+class MachineError(TrainingError):
+    """The disk, the network or the memory of the machine failed; the same run goes on when that is mended."""
 
 
 class StopRequested(Exception):

@@ -34,7 +34,7 @@ from gpt_lightning.checkpoints.durable import (
 )
 from gpt_lightning.checkpoints.old_files import check_old_file, is_old_file
 from gpt_lightning.checkpoints.pieces import INDEX, Pieces, put
-from gpt_lightning.errors import CheckpointError, TrainingError
+from gpt_lightning.errors import CheckpointError, MachineError
 
 
 class _HashingFile:
@@ -69,7 +69,7 @@ def write_checkpoint(
         Path of the committed folder. An existing checkpoint of that step is replaced.
 
     Raises:
-        TrainingError: The disk is full or refuses the write; earlier checkpoints are untouched.
+        MachineError: The disk is full or refuses the write; earlier checkpoints are untouched.
     """
     with storing(shelf, step):
         temporary = begin_checkpoint(shelf, step)
@@ -81,7 +81,7 @@ def storing(shelf: Path, step: int) -> Iterator[None]:
     """Turn what goes wrong while a checkpoint is written into one line, and leave nothing of it behind.
 
     Raises:
-        TrainingError: The disk is full or refuses the write; earlier checkpoints are untouched.
+        MachineError: The disk is full or refuses the write; earlier checkpoints are untouched.
     """
     name = checkpoint_name(step)
     try:
@@ -155,11 +155,11 @@ def write_tensors(path: Path, content: Mapping[str, Any]) -> dict[str, Any]:
     return {"bytes": file.num_bytes, "sha256": file.sha256.hexdigest()}
 
 
-def _storage_error(shelf: Path, name: str, error: BaseException) -> TrainingError:
+def _storage_error(shelf: Path, name: str, error: BaseException) -> MachineError:
     free = shutil.disk_usage(shelf).free if shelf.exists() else 0
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     what = "the disk is full" if full else str(error)
-    return TrainingError(
+    return MachineError(
         f"Could not save checkpoint {name} in {shelf}: {what}; {free / 1e6:.1f} MB are free",
         fix="Earlier checkpoints are intact: make room, then continue with --resume auto.",
     )

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 from lightning.pytorch import Callback
 
-from gpt_lightning.errors import ConfigError, TrainingError
+from gpt_lightning.errors import ConfigError, DivergedError
 from gpt_lightning.training.callbacks.snapshot import Snapshot
 from gpt_lightning.training.processes import process_rank
 
@@ -68,7 +68,7 @@ class NonFinitePolicy(ABC):
             skipped: Numbers of the steps left out before.
 
         Raises:
-            TrainingError: Training stops before the step.
+            DivergedError: Training stops before the step.
         """
 
 
@@ -77,7 +77,7 @@ class Stop(NonFinitePolicy):
 
     def meet(self, step: BadStep, skipped: list[int]) -> None:
         """Raise, with advice."""
-        raise TrainingError(
+        raise DivergedError(
             f"Training stopped before step {step.number}: {step.describe()}; the weights are those of the step before",
             fix="Lower --model.optimizer.lr (a third is a good start), lengthen the warmup, or set "
             "--trainer.gradient_clip_val 1.0; then go on from the last checkpoint with --resume auto.",
@@ -107,7 +107,7 @@ class Skip(NonFinitePolicy):
 
     def _count(self, step: BadStep, skipped: list[int]) -> None:
         if len(skipped) >= self._max_steps:
-            raise TrainingError(
+            raise DivergedError(
                 f"Training stopped before step {step.number}: {step.describe()}, and {len(skipped)} steps were left "
                 f"out before ({', '.join(map(str, skipped))})",
                 fix="Lower --model.optimizer.lr (a third is a good start), or allow more with "

@@ -30,7 +30,7 @@ from typing import IO, Any
 from gpt_lightning._version import __version__
 from gpt_lightning.checkpoints.durable import write_text_durably
 from gpt_lightning.checkpoints.shelf import SHELF, list_checkpoints
-from gpt_lightning.errors import RunFolderError
+from gpt_lightning.errors import FolderInUseError, RunFolderError
 
 RUNS = Path("runs")
 CONFIG_FILE, MANIFEST_FILE, LOCK_FILE = "config.yaml", "manifest.json", "run.lock"
@@ -97,8 +97,8 @@ class RunLock:
     """One training process per run folder.
 
     Raises:
-        RunFolderError: Another process trains here (named by host, process id and start time), or the folder cannot
-            be written.
+        FolderInUseError: Another process trains here (named by host, process id and start time).
+        RunFolderError: The folder cannot be written.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -118,7 +118,7 @@ class RunLock:
             file.seek(0)
             holder = file.read().strip() or "another process"
             file.close()
-            raise RunFolderError(
+            raise FolderInUseError(
                 f"{self._path.parent} is in use by {holder}",
                 fix="Wait for it, stop it, or train elsewhere with --run.dir NEW_FOLDER.",
             ) from error
