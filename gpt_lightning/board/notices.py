@@ -9,14 +9,17 @@ from __future__ import annotations
 import json
 import logging
 import queue
+import shlex
 import subprocess
 import threading
 import time
 import urllib.error
 import urllib.request
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from gpt_lightning.errors import ConfigError
@@ -49,6 +52,15 @@ class Notice:
 class Receiver(ABC):
     """Somebody who is told of alerts."""
 
+    @classmethod
+    def describe_reach(cls, settings: Mapping[str, Any]) -> str:
+        """What it does outside of this process, for whoever has to allow it: a verb and its object.
+
+        Args:
+            settings: Arguments of the class by name.
+        """
+        return "passes alerts on"
+
     @abstractmethod
     def deliver(self, notice: Notice) -> None:
         """Pass it on.
@@ -76,6 +88,11 @@ class Webhook(Receiver):
             raise ConfigError("Webhook.seconds is out of range", got=seconds, allowed="more than 0")
         self._url, self._seconds = url, seconds
 
+    @classmethod
+    def describe_reach(cls, settings: Mapping[str, Any]) -> str:
+        """The address."""
+        return f"sends alerts to {settings.get('url')}"
+
     def deliver(self, notice: Notice) -> None:
         """One POST."""
         body = json.dumps(asdict(notice)).encode()
@@ -101,6 +118,11 @@ class Command(Receiver):
         if not seconds > 0:
             raise ConfigError("Command.seconds is out of range", got=seconds, allowed="more than 0")
         self._words, self._seconds = words, seconds
+
+    @classmethod
+    def describe_reach(cls, settings: Mapping[str, Any]) -> str:
+        """The program."""
+        return f"runs the program {shlex.join(map(str, settings.get('words') or []))}"
 
     def deliver(self, notice: Notice) -> None:
         """One process."""

@@ -41,6 +41,16 @@ class Origin:
         return self.place == COMMAND_LINE
 
     @property
+    def in_file(self) -> bool:
+        """Whether it stands in a file."""
+        return not self.on_command_line and not self.variable
+
+    @property
+    def file(self) -> str:
+        """The file it stands in, or an empty string."""
+        return self.place.rpartition(":")[0] if self.in_file else ""
+
+    @property
     def variable(self) -> str:
         """The environment variable it came from, or an empty string."""
         return self.place.removeprefix(f"{ENVIRONMENT} ") if self.place.startswith(ENVIRONMENT) else ""

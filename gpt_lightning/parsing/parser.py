@@ -88,6 +88,11 @@ class StrictParserMixin(_Parser):
         except (ValueError, ImportError) as problem:
             self.error(str(problem), problem)
 
+    @property
+    def given(self) -> Sequence[Origin]:
+        """Every setting of the last ``parse_args``, with its place; later ones win."""
+        return self._given
+
     def _choose_default_classes(self) -> None:
         """Start from the defaults of the class that will be used.
 

@@ -31,6 +31,7 @@ from gpt_lightning.errors import ConfigError
 from gpt_lightning.parsing.strict_yaml import load_yaml
 from gpt_lightning.training.checkpoint_io import DurableCheckpointIO
 from gpt_lightning.training.command_line import TrainerCommandLine
+from gpt_lightning.training.consent import OPTION, ask_consent
 from gpt_lightning.training.datamodule import Share, TokenDataModule
 from gpt_lightning.training.global_batch import MicroStep
 from gpt_lightning.training.lengths import Plan, choose_cadence, plan_run
@@ -44,17 +45,20 @@ from gpt_lightning.training.sharded_strategy import Sharded
 from gpt_lightning.training.sharding import check_sharding, choose_strategy, count_streams
 from gpt_lightning.weights.starting import InitialWeights, read_initial_weights
 
-_COMMAND_KEYS = ("config", "preset", "resume", "init_from", "checkpoint", "progress", "dry_run", "generate")
+_COMMAND_KEYS = ("config", "preset", "resume", "init_from", "checkpoint", "progress", "dry_run", "generate", OPTION)
 """Arguments of one start, not of the run: never part of the resolved configuration (a preset is resolved in it)."""
 
 
-def build(*sources: str | Path | Mapping[str, Any], args: Sequence[str] = (), command: str = "fit") -> Run:
+def build(
+    *sources: str | Path | Mapping[str, Any], args: Sequence[str] = (), command: str = "fit", typed: bool = True
+) -> Run:
     """Make a run from configuration files and settings.
 
     Args:
         sources: YAML files (paths) and nested or dotted settings (mappings), merged in order, later ones win.
         args: Further arguments as on the command line, e.g. ``["--trainer.max_steps=20"]``; they win.
         command: fit, validate, test or predict.
+        typed: As for ``TrainerCommandLine``: whether mappings and ``args`` are the caller's own words.
 
     Raises:
         ConfigError: A setting is unknown, of the wrong type or out of range.
@@ -63,7 +67,7 @@ def build(*sources: str | Path | Mapping[str, Any], args: Sequence[str] = (), co
     line: list[str] = []
     for source in sources:
         line += _as_arguments(source) if isinstance(source, Mapping) else [f"--config={source}"]
-    return build_parsed(TrainerCommandLine(command, [*line, *args]))
+    return build_parsed(TrainerCommandLine(command, [*line, *args], typed=typed))
 
 
 def _as_arguments(settings: Mapping[str, Any], prefix: str = "") -> list[str]:
@@ -88,6 +92,7 @@ def build_parsed(line: TrainerCommandLine) -> Run:
     init_from = config.get("init_from")
     initial = None if init_from is None else read_initial_weights(init_from)
 
+    ask_consent(line)
     # Settings and devices are refused before minutes are spent on preparing text.
     parts = line.parser.instantiate(config)
     module: GPTModule = parts.model

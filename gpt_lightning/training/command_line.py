@@ -19,6 +19,7 @@ from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.model.presets import PRESETS
 from gpt_lightning.parsing.origins import Origin
 from gpt_lightning.parsing.parser import StrictParserMixin
+from gpt_lightning.training.consent import OPTION
 from gpt_lightning.training.datamodule import TokenDataModule
 from gpt_lightning.training.module import GPTModule
 from gpt_lightning.training.monitor import Monitor
@@ -87,10 +88,12 @@ class TrainerCommandLine(LightningCLI):
     Args:
         command: fit, validate, test or predict.
         args: What follows the command.
+        typed: Whether somebody typed or programmed the arguments; otherwise they come from a file, as those of a sweep
+            do, and may run and send nothing without consent (``training.consent``).
     """
 
-    def __init__(self, command: str, args: Sequence[str]) -> None:
-        self.command = command
+    def __init__(self, command: str, args: Sequence[str], *, typed: bool = True) -> None:
+        self.command, self.typed = command, typed
         super().__init__(
             GPTModule,
             TokenDataModule,
@@ -114,6 +117,13 @@ class TrainerCommandLine(LightningCLI):
             type=str | None,
             default=None,
             help=f"A known architecture, of which entries of model.config change single fields: {', '.join(PRESETS)}.",
+        )
+        parser.add_argument(
+            f"--{OPTION}",
+            type=str,
+            default="",
+            help="Classes that may run a program or send something to another machine although a file names them, such "
+            "as Command,Webhook,WandB; all = any. Has no effect inside a file.",
         )
 
     def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:

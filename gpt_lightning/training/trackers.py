@@ -22,6 +22,7 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import Logger
@@ -35,6 +36,15 @@ _HEADER = ("step", "time", "name", "value")
 
 class Tracker(ABC):
     """Somebody else who keeps the numbers of runs."""
+
+    @classmethod
+    def describe_reach(cls, settings: Mapping[str, Any]) -> str:
+        """What it sends where, for whoever has to allow it: a verb and its object; empty = it writes files here.
+
+        Args:
+            settings: Arguments of the class by name.
+        """
+        return ""
 
     def check(self) -> None:  # noqa: B027 (most need nothing)
         """Refuse what cannot work, before anything is trained.
@@ -128,6 +138,11 @@ class WandB(Tracker):
     ) -> None:
         self._project, self._offline, self._entity, self._tags = project, offline, entity, tags
 
+    @classmethod
+    def describe_reach(cls, settings: Mapping[str, Any]) -> str:
+        """W&B's server, unless ``offline``."""
+        return "" if settings.get("offline") else "sends the numbers and settings of the run to Weights & Biases"
+
     def check(self) -> None:
         """The package must be there."""
         _need("wandb", "wandb")
@@ -163,6 +178,13 @@ class MLflow(Tracker):
 
     def __init__(self, experiment: str = "gpt_lightning", uri: str | None = None) -> None:
         self._experiment, self._uri = experiment, uri
+
+    @classmethod
+    def describe_reach(cls, settings: Mapping[str, Any]) -> str:
+        """The server, unless ``uri`` is a file of this machine."""
+        uri = settings.get("uri")
+        local = uri is None or urlsplit(uri).scheme in ("", "file", "sqlite")
+        return "" if local else f"sends the numbers and settings of the run to {uri}"
 
     def check(self) -> None:
         """The packages must be there."""

@@ -149,6 +149,7 @@ def _parse(spec: SweepSpec, arguments: Sequence[str], values: dict[str, Any]) ->
 def _try(spec: SweepSpec, arguments: Sequence[str], values: dict[str, Any], checked: Checked) -> None:
     from gpt_lightning.training.build import quieten_lightning
     from gpt_lightning.training.command_line import TrainerCommandLine
+    from gpt_lightning.training.consent import ask_consent
     from gpt_lightning.training.plot_schedule import read_horizon
     from gpt_lightning.training.ranges import check_ranges
     from gpt_lightning.training.sharding import choose_strategy
@@ -156,7 +157,8 @@ def _try(spec: SweepSpec, arguments: Sequence[str], values: dict[str, Any], chec
     quieten_lightning()
     checked.configurations += 1
     try:
-        line = TrainerCommandLine("fit", list(arguments))
+        line = TrainerCommandLine("fit", list(arguments), typed=False)
+        ask_consent(line)
         check_ranges(line.config.trainer.as_dict(), int(line.config.seed_everything))
         parts = line.parser.instantiate(line.config)
         if line.config.trainer.max_steps == -1 and line.config.run.max_tokens is None:

@@ -75,7 +75,7 @@ def run_trial(folder: Path, start: str, forked: bool = False) -> None:
 
 
 def _train(folder: Path, letter: dict[str, Any], mailbox: Mailbox, reporting: list[Reporting], forked: bool) -> Exit:
-    line = TrainerCommandLine("fit", [*letter["arguments"], f"--run.dir={folder}"])
+    line = TrainerCommandLine("fit", [*letter["arguments"], f"--run.dir={folder}"], typed=False)
     if forked and needs_processes(line.config.trainer):
         return Exit("failed", NEEDS_OWN)
     if process_rank() == 0 and not (folder / CONFIG_FILE).exists():

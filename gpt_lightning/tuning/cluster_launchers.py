@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -17,6 +18,7 @@ from gpt_lightning.tuning.slots import Slot
 from gpt_lightning.tuning.spec import LauncherSettings
 from gpt_lightning.tuning.sweep_folder import SweepFolder
 
+_OPTION = re.compile(r"[a-z][a-z-]*")
 _LOOK_SECONDS, _PAUSE_SECONDS = 2.0, 0.1
 """Between two questions: to SLURM's controller, which serves everybody, and to a process."""
 
@@ -50,6 +52,10 @@ class Slurm(Launcher):
             **given,
         }
         requeue = options.pop("requeue", True)
+        for name, value in options.items():
+            if not _OPTION.fullmatch(name) or not str(value).isprintable():
+                # The line of a comment would end there, and the shell run the rest.
+                raise ConfigError("launcher.slurm holds what is no option of sbatch", got={name: value})
         lines = [f"#SBATCH --{name}={shlex.quote(str(value))}" for name, value in options.items()]
         lines += ["#SBATCH --requeue"] if requeue else ["#SBATCH --no-requeue"]
         command = worker_command(self._folder, Slot(-1)) + ["--requeue"] * bool(requeue)

@@ -71,7 +71,7 @@ class FixedTrials:
             ConfigError: They are wrong, or want several devices.
         """
         place = {} if folder is None else {"run.dir": str(folder)}
-        run = build(*self._base, _QUIET, dict(settings), place)
+        run = build(*self._base, _QUIET, dict(settings), place, typed=False)
         if run.trainer.world_size > 1:
             raise ConfigError(
                 "Trials that are trained one after the other here use one device",

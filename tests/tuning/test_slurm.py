@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from gpt_lightning.training.build import build
+from gpt_lightning.errors import ConfigError
 from gpt_lightning.tuning.cluster_launchers import Slurm
 from gpt_lightning.tuning.reading import read_spec
 from gpt_lightning.tuning.sweep import Sweep, open_sweep
@@ -69,6 +70,16 @@ def test_the_job_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     script = Slurm(folder, spec.launcher).script(1)
     assert "#SBATCH --no-requeue" in script
     assert "--requeue " not in script
+
+
+@pytest.mark.parametrize("settings", [{"comment": "x\ntouch owned"}, {"comment\ntouch owned\n#": "x"}])
+def test_a_sweep_file_adds_no_lines_to_the_script(
+    settings: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gpt_lightning.tuning.cluster_launchers.shutil.which", lambda _: "sbatch")
+    spec = read_spec(write_sweep(tmp_path, {"launcher": {"type": "slurm", "slurm": settings}}))
+    with pytest.raises(ConfigError, match="no option of sbatch"):
+        Slurm(SweepFolder(tmp_path / "runs" / "s"), spec.launcher).script(1)
 
 
 @pytest.mark.slow
