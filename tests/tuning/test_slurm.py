@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import torch
 
-from gpt_lightning.training.build import build
 from gpt_lightning.errors import ConfigError
+from gpt_lightning.training.build import build
 from gpt_lightning.tuning.cluster_launchers import Slurm
 from gpt_lightning.tuning.reading import read_spec
 from gpt_lightning.tuning.sweep import Sweep, open_sweep
