@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import codecs
 import io
+import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+from tempfile import SpooledTemporaryFile
 from typing import Any
 
 from gpt_lightning.data.compression import damage_errors, find_compression, strip_query
 from gpt_lightning.errors import ConfigError, DataError
 
 _BOM = "\ufeff"
+_SPOOL_BYTES = 1 << 27
 
 
 class InputFile(ABC):
@@ -37,7 +40,11 @@ class InputFile(ABC):
 
     @abstractmethod
     def measure(self) -> tuple[int, int]:
-        """``(size in bytes, time of the last change in ns)``, the second 0 when unknown. May raise OSError."""
+        """``(size in bytes, time of the last change in ns)``, each 0 when unknown. May raise OSError."""
+
+    def can_be_entered(self) -> bool:
+        """Whether reading can begin in its middle."""
+        return True
 
 
 class LocalFile(InputFile):
@@ -114,6 +121,16 @@ def open_expanded(file: InputFile) -> Iterator[OpenFile]:
                 f"{file.name} is damaged or not {compression.suffix} ({error or type(error).__name__})",
                 fix="Copy it again, or give it the suffix of what it is.",
             ) from error
+
+
+@contextmanager
+def spool(stream: io.BufferedIOBase) -> Iterator[io.BufferedIOBase]:
+    """A copy that can be read from its end, for formats that are: in memory, a large one in a temporary file."""
+    with SpooledTemporaryFile(_SPOOL_BYTES) as copy:
+        shutil.copyfileobj(stream, copy)
+        copy.seek(0)
+        seekable: Any = copy
+        yield seekable
 
 
 def logical_suffix(name: str) -> str:

@@ -43,12 +43,12 @@ class Span:
 
     Attributes:
         start: First unit.
-        end: The unit behind the last.
-        num_bytes: Stored bytes, for progress and fair shares.
+        end: The unit behind the last; None = to the end of the input, wherever that is.
+        num_bytes: Stored bytes, for progress and fair shares; 0 when unknown.
     """
 
     start: int
-    end: int
+    end: int | None
     num_bytes: int
 
 
@@ -91,7 +91,7 @@ class Reader(ABC):
 
     @abstractmethod
     def measure(self) -> tuple[int, int]:
-        """``(size in bytes, time of the last change in ns)``: cheap signs of change."""
+        """``(size in bytes, time of the last change in ns)``: cheap signs of change, each 0 when unknown."""
 
     @abstractmethod
     def checksum(self) -> str:
@@ -116,7 +116,7 @@ class BuiltinReader(Reader):
 
     def list_spans(self, target_bytes: int) -> list[Span]:
         """Undivided: a few MB, of unknown size before they are collected."""
-        return [Span(0, 0, 0)]
+        return [Span(0, None, 0)]
 
     def iterate_documents(self, span: Span | None = None) -> Iterator[Document]:
         """One document per topic, module or file."""
@@ -152,16 +152,16 @@ class FileReader(Reader):
 
     def list_spans(self, target_bytes: int) -> list[Span]:
         """Undivided; formats that can be entered in their middle know better."""
-        size, _ = self.measure()
-        return [Span(0, size, size)]
+        return [self._whole()]
+
+    def _whole(self) -> Span:
+        # Without an end: the size is for progress, and may be unknown or wrong for what a server sends.
+        return Span(0, None, self.measure()[0])
 
     def iterate_documents(self, span: Span | None = None) -> Iterator[Document]:
         """From the file, opened for as long as the iteration lasts."""
-        if span is None:
-            size, _ = self.measure()
-            span = self.list_spans(max(1, size))[0]
         with open_expanded(self.file) as opened:
-            yield from self._iterate(opened, span)
+            yield from self._iterate(opened, span or self._whole())
 
     def measure(self) -> tuple[int, int]:
         """From where the file lies."""
@@ -198,10 +198,6 @@ class LineFileReader(FileReader):
     """A file of lines, which can be entered anywhere unless it is compressed or in UTF-16."""
 
     @property
-    def _can_be_entered(self) -> bool:
-        return find_compression(self.name) is None and keeps_newlines(self.reading.encoding)
-
-    @property
     def codec(self) -> str:
         """What single lines are encoded in."""
         return self.reading.encoding if keeps_newlines(self.reading.encoding) else "utf-8"
@@ -209,10 +205,11 @@ class LineFileReader(FileReader):
     def list_spans(self, target_bytes: int) -> list[Span]:
         """Equal parts, wherever their borders fall; a line belongs to the part in which it begins."""
         size, _ = self.measure()
-        if not self._can_be_entered or size <= target_bytes:
-            return [Span(0, size, size)]
-        starts = range(0, size, target_bytes)
-        return [Span(start, min(start + target_bytes, size), min(target_bytes, size - start)) for start in starts]
+        undivided = find_compression(self.name) is not None or not keeps_newlines(self.reading.encoding)
+        if undivided or size <= target_bytes or not self.file.can_be_entered():
+            return [self._whole()]
+        *starts, last = range(0, size, target_bytes)
+        return [*(Span(start, start + target_bytes, target_bytes) for start in starts), Span(last, None, size - last)]
 
     @contextmanager
     def _stream(self, opened: OpenFile) -> Iterator[io.BufferedIOBase]:
@@ -240,5 +237,5 @@ class LineFileReader(FileReader):
                 offset += len(content)
 
     def lies_behind(self, line: Line, span: Span) -> bool:
-        """Whether a line begins behind the span; the span of an undivided file ends with the file."""
-        return line.offset >= span.end and self._can_be_entered
+        """Whether a line begins behind the span."""
+        return span.end is not None and line.offset >= span.end

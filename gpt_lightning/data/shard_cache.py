@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy.typing as npt
 
+from gpt_lightning.data.far_files import connection_options, in_one_go
 from gpt_lightning.data.folders import cache_folder
 from gpt_lightning.errors import ConfigError, DataError
 from gpt_lightning.parsing.extras import import_extra
@@ -62,7 +63,7 @@ class FarFolder:
         self.url = url.rstrip("/")
         fsspec = import_extra("fsspec", "remote")
         try:
-            self._files, self._path = fsspec.core.url_to_fs(self.url)
+            self._files, self._path = fsspec.core.url_to_fs(self.url, **connection_options(self.url))
         except (ImportError, ValueError) as error:
             raise DataError(
                 f"{self.url} cannot be opened: {error}",
@@ -71,7 +72,8 @@ class FarFolder:
 
     def copy(self, name: str, target: Path) -> None:
         """Copy one file; whatever the driver raises comes out as it is."""
-        with self._files.open(f"{self._path}/{name}", "rb") as source, target.open("wb") as file:
+        whole = in_one_go(self.url)
+        with self._files.open(f"{self._path}/{name}", "rb", **whole) as source, target.open("wb") as file:
             while block := source.read(_CHUNK_BYTES):
                 file.write(block)
             file.flush()

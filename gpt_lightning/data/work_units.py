@@ -53,11 +53,11 @@ def plan_units(readers: Sequence[Reader], reading: Reading, unit_bytes: int | No
     units: list[Unit] = []
     held: list[tuple[int, Span]] = []
     identities: list[list[object]] = []
+    size_held = 0
 
     def close() -> None:
         content = json.dumps([FORMAT, vars(reading), identities], sort_keys=True)
-        size = sum(span.num_bytes for _, span in held)
-        units.append(Unit(hashlib.sha256(content.encode()).hexdigest(), tuple(held), size))
+        units.append(Unit(hashlib.sha256(content.encode()).hexdigest(), tuple(held), size_held))
         held.clear()
         identities.clear()
 
@@ -66,9 +66,11 @@ def plan_units(readers: Sequence[Reader], reading: Reading, unit_bytes: int | No
         size, changed = reader.measure()
         sign = changed or reader.checksum()
         for span in reader.list_spans(target):
-            if held and sum(before.num_bytes for _, before in held) + span.num_bytes > target:
+            if held and size_held + span.num_bytes > target:
                 close()
+                size_held = 0
             held.append((number, span))
+            size_held += span.num_bytes
             identities.append([type(reader).__name__, reader.name, size, sign, span.start, span.end])
     if held:
         close()

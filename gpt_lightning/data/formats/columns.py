@@ -5,10 +5,11 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 from gpt_lightning.data.compression import find_compression
-from gpt_lightning.data.files import OpenFile, open_expanded
+from gpt_lightning.data.files import OpenFile, open_expanded, spool
 from gpt_lightning.data.formats.fields import TextField
 from gpt_lightning.data.readers import Document, FileReader, Span
 from gpt_lightning.errors import DataError
@@ -23,14 +24,13 @@ class ParquetReader(FileReader):
     suffixes = (".parquet",)
 
     def list_spans(self, target_bytes: int) -> list[Span]:
-        """Runs of row groups, as many as fit; all of them when the file is compressed as a whole."""
+        """Runs of row groups, as many as fit; all of them when the file can only be read from its beginning."""
         size, _ = self.measure()
-        target_bytes = target_bytes if find_compression(self.name) is None else size
-        with open_expanded(self.file) as opened:
-            stream = self._stream(opened)
-            with self._explained():
-                meta = _open_parquet(stream).metadata
-                sizes = [meta.row_group(number).total_byte_size for number in range(meta.num_row_groups)]
+        if not self._can_be_entered:
+            return [self._whole()]
+        with open_expanded(self.file) as opened, self._explained():
+            meta = _open_parquet(opened.stream).metadata
+            sizes = [meta.row_group(number).total_byte_size for number in range(meta.num_row_groups)]
         # Sizes inside are of expanded columns; progress wants bytes of the file.
         whole = max(1, sum(sizes))
         spans, start, begin, seen = [], 0, 0, 0
@@ -40,30 +40,32 @@ class ParquetReader(FileReader):
             if position - begin >= target_bytes or number == len(sizes) - 1:
                 spans.append(Span(start, number + 1, position - begin))
                 start, begin = number + 1, position
-        return spans or [Span(0, 0, size)]
-
-    def iterate_documents(self, span: Span | None = None) -> Iterator[Document]:
-        """Row by row; None = all row groups."""
-        return super().iterate_documents(span or self.list_spans(1 << 62)[0])
+        return spans or [self._whole()]
 
     def _iterate(self, opened: OpenFile, span: Span) -> Iterator[Document]:
         field = TextField(self.reading.text_field)
-        stream = self._stream(opened)
-        with self._explained():
-            file = _open_parquet(stream)
-            groups = range(span.start, span.end)
-            self._check_columns(field, file.schema_arrow.names)
-            num_rows = sum(file.metadata.row_group(group).num_rows for group in groups)
-            row = sum(file.metadata.row_group(group).num_rows for group in range(span.start))
-            batches = file.iter_batches(_BATCH_ROWS, row_groups=list(groups), columns=field.fields)
-        yield from self._pick(field, batches, row, _Shares(span.num_bytes, num_rows))
+        with self._stream(opened) as stream:
+            with self._explained():
+                file = _open_parquet(stream)
+                groups = range(span.start, file.metadata.num_row_groups if span.end is None else span.end)
+                self._check_columns(field, file.schema_arrow.names)
+                num_rows = sum(file.metadata.row_group(group).num_rows for group in groups)
+                row = sum(file.metadata.row_group(group).num_rows for group in range(span.start))
+                batches = file.iter_batches(_BATCH_ROWS, row_groups=list(groups), columns=field.fields)
+            yield from self._pick(field, batches, row, _Shares(span.num_bytes, num_rows))
 
-    def _stream(self, opened: OpenFile) -> io.BufferedIOBase:
-        """These formats are read from their end; a file compressed as a whole is therefore expanded as a whole."""
-        if find_compression(self.name) is None:
-            return opened.stream
-        raw: Any = io.BytesIO(opened.stream.read())
-        return io.BufferedReader(raw)
+    @cached_property
+    def _can_be_entered(self) -> bool:
+        return find_compression(self.name) is None and self.file.can_be_entered()
+
+    @contextmanager
+    def _stream(self, opened: OpenFile) -> Iterator[io.BufferedIOBase]:
+        """These formats are read from their end, and a file that cannot be entered is therefore copied first."""
+        if self._can_be_entered:
+            yield opened.stream
+            return
+        with spool(opened.stream) as copy:
+            yield copy
 
     def _check_columns(self, field: TextField, names: list[str]) -> None:
         for wanted in field.fields:
@@ -105,16 +107,15 @@ class ArrowReader(ParquetReader):
 
     def list_spans(self, target_bytes: int) -> list[Span]:
         """Undivided."""
-        size, _ = self.measure()
-        return [Span(0, size, size)]
+        return [self._whole()]
 
     def _iterate(self, opened: OpenFile, span: Span) -> Iterator[Document]:
         field = TextField(self.reading.text_field)
-        stream = self._stream(opened)
-        with self._explained():
-            names, batches = _open_arrow(stream)
-        self._check_columns(field, names)
-        yield from self._pick(field, batches, 0, _Shares(span.num_bytes, 0))
+        with self._stream(opened) as stream:
+            with self._explained():
+                names, batches = _open_arrow(stream)
+            self._check_columns(field, names)
+            yield from self._pick(field, batches, 0, _Shares(span.num_bytes, 0))
 
 
 class _Shares:

@@ -26,8 +26,7 @@ class CsvReader(LineFileReader):
 
     def list_spans(self, target_bytes: int) -> list[Span]:
         """Undivided."""
-        size, _ = self.measure()
-        return [Span(0, size, size)]
+        return [self._whole()]
 
     def _iterate(self, opened: OpenFile, span: Span) -> Iterator[Document]:
         field = TextField(self.reading.text_field)

@@ -1,0 +1,82 @@
+"""Text from web servers: those that do not know the size, cannot send parts, compress on the fly, or break off."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from gpt_lightning import cli
+from gpt_lightning.data.prepare import PrepareSettings, prepare
+from gpt_lightning.data.remote import RemoteStore
+from gpt_lightning.errors import DataError
+from tests.contracts.test_readers import CASES, Case, open_one
+from tests.data.inputs import open_all
+from tests.data.web_server import HABITS, serve
+
+pytest.importorskip("aiohttp")
+
+
+@pytest.mark.parametrize("habit", HABITS)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.suffix)
+def test_every_reader_reads_to_the_end_whatever_the_server_says(case: Case, habit: str, tmp_path: Path) -> None:
+    texts = [f"{'x' * (n % 11)} document {n}" for n in range(60)] if case.many else ["one\n\ndocument " * 200]
+    path = tmp_path / f"x{case.suffix}"
+    case.write(path, texts)
+    with serve({path.name: path.read_bytes()}, habit) as url:
+        (reader,) = open_all([f"{url}/{path.name}"], **case.options)
+        assert type(reader) is case.reader
+        assert [document.text for document in reader.iterate_documents()] == texts
+        spans = reader.list_spans(300)
+        assert [document.text for span in spans for document in reader.iterate_documents(span)] == texts
+        assert len(spans) == 1 or habit == "ranges"
+        assert reader.checksum() == open_one(path, case).checksum()
+
+
+@pytest.mark.parametrize("habit", ["broken off", "broken chunk"])
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.suffix)
+def test_a_transfer_that_breaks_off_is_one_line(case: Case, habit: str, tmp_path: Path) -> None:
+    path = tmp_path / f"x{case.suffix}"
+    case.write(path, ["one " * 1000])
+    with serve({path.name: path.read_bytes()}, habit) as url:
+        (reader,) = open_all([f"{url}/{path.name}"], **case.options)
+        with pytest.raises(DataError, match=rf"Cannot read {url}/.*Payload.*run the same command again") as caught:
+            list(reader.iterate_documents())
+    assert "\n" not in str(caught.value)
+
+
+def test_a_broken_transfer_goes_on_where_the_server_can_send_parts() -> None:
+    lines = "".join(json.dumps({"text": f"document {n}"}) + "\n" for n in range(100_000))
+    with serve({"a.jsonl": lines.encode()}, "broken once") as url:
+        (reader,) = open_all([f"{url}/a.jsonl"])
+        assert sum(1 for _ in reader.iterate_documents()) == 100_000
+
+
+def test_text_of_unknown_size_beside_a_file_is_prepared(tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_text("text")
+    records = b'{"text": "first"}\n{"text": "second"}\n'
+    with serve({"a.jsonl": records}, "chunked") as url:
+        sources = [str(tmp_path / "t.txt"), f"{url}/a.jsonl"]
+        store = prepare(PrepareSettings(sources, "bytes", val_fraction=0.0), store=tmp_path / "s")
+        assert store.split("train").num_documents == 3
+
+
+def test_the_command_ends_with_one_line_and_code_3(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for habit in ("broken off", "refused"):
+        with serve({"a.jsonl": b'{"text": "x"}\n' * 1000}, habit) as url:
+            assert cli.main(["prepare", "--source", f"{url}/a.jsonl", "--tokenizer", "bytes"]) == 3
+        told = capsys.readouterr().err
+        assert "Traceback" not in told
+        assert f"Cannot read {url}/a.jsonl" in told
+
+
+@pytest.mark.parametrize("habit", HABITS)
+def test_a_store_behind_any_server_is_fetched(habit: str, tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_text("some text " * 100)
+    made = prepare(PrepareSettings(str(tmp_path / "t.txt"), "bytes", val_fraction=0.0), store=tmp_path / "s")
+    files = {f"s/{path.name}": path.read_bytes() for path in made.path.iterdir()}
+    with serve(files, habit) as url:
+        store = RemoteStore(f"{url}/s")
+        store.verify()
+        assert store.fingerprint == made.fingerprint
