@@ -21,6 +21,7 @@ def clip_gradients(
     parameters: Iterable[Tensor],
     max_norm: float | None,
     measure: Callable[[list[Tensor]], Tensor] = measure_gradients,
+    scale: Float[Tensor, ""] | None = None,
 ) -> Float[Tensor, ""]:
     """Scale all gradients down, in place, so that their joint L2 norm is at most ``max_norm``.
 
@@ -31,9 +32,11 @@ def clip_gradients(
         parameters: Those without a gradient are passed over.
         max_norm: Positive; None = measure only.
         measure: Tells the norm; another one where gradients are spread over processes.
+        scale: What the gradients are multiplied by before they count, in the same pass; None = 1.
 
     Returns:
-        The norm before clipping, in at least float32; 0 where there is no gradient. Not finite when a gradient is not.
+        The norm of the scaled gradients before clipping, in at least float32; 0 where there is no gradient. Not finite
+        when a gradient is not.
 
     Raises:
         ConfigError: ``max_norm`` is not positive.
@@ -42,12 +45,19 @@ def clip_gradients(
         raise ConfigError("the gradient's largest norm is not positive", got=max_norm, allowed="above 0, or none")
     owners = [parameter for parameter in parameters if parameter.grad is not None]
     norm = measure(owners)
+    factor = None if scale is None else scale.to(norm)
+    if factor is not None:
+        norm = norm * factor
     # Elsewhere the gradients are multiplied even by 1, because looking at the norm would make the device wait; here
     # looking is free, and multiplying is not.
-    fits = max_norm is not None and norm.device.type == "cpu" and bool(norm <= max_norm)
-    if max_norm is not None and owners and not fits:
+    on_cpu = norm.device.type == "cpu"
+    if factor is not None and on_cpu and factor == 1:
+        factor = None
+    if max_norm is not None and not (on_cpu and norm <= max_norm):
         # What torch.nn.utils.clip_grads_with_norm_ does; that one asks shares for a norm that is one of them.
-        factor = torch.clamp(max_norm / (norm + 1e-6), max=1.0)
+        shrunk = torch.clamp(max_norm / (norm + 1e-6), max=1.0)
+        factor = shrunk if factor is None else factor * shrunk
+    if factor is not None and owners:
         torch._foreach_mul_([local_part(parameter.grad) for parameter in owners], factor)
     return norm
 

@@ -16,7 +16,7 @@ line, sweeps, tests and notebooks::
     module         decoder + objective + optimizer + schedule, without logic of its own
     datamodule     the prepared store as loaders
     answering      predict with prompts: a file of them answered by all devices
-    global_batch   tokens of a step -> micro-batches of every process
+    global_batch   tokens of a step -> micro-batches of every process; weighing: one weighted mean over all of them
     callbacks/     what happens around a step
     monitor        what a run shows of itself; observers: all who look on; chronicle: its start and its true end;
                    alerting: rules over its points; trackers: W&B, MLflow, CSV; speed: tokens, time, memory

@@ -37,6 +37,7 @@ from gpt_lightning.training.callbacks.ema import EMA, OptimizerAverage
 from gpt_lightning.training.datamodule import TokenDataModule
 from gpt_lightning.training.nonfinite import BadStep, NonFinitePolicy, Stop
 from gpt_lightning.training.sharded_strategy import Sharded
+from gpt_lightning.training.weighing import StepWeight
 from gpt_lightning.weights.loading import check_fit, decoder_weights
 
 _CHANGING = frozenset({"_current_fx_name", "_step_loss", "grad_norm"})
@@ -103,6 +104,7 @@ class GPTModule(LightningModule):
         self.token_bytes: Tensor | None = None
         self.grad_norm: Tensor | None = None
         self._step_loss: Tensor | None = None
+        self._step_weight = StepWeight()
         self.generator: torch.Generator | None = None
         self.agree: Callable[[bool], bool] = bool
         self.measure_norm: Callable[[list[Tensor]], Tensor] = measure_gradients
@@ -153,7 +155,9 @@ class GPTModule(LightningModule):
             metrics: dict[str, Metric | MetricCollection] = {"loss": TokenLoss(), "perplexity": Perplexity()}
             if self.token_bytes is not None:
                 metrics["bits_per_byte"] = BitsPerByte(self.token_bytes)
-            self.language = MetricCollection(metrics)
+            # torchmetrics would let metrics share sums that are equal after the first batch, for good: those of tokens
+            # and of bytes are, where every token of it is one byte.
+            self.language = MetricCollection(metrics, compute_groups=False)
             self.source_losses = nn.ModuleDict({name: TokenLoss() for name in self._sources_of("val", "test")})
 
     def _sources_of(self, *splits: str) -> list[str]:
@@ -162,12 +166,17 @@ class GPTModule(LightningModule):
         sources = [data.sources_of(split) for split in splits] if isinstance(data, TokenDataModule) else []
         return list(dict.fromkeys(name for names in sources for name in names))
 
+    def on_train_start(self) -> None:
+        """The next micro-batch is the first of a step, whatever an earlier training of this module left behind."""
+        self._step_loss, self._step_weight = None, StepWeight()
+
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """One micro-step; the extra entries are what the metrics log reads."""
+        """One micro-step's share of the step's loss; the extra entries are what the metrics log reads."""
         output = self.objective(self.model, batch, self.generator)
         loss = output.loss.detach()
         self._step_loss = loss if self._step_loss is None else self._step_loss + loss
-        return {"loss": output.loss, "mean": loss, "weight": output.weight, **output.parts}
+        share = self._step_weight.add(output, batch)
+        return {"loss": share, "mean": loss, "weight": output.weight, **output.parts}
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor | None] | None:
         """Add one batch to the sums over the whole split, and over its source in a mixture.
@@ -262,15 +271,17 @@ class GPTModule(LightningModule):
         gradient_clip_val: int | float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip by norm and let the policy decide about a non-finite step before it reaches the weights.
+        """Make one weighted mean of the step's gradient, clip it, and let the policy decide about a non-finite one.
 
-        Our own clipping, because Lightning's refuses a fused optimizer under bf16-mixed, and because the norm is
-        wanted for the log anyway.
+        All before it reaches the weights. Our own clipping, because Lightning's refuses a fused optimizer under mixed
+        precision, and because the norm is wanted for the log anyway.
         """
-        self.grad_norm = clip_gradients(self._trained, gradient_clip_val, self.measure_norm)
+        trainer = self.trainer
+        scaler = self._unscale(optimizer)
+        scale = self._step_weight.close(trainer.accumulate_grad_batches, trainer.strategy, trainer.world_size)
+        self.grad_norm = clip_gradients(self._trained, gradient_clip_val, self.measure_norm, scale)
         loss, self._step_loss = self._step_loss, None
-        plugin = self.trainer.precision_plugin
-        if isinstance(plugin, MixedPrecision) and plugin.scaler is not None:
+        if scaler is not None:
             return  # float16: overflow is expected, the gradient scaler skips the step itself
         finite = bool(torch.isfinite(self.grad_norm)) and (loss is None or bool(torch.isfinite(loss)))
         if self.agree(not finite):
@@ -282,6 +293,19 @@ class GPTModule(LightningModule):
             )
             self.nonfinite.meet(step, self.skipped_steps)
             optimizer.zero_grad(set_to_none=True)  # without gradients an optimizer leaves weights and state alone
+
+    def _unscale(self, optimizer: Optimizer) -> torch.amp.GradScaler | None:
+        """The gradient scaler of float16, whose factor the gradients have lost when this returns; None without one.
+
+        Lightning leaves a fused optimizer's gradients scaled, because its kernel can divide. Clipped like that they
+        would keep their direction but none of their size, so they are divided here; the scaler then tells the kernel.
+        """
+        plugin = self.trainer.precision_plugin
+        if not isinstance(plugin, MixedPrecision) or plugin.scaler is None:
+            return None
+        if getattr(optimizer, "_step_supports_amp_scaling", False):
+            plugin.scaler.unscale_(optimizer)
+        return plugin.scaler
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse weights of another architecture, or of another tokenizer than that of the data; then go on."""

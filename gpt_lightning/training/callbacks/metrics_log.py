@@ -18,6 +18,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
+from gpt_lightning.metrics.sums import divide
 from gpt_lightning.training.callbacks.saving import at_step_border
 from gpt_lightning.training.module import GPTModule
 from gpt_lightning.training.sharding import team_size
@@ -63,7 +64,8 @@ class MetricsLog(Callback):
             self._pending, self._carried = [], {}
         weight = sums.pop("weight")
         means = {
-            "train/loss" if name == "mean" else f"train/part/{name}": total / weight for name, total in sums.items()
+            "train/loss" if name == "mean" else f"train/part/{name}": divide(total, weight)
+            for name, total in sums.items()
         }
         values = means | largest
         values["train/perplexity"] = _exponential(values["train/loss"])
@@ -94,7 +96,8 @@ class MetricsLog(Callback):
             return {}
         means = torch.stack([entries["mean"].double() for entries in self._pending])
         weights = torch.stack([entries["weight"].double() for entries in self._pending])
-        own = ((means * weights).sum() / weights.sum()).to(device)
+        # A process may have had padding only; its 0 is below every loss.
+        own = ((means * weights).sum() / weights.sum().clamp_min(torch.finfo(weights.dtype).tiny)).to(device)
         return {"train/loss_max": float(trainer.strategy.reduce(own, reduce_op="max"))}
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
