@@ -12,6 +12,7 @@ import base64
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import rustbpe
@@ -61,6 +62,23 @@ class Vocabulary:
 
 
 _USUAL = (("end_of_text", END_OF_TEXT), ("normalization", None), ("pattern_name", None))
+
+
+@cache
+def byte_letters() -> tuple[str, ...]:
+    """The letter that stands for each byte in the files of byte-level vocabularies (GPT-2's table).
+
+    Printable bytes of Latin-1 stand for themselves, the others for the code points from 256 on, in order.
+    """
+    printable = {*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)}
+    others = iter(range(256, 512))
+    return tuple(chr(value if value in printable else next(others)) for value in range(256))
+
+
+def spell(token: bytes) -> str:
+    """A token as byte-level vocabularies write it."""
+    letters = byte_letters()
+    return "".join([letters[value] for value in token])
 
 
 _WORDS = r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+"

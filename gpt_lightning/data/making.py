@@ -101,8 +101,9 @@ def make_stores(
         units = units[: len(results)]
         paths = [[job.part_path(unit, store) for unit in units] for store in range(len(orders))]
         masks = read_masks(paths[0], [result.num_documents for result in results], recipe.drop_duplicates)
-        for order, tokenizer, parts in zip(orders, tokenizers, paths, strict=True):
-            _publish(recipe, order, tokenizer, parts, masks, _Pass(job, results, inputs))
+        done = _Pass(job, results, inputs)
+        for store, (order, tokenizer) in enumerate(zip(orders, tokenizers, strict=True)):
+            _publish(recipe, order, tokenizer, paths[store], masks, done, done.round_trip(store))
 
 
 def _hire(recipe: Recipe, orders: Sequence[Order], units: list[Unit], folder: Path) -> tuple[Job, list[Tokenizer]]:
@@ -199,9 +200,21 @@ class _Pass:
             counts.update(result.skipped)
         return dict(sorted(counts.items()))
 
+    def round_trip(self, store: int) -> dict[str, int]:
+        counts: Counter[str] = Counter()
+        for result in self.results:
+            counts.update(result.round_trips[store] if result.round_trips else {})
+        return dict(counts)
+
 
 def _publish(
-    recipe: Recipe, order: Order, tokenizer: Tokenizer, parts: list[Path], masks: list[Mask], done: _Pass
+    recipe: Recipe,
+    order: Order,
+    tokenizer: Tokenizer,
+    parts: list[Path],
+    masks: list[Mask],
+    done: _Pass,
+    round_trip: dict[str, int],
 ) -> None:
     with build_folder(order.store) as temporary:
         assembled = assemble(temporary, parts, masks, tokenizer, recipe.splits, max_tokens=recipe.max_tokens)
@@ -221,6 +234,7 @@ def _publish(
             replaced_surrogates=sum(result.num_replaced for result in done.results),
             created_by={"python": platform.python_version(), "gpt_lightning": __version__},
             counts=assembled.counts,
+            round_trip=round_trip,
         )
         write_manifest(temporary, manifest)
 

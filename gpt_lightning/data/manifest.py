@@ -108,6 +108,8 @@ class Manifest:
         created_by: Versions of Python and of this package.
         counts: Totals over all splits for the report: ``characters``; ``chinese_characters`` and ``chinese_tokens`` of
             the documents that are mostly Chinese; ``unused_ids`` of the vocabulary. Empty in stores of older versions.
+        round_trip: What became of the ``texts`` that were encoded: how many decoding gives ``changed``, and how many
+            tokens are ``unknown``. Empty in older stores.
     """
 
     settings: dict[str, Any]
@@ -122,6 +124,7 @@ class Manifest:
     replaced_surrogates: int = 0
     created_by: dict[str, str] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
+    round_trip: dict[str, int] = field(default_factory=dict)
 
     @property
     def fingerprint(self) -> str:

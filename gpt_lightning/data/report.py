@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from gpt_lightning.data.manifest import Manifest
 
 _WASTEFUL = 1.5
@@ -53,7 +55,19 @@ def summarize(manifest: Manifest) -> str:
     lines.append(f"skipped     {skipped or 'nothing'}")
     if manifest.replaced_surrogates:
         lines.append(f"replaced    {manifest.replaced_surrogates:,} lone surrogates by U+FFFD")
+    lines += _describe_round_trip(manifest.round_trip)
     return "\n".join(lines)
+
+
+def _describe_round_trip(counts: Mapping[str, int]) -> list[str]:
+    """Whether decoding gives the text back."""
+    if not counts.get("texts"):
+        return []
+    texts, changed, unknown = (counts[name] for name in ("texts", "changed", "unknown"))
+    if not changed and not unknown:
+        return [f"decoding    gives all {texts:,} texts back"]
+    more = f"; {unknown:,} tokens stand for text it cannot write" if unknown else ""
+    return [f"warning     this tokenizer changes text: decoding gives {changed:,} of {texts:,} texts otherwise{more}"]
 
 
 def _describe_vocabulary(manifest: Manifest) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from abc import ABC, abstractmethod
@@ -27,12 +28,32 @@ class Tokenizer(ABC):
         name: Shown in messages and folder names.
         eot_id: Id of end-of-text, which stands in front of every document.
         special_ids: Ids that ``encode`` never produces and that stand for no text; end-of-text among them.
+        end_ids: Ids at which a text that a model writes is over: ``eot_id``, and of a chat model what ends a turn.
+        lossless: Whether decoding gives back every text that ``encode`` takes, to the byte.
+        unknown_id: What stands for text that the vocabulary cannot write; None = there is no such id.
     """
 
     kind: ClassVar[str]
+    lossless: bool = True
+    unknown_id: int | None = None
 
     def __init__(self, name: str, eot_id: int, special_ids: Iterable[int]) -> None:
         self.name, self.eot_id, self.special_ids = name, eot_id, frozenset(special_ids)
+        self.end_ids: tuple[int, ...] = (eot_id,)
+
+    def ending_at(self, ids: Iterable[int]) -> Tokenizer:
+        """The same tokenizer for a model that also ends its texts at other ids.
+
+        Args:
+            ids: From a model's configuration. Ids of ordinary text are passed over: configurations carry the default of
+                their class along, which in another vocabulary is a word.
+        """
+        more = [number for number in ids if number in self.special_ids]
+        if set(more) <= set(self.end_ids):
+            return self
+        other = copy.copy(self)
+        other.end_ids = tuple(dict.fromkeys((*self.end_ids, *more)))
+        return other
 
     @abstractmethod
     def _encode(self, text: str) -> npt.NDArray[np.integer[Any]]:
@@ -136,4 +157,6 @@ class Tokenizer(ABC):
         Self-contained, except that tiktoken's own encodings are named, not copied.
         """
         known = {"kind": self.kind, "name": self.name, "fingerprint": self.fingerprint, "parts": dict(self.parts)}
-        return {**known, **self._describe_content()}
+        # Left out where it says nothing: earlier versions do not know the entry.
+        ends = {"end_ids": list(self.end_ids)} if len(self.end_ids) > 1 else {}
+        return {**known, **ends, **self._describe_content()}

@@ -1,8 +1,9 @@
 """Our tokenizers as Hugging Face's ``tokenizer.json``, written without any of its libraries.
 
-    encoding   BPE over bytes; the merges are found again by merging every token below its own rank
-    bytes      the same without merges
-    chars      WordLevel, every character a word; an unknown one is an error there as it is here
+    encoding    BPE over bytes; the merges are found again by merging every token below its own rank
+    bytes       the same without merges
+    chars       WordLevel, every character a word; an unknown one is an error there as it is here
+    tokenizers  what it was read from, without what stands around a text
 
 Three traps, each measured on thousands of random strings:
 
@@ -17,9 +18,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from functools import cache
 from typing import Any
 
+from gpt_lightning.data.bpe import byte_letters, spell
+from gpt_lightning.data.library_tokenizer import LibraryTokenizer
 from gpt_lightning.data.tokenizer import Tokenizer
 from gpt_lightning.data.tokenizers import ByteTokenizer, CharTokenizer, EncodingTokenizer
 
@@ -38,6 +40,8 @@ def describe_as_json(tokenizer: Tokenizer) -> dict[str, Any]:
     Args:
         tokenizer: One of ours.
     """
+    if isinstance(tokenizer, LibraryTokenizer):
+        return tokenizer.content
     model, cutting, decoder = _PARTS[type(tokenizer)](tokenizer)
     form = tokenizer.normalization if isinstance(tokenizer, EncodingTokenizer) else None
     return {
@@ -62,23 +66,6 @@ def added_token(text: str, number: int) -> dict[str, Any]:
 def rewrite_pattern(pattern: str) -> str:
     """A regular expression in tiktoken's syntax as the ``tokenizers`` library reads it."""
     return _END.sub(r"\\z", _BOUNDED_POSSESSIVE.sub(r"(?>\1)", pattern))
-
-
-@cache
-def byte_letters() -> tuple[str, ...]:
-    """The letter that stands for each byte in the files of byte-level vocabularies (GPT-2's table).
-
-    Printable bytes of Latin-1 stand for themselves, the others for the code points from 256 on, in order.
-    """
-    printable = {*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)}
-    others = iter(range(256, 512))
-    return tuple(chr(value if value in printable else next(others)) for value in range(256))
-
-
-def spell(token: bytes) -> str:
-    """A token as byte-level vocabularies write it."""
-    letters = byte_letters()
-    return "".join([letters[value] for value in token])
 
 
 def split_token(token: bytes, ranks: Mapping[bytes, int]) -> list[bytes]:

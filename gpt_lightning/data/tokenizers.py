@@ -1,13 +1,14 @@
-"""Text <-> token ids: bytes, characters, byte-level BPE.
+"""Text <-> token ids: bytes, characters, byte-level BPE, and whatever Hugging Face's library reads.
 
-One interface, three kinds. A tokenizer is chosen by a short spec:
+One interface, four kinds. A tokenizer is chosen by a short spec:
 
     bytes           256 byte values and end-of-text; knows every text
     chars           the characters of the corpus and end-of-text; refuses a character it has not seen
     bpe:4096        byte-level BPE trained on the corpus, 4096 tokens with end-of-text
     bpe:8192:chinese  the same with words cut as Chinese needs it, see ``bpe.PATTERNS``
     gpt2, ...       any encoding tiktoken knows
-    vocab.json      a tokenizer saved with ``write_tokenizer``, or Hugging Face's tokenizer.json of a byte-level BPE
+    vocab.json      a tokenizer saved with ``write_tokenizer``, or a tokenizer.json in Hugging Face's layout: a
+                    byte-level BPE is run by tiktoken where the ids are the same, anything else by that library
 
 Text that happens to contain ``<|endoftext|>`` is ordinary text everywhere: special ids never come out of ``encode``.
 Lone surrogates, which UTF-8 cannot hold, become U+FFFD.
@@ -26,6 +27,7 @@ import numpy.typing as npt
 import tiktoken
 
 from gpt_lightning.data.bpe import DEFAULT_PATTERN, END_OF_TEXT, PATTERNS, Vocabulary, train_vocabulary
+from gpt_lightning.data.library_tokenizer import LibraryTokenizer
 from gpt_lightning.data.runs import cut_unbroken_runs, replace_surrogates
 from gpt_lightning.data.tokenizer import Ids as Ids
 from gpt_lightning.data.tokenizer import Tokenizer as Tokenizer
@@ -160,6 +162,11 @@ class EncodingTokenizer(Tokenizer):
         return vocabulary.pattern_name or vocabulary.pattern
 
     @property
+    def lossless(self) -> bool:  # type: ignore[override]
+        """Whether text stays as it is, which a Unicode form does not leave it."""
+        return self._form is None
+
+    @property
     def normalization(self) -> str | None:
         """Unicode form into which text is brought before it is encoded; None = it stays as it is."""
         return self._form
@@ -199,7 +206,7 @@ class EncodingTokenizer(Tokenizer):
 
 
 _KINDS: dict[str, type[Tokenizer]] = {
-    tokenizer.kind: tokenizer for tokenizer in (ByteTokenizer, CharTokenizer, EncodingTokenizer)
+    tokenizer.kind: tokenizer for tokenizer in (ByteTokenizer, CharTokenizer, EncodingTokenizer, LibraryTokenizer)
 }
 
 
@@ -210,7 +217,7 @@ def from_description(description: Mapping[str, Any]) -> Tokenizer:
         DataError: Not a description, or what it describes has another fingerprint than it states.
     """
     try:
-        tokenizer = _KINDS[description["kind"]]._from_content(description)
+        tokenizer = _KINDS[description["kind"]]._from_content(description).ending_at(description.get("end_ids", ()))
         stated = str(description["fingerprint"])
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(

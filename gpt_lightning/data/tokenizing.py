@@ -21,6 +21,7 @@ from gpt_lightning.data.tokenizers import Tokenizer, from_description
 from gpt_lightning.data.work_units import Unit
 from gpt_lightning.errors import DataError
 
+_EVERY = 64
 Told = Callable[[int, int], None]
 """Called with (stored bytes, tokens of the first store) done since the last call."""
 
@@ -74,6 +75,7 @@ class UnitResult:
         num_tokens: Tokens of all splits of the first store.
         num_replaced: Surrogates that became U+FFFD.
         skipped: Documents left out, by reason.
+        round_trips: What encoding did to the text, for each store; see ``RoundTrip``.
     """
 
     key: str
@@ -83,6 +85,45 @@ class UnitResult:
     num_tokens: int
     num_replaced: int
     skipped: dict[str, int] = field(default_factory=dict)
+    round_trips: list[dict[str, int]] = field(default_factory=list)
+
+
+class RoundTrip:
+    """Proves that decoding gives the text back, or counts where it does not.
+
+    A tokenizer that promises to give every text back is held to it: the bytes of every text are counted, and the first
+    text of a unit and every 64th behind it are compared. One that does not promise is compared text by text.
+
+    Args:
+        tokenizer: That encodes.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer, self._lengths = tokenizer, tokenizer.token_bytes()
+        self.counts = {"texts": 0, "changed": 0, "unknown": 0}
+
+    def add(self, text: str, ids: npt.NDArray[Any]) -> None:
+        """Look at a text and its ids.
+
+        Raises:
+            DataError: The tokenizer promised and did not keep it.
+        """
+        counts, tokenizer = self.counts, self._tokenizer
+        compares = not tokenizer.lossless or counts["texts"] % _EVERY == 0
+        counts["texts"] += 1
+        same = not compares or tokenizer.decode(ids) == text
+        if tokenizer.lossless:
+            num_bytes = len(text) if text.isascii() else len(text.encode("utf-8"))
+            found = int(self._lengths[ids].sum())
+            if not same or found != num_bytes:
+                raise DataError(
+                    f"Tokenizer {tokenizer.name} does not give the text back: {found:,} of {num_bytes:,} bytes are in "
+                    f"its tokens, of a text that begins with {text[:30]!r}",
+                    fix="Use another tokenizer, or import this one anew from its tokenizer.json.",
+                )
+        counts["changed"] += not same
+        if tokenizer.unknown_id is not None:
+            counts["unknown"] += int((ids == tokenizer.unknown_id).sum())
 
 
 class UnitWorker:
@@ -108,6 +149,7 @@ class UnitWorker:
         job = self._job
         builders = [{name: PartBuilder(each.eot_id, each.dtype) for name in job.splits} for each in self._tokenizers]
         digests, skipped, num_replaced = bytearray(), Counter[str](), 0
+        self._proofs = [RoundTrip(each) for each in self._tokenizers]
         num_documents = 0
         for document in unit.iterate_documents(job.readers):
             cleaned = job.cleaning.apply(document.text)
@@ -127,8 +169,8 @@ class UnitWorker:
     def _add(self, text: str, name: str, number: int, builders: list[dict[str, PartBuilder]]) -> int:
         counts = [0] * len(builders)
         for split, piece in self._job.rule.divide(text):
-            for store, tokenizer in enumerate(self._tokenizers):
-                ids = _encode(tokenizer, piece, name)
+            for store in range(len(self._tokenizers)):
+                ids = self._encode(store, piece, name)
                 builders[store][split].add(ids, piece, number)
                 counts[store] += len(ids) + 1
         return counts[0]
@@ -152,12 +194,14 @@ class UnitWorker:
             if store == 0:
                 num_tokens = sum(len(part.ids) for part in parts.values())
         return UnitResult(
-            job.key(unit), sizes, num_documents, train_tokens, num_tokens, num_replaced, dict(sorted(skipped.items()))
-        )
+            job.key(unit), sizes, num_documents, train_tokens, num_tokens, num_replaced, dict(sorted(skipped.items())),
+            [proof.counts for proof in self._proofs],
+        )  # fmt: skip
 
-
-def _encode(tokenizer: Tokenizer, text: str, name: str) -> npt.NDArray[Any]:
-    try:
-        return tokenizer.encode(text)
-    except DataError as error:
-        raise DataError(f"{name}: {str(error).rstrip('.')}") from error
+    def _encode(self, store: int, text: str, name: str) -> npt.NDArray[Any]:
+        try:
+            ids = self._tokenizers[store].encode(text)
+            self._proofs[store].add(text, ids)
+            return ids
+        except DataError as error:
+            raise DataError(f"{name}: {str(error).rstrip('.')}") from error

@@ -1,12 +1,22 @@
 from __future__ import annotations
 
+import json
+import re
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
+from gpt_lightning.data.bpe import Vocabulary
 from gpt_lightning.data.command import ProgressLine, prepare_command
+from gpt_lightning.data.manifest import read_manifest
 from gpt_lightning.data.report import format_progress
+from gpt_lightning.data.shards import TokenStore
+from gpt_lightning.data.tokenizers import EncodingTokenizer, write_tokenizer
+from gpt_lightning.errors import DataError
+from tests.data.library_tokenizers import BLOOM, LINES, byte_level, wordpiece
 
 
 def test_the_summary_holds_the_numbers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -53,3 +63,43 @@ def test_the_line_is_cleared_on_a_terminal(monkeypatch: pytest.MonkeyPatch, caps
     shown, blank = capsys.readouterr().err.lstrip("\r").removesuffix("\r").split("\r")
     assert shown.startswith("preparing 0.0 MB of 0.0 (100%)")
     assert blank == " " * len(shown)
+
+
+def prepare_with(tokenizer: dict[str, Any], folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    lines = [json.dumps({"text": text}) for text in (*LINES[:3], "Hello, world! 12345")]
+    (folder / "text.jsonl").write_text("\n".join(lines))
+    prepare_command(
+        store=str(folder / "store"), source=str(folder / "text.jsonl"), tokenizer=str(folder / "tokenizer.json")
+    )
+    return capsys.readouterr().out
+
+
+def test_a_pattern_that_leaves_text_out_loses_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = prepare_with(byte_level(BLOOM), tmp_path, capsys)
+    assert re.search(r"decoding    gives all [0-9]+ texts back", told)
+    store = TokenStore.open(tmp_path / "store")
+    splits = [store.split(name) for name, record in store.manifest.splits.items() if record.shards]
+    texts = [store.tokenizer.decode(split.gather(np.array([0]), split.num_tokens)[0]) for split in splits]
+    assert "Hello, world! 12345" in "".join(texts)
+
+
+def test_a_tokenizer_that_changes_text_says_how_much(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = prepare_with(wordpiece(), tmp_path, capsys)
+    counts = read_manifest(tmp_path / "store").round_trip
+    assert counts["unknown"] > 0
+    assert (
+        f"warning     this tokenizer changes text: decoding gives {counts['changed']} of {counts['texts']} texts "
+        f"otherwise; {counts['unknown']} tokens stand for text it cannot write"
+    ) in told
+
+
+def test_a_tokenizer_that_drops_text_is_found_out(tmp_path: Path) -> None:
+    # As an older version read such a file: tiktoken leaves out what the pattern does not match.
+    tokens = tuple(bytes([value]) for value in range(256))
+    dropping = EncodingTokenizer(Vocabulary("letters", r"\p{L}+", tokens, {"<|endoftext|>": 256}))
+    write_tokenizer(dropping, tmp_path / "letters.json")
+    (tmp_path / "text.txt").write_text("Hello, world!")
+    with pytest.raises(DataError, match=r"Tokenizer letters does not give the text back: 10 of 1[0-9] bytes") as told:
+        prepare_command(source=str(tmp_path / "text.txt"), tokenizer=str(tmp_path / "letters.json"), val_fraction=0.0)
+    assert "\n" not in str(told.value)

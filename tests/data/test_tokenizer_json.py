@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,16 @@ from typing import Any
 import pytest
 import tokenizers
 
-from gpt_lightning.data.bpe import PATTERNS, Vocabulary, train_vocabulary
+from gpt_lightning.data import tokenizer_json_reading
+from gpt_lightning.data.bpe import PATTERNS, Vocabulary, byte_letters, train_vocabulary
+from gpt_lightning.data.library_tokenizer import LibraryTokenizer
 from gpt_lightning.data.tokenizer import Tokenizer
-from gpt_lightning.data.tokenizer_json import GPT2_PATTERN, byte_letters, describe_as_json, rewrite_pattern
+from gpt_lightning.data.tokenizer_json import GPT2_PATTERN, added_token, describe_as_json, rewrite_pattern
+from gpt_lightning.data.tokenizer_json import byte_level as json_byte_level
 from gpt_lightning.data.tokenizer_json_reading import read_tokenizer_folder
-from gpt_lightning.data.tokenizers import ByteTokenizer, CharTokenizer, EncodingTokenizer, resolve
+from gpt_lightning.data.tokenizers import ByteTokenizer, CharTokenizer, EncodingTokenizer, from_description, resolve
 from gpt_lightning.errors import DataError
+from tests.data.library_tokenizers import PARTIAL, byte_level
 
 # cl100k's own pattern as tiktoken 0.14 has it, with the possessive bounds that Oniguruma reads differently.
 CL100K = (
@@ -133,6 +138,20 @@ def test_patterns_are_rewritten_for_the_other_engine() -> None:
     assert rewrite_pattern(PATTERNS["gpt4"]) == PATTERNS["gpt4"]
 
 
+@pytest.mark.parametrize("written", sorted(tokenizer_json_reading._PATTERNS))
+def test_known_patterns_cut_alike_in_both_engines_and_match_every_text(tmp_path: Path, written: str) -> None:
+    cut = {"type": "Split", "pattern": {"Regex": written}, "behavior": "Isolated", "invert": False}
+    steps = [cut, {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}]
+    content = describe_as_json(EncodingTokenizer(learn("gpt4")))
+    content["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": steps}
+    ours = read_tokenizer_folder(write(tmp_path, content))
+    assert isinstance(ours, EncodingTokenizer)
+    theirs = tokenizers.Tokenizer.from_str(json.dumps(content))
+    for text in draw(2000):
+        assert ours.encode(text).tolist() == theirs.encode(text, add_special_tokens=False).ids, repr(text)
+        assert ours.decode(ours.encode(text)) == text
+
+
 @pytest.fixture(scope="module")
 def plain() -> dict[str, Any]:
     return describe_as_json(EncodingTokenizer(learn("gpt4")))
@@ -176,16 +195,52 @@ def test_other_ways_of_cutting_text(plain: dict[str, Any], tmp_path: Path, cutti
         assert ours.fingerprint != read_tokenizer_folder(write(tmp_path, written | {"normalizer": None})).fingerprint
 
 
-def test_the_end_of_a_text_may_have_another_name(plain: dict[str, Any], tmp_path: Path) -> None:
-    added = [entry | {"content": "<|end_of_text|>"} for entry in plain["added_tokens"]]
+def renamed(plain: dict[str, Any], *names: str) -> dict[str, Any]:
+    """Its special tokens have other names, more than one if wanted."""
+    first = plain["added_tokens"][0]
+    added = [first | {"content": name, "id": first["id"] + place} for place, name in enumerate(names)]
     written = changed(plain, added_tokens=added)
-    written["model"]["vocab"] = {
-        token: number for token, number in written["model"]["vocab"].items() if token != "<|endoftext|>"
-    }
-    ours = read_tokenizer_folder(write(tmp_path, written, eos_token={"content": "<|end_of_text|>"}))
-    assert ours.pieces[ours.eot_id] == b"<|end_of_text|>"
-    write(tmp_path, written, eos_token="elsewhere")
-    with pytest.raises(DataError, match=r"none of its special tokens is <\|endoftext\|> or the eos_token"):
+    vocabulary = {token: number for token, number in plain["model"]["vocab"].items() if token != first["content"]}
+    written["model"]["vocab"] = vocabulary | {entry["content"]: entry["id"] for entry in added}
+    return written
+
+
+@pytest.mark.parametrize(
+    ("files", "end", "ends"),
+    [
+        ({"tokenizer_config": {"eos_token": "<turn>"}}, "<turn>", ["<turn>"]),
+        ({"special_tokens_map": {"eos_token": {"content": "<turn>"}}}, "<turn>", ["<turn>"]),
+        ({"generation_config": {"eos_token_id": 700}}, "<turn>", ["<turn>"]),
+        ({"config": {"eos_token_id": [701, 700]}}, "<other>", ["<other>", "<turn>"]),
+        (
+            {"tokenizer_config": {"eos_token": "<turn>"}, "generation_config": {"eos_token_id": [700, 699]}},
+            "<turn>",
+            ["<turn>", "<|endoftext|>"],
+        ),
+        ({"config": {"eos_token_id": 5}}, "<|endoftext|>", ["<|endoftext|>"]),  # the default of a class: a word here
+        ({"config": {"eos_token_id": None}, "tokenizer_config": {"eos_token": "gone"}}, "<|endoftext|>", None),
+        ({}, "<|endoftext|>", ["<|endoftext|>"]),
+    ],
+    ids=["settings", "map", "number", "list", "several", "word", "null", "usual"],
+)
+def test_a_folder_s_own_ends_come_before_any_fixed_name(
+    plain: dict[str, Any], tmp_path: Path, files: dict[str, Any], end: str, ends: list[str] | None
+) -> None:
+    write(tmp_path, renamed(plain, "<|endoftext|>", "<turn>", "<other>"))
+    for name, content in files.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    ours = read_tokenizer_folder(tmp_path)
+    assert ours.pieces[ours.eot_id].decode() == end
+    assert [ours.pieces[number].decode() for number in ours.end_ids] == (ends or [end])
+    again = from_description(json.loads(json.dumps(ours.describe())))
+    assert (again.end_ids, again.fingerprint) == (ours.end_ids, ours.fingerprint)
+
+
+def test_a_tokenizer_without_an_end_of_text_is_refused(plain: dict[str, Any], tmp_path: Path) -> None:
+    write(tmp_path, renamed(plain, "<turn>"), eos_token="elsewhere")
+    with pytest.raises(
+        DataError, match=r"none of its 1 special tokens is eos_token or <\|endoftext\|>.*tokenizer_config"
+    ):
         read_tokenizer_folder(tmp_path)
 
 
@@ -220,43 +275,80 @@ def other_split(plain: dict[str, Any]) -> dict[str, Any]:
 
 def without_a_byte(plain: dict[str, Any]) -> dict[str, Any]:
     written = changed(plain)
-    del written["model"]["vocab"][byte_letters()[7]]
+    missing = byte_letters()[7]
+    del written["model"]["vocab"][missing]
+    written["model"]["merges"] = [merge for merge in written["model"]["merges"] if missing not in merge]
     return written
 
 
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda plain: changed(plain, model={"type": "Unigram"}), "its model is Unigram"),
         (lambda plain: changed(plain, model={"byte_fallback": True}), "its model has byte_fallback True"),
-        (lambda plain: changed(plain, normalizer={"type": "Prepend"}), "normalizer 'Prepend'"),
-        (lambda plain: changed(plain, pre_tokenizer={"type": "Metaspace"}), "it cuts text by Metaspace"),
-        (lambda plain: changed(plain, added_tokens=[]), "no special token|has no special"),
+        (lambda plain: changed(plain, normalizer={"type": "Lowercase"}), "normalizer 'Lowercase'"),
         (
-            lambda plain: changed(plain, added_tokens=[{"id": 900, "content": "    ", "special": False}]),
+            lambda plain: changed(plain, pre_tokenizer=json_byte_level(use_regex=True) | {"add_prefix_space": True}),
+            "it cuts text by ByteLevel",
+        ),
+        (
+            lambda plain: changed(
+                plain,
+                added_tokens=[*plain["added_tokens"], added_token("    ", 700) | {"special": False}],
+            ),
             "'    ' stands for ordinary text",
         ),
+        (without_a_byte, "no token for the byte 7"),
+        (reversed_merges, "not in the order of their ids"),
+        (other_split, "as byte pair encoding would"),
+        *((lambda _, split=split: byte_level(split), "not known to match every text") for split in PARTIAL.values()),
+    ],
+)
+def test_what_tiktoken_would_not_do_alike_is_done_by_the_library(
+    plain: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Any, reason: str
+) -> None:
+    content = change(plain)
+    ours = read_tokenizer_folder(write(tmp_path, content))
+    assert isinstance(ours, LibraryTokenizer)
+    theirs = tokenizers.Tokenizer.from_str(json.dumps(content))
+    theirs.encode_special_tokens = True
+    for text in draw(100):
+        assert ours.encode(text).tolist() == theirs.encode(text, add_special_tokens=False).ids
+    # And the reason is told where the library is not there.
+    forget = tokenizer_json_reading._read_once
+    forget.cache_clear()
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    with pytest.raises(DataError, match=rf"pip install 'gpt-lightning\[hf\]' \(tiktoken cannot.*{reason}") as told:
+        read_tokenizer_folder(tmp_path)
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda plain: changed(plain, model={"type": "Unigram"}), "the library tokenizers does not take it"),
+        (lambda plain: changed(plain, pre_tokenizer={"type": "Nothing"}), "the library tokenizers does not take it"),
+        (lambda plain: changed(plain, added_tokens=[]), "no special token"),
         (
             lambda plain: changed(plain, added_tokens=[{"id": 1 << 60, "content": "<x>", "special": True}]),
             "the id of '<x>' is 1152921504606846976",
         ),
         (
-            lambda plain: changed(plain, model={"vocab": {**plain["model"]["vocab"], "a b": 901}}),
-            "'a b' is not spelled",
+            lambda plain: changed(
+                plain, added_tokens=[*plain["added_tokens"], added_token("<y>", 5000)], normalizer={}
+            ),
+            "does not take it|ids of its added tokens",
         ),
         (
             lambda plain: changed(plain, model={"vocab": {**plain["model"]["vocab"], "zq": 3}}),
             "two of its tokens have one",
         ),
-        (without_a_byte, "no token for the byte 7"),
-        (reversed_merges, "not in the order of their ids"),
-        (other_split, "as byte pair encoding would"),
-        (lambda plain: changed(plain, model={"merges": ["a b c"]}), "is no merge of bytes"),
+        (lambda plain: changed(plain, model={"merges": ["a b c"]}), "is no merge of two tokens"),
         (lambda plain: changed(plain, model={"merges": [["z", "\u0100"]]}), "makes no token"),
         (lambda plain: {"model": 3}, "is not a tokenizer.json"),
+        (lambda plain: {"model": {"type": "BPE", "vocab": 7}, "added_tokens": [added_token("</s>", 0)]}, "is not a"),
     ],
 )
-def test_what_cannot_be_rebuilt_is_refused_with_the_reason(
+def test_what_makes_no_tokenizer_is_refused_with_the_reason(
     plain: dict[str, Any], tmp_path: Path, change: Any, reason: str
 ) -> None:
     with pytest.raises(DataError, match=reason) as told:
