@@ -13,10 +13,11 @@ from __future__ import annotations
 import glob
 import hashlib
 import json
+import logging
 import os
 import re
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,10 +28,11 @@ import numpy.typing as npt
 from gpt_lightning.data.folders import cache_folder, is_marked
 from gpt_lightning.data.manifest import MANIFEST_FILE, Manifest, ShardRecord, SplitRecord
 from gpt_lightning.data.shards import TokenSplit, TokenStore
-from gpt_lightning.data.token_files import FORMATS, TokenFile, find_ends
+from gpt_lightning.data.token_files import FORMATS, TokenFile, Width, find_ends
 from gpt_lightning.data.tokenizers import Tokenizer, is_learned, resolve
 from gpt_lightning.errors import DataError
 
+_log = logging.getLogger(__name__)
 _SUFFIXES = (".bin", ".ds")
 _CHUNK = 1 << 24
 
@@ -104,6 +106,19 @@ class _Part:
         return np.append(inside, self.stop) - self.start
 
 
+class _Tokens:
+    """Ids of every part, mapped when they are asked for."""
+
+    def __init__(self, parts: list[_Part]) -> None:
+        self._parts = parts
+
+    def __len__(self) -> int:
+        return len(self._parts)
+
+    def __getitem__(self, index: int) -> npt.NDArray[Any]:
+        return self._parts[index].tokens
+
+
 class _Ends:
     """Document ends of every part, found when they are asked for: scanning may take a second per gigabyte."""
 
@@ -124,28 +139,31 @@ class ForeignStore(TokenStore):
         files: The files, from ``find_token_files``.
         tokenizer: What made the ids; nothing in the files says so.
         val_fraction: Share of the training tokens to validate on when no file is named for it.
+        dtype: Of ids without a header, ``uint16`` or ``uint32``; None = the numbers tell.
 
     Raises:
         DataError: A file is damaged, holds ids that the tokenizer does not have, or types of ids differ.
     """
 
-    def __init__(self, files: Sequence[Path], tokenizer: Tokenizer, *, val_fraction: float = 0.0) -> None:
-        opened = {path: _open(path) for path in files}
+    def __init__(
+        self, files: Sequence[Path], tokenizer: Tokenizer, *, val_fraction: float = 0.0, dtype: str | None = None
+    ) -> None:
+        opened = _open_all(files, Width(tokenizer.vocab_size, dtype))
         records = {path: _examine(file, tokenizer.eot_id) for path, file in opened.items()}
         _check(opened.values(), records.values(), tokenizer)
         parts: dict[str, list[_Part]] = {}
         for path, file in opened.items():
-            part = _Part(file, records[path], 0, len(file.tokens), tokenizer.eot_id)
+            part = _Part(file, records[path], 0, len(file.ids), tokenizer.eot_id)
             parts.setdefault(_name_split(path), []).append(part)
         if "val" not in parts and val_fraction > 0 and "train" in parts:
             parts["train"], parts["val"] = _cut_tail(parts["train"], val_fraction)
-        dtype = next(iter(opened.values())).tokens.dtype.name
+        stored = next(iter(opened.values())).ids.dtype.name
         manifest = Manifest(
             settings={"source": [str(path) for path in files], "tokenizer": tokenizer.name},
             tokenizer=tokenizer.describe(),
             vocab_size=tokenizer.vocab_size,
             eot_id=tokenizer.eot_id,
-            dtype=dtype,
+            dtype=stored,
             splits={name: _describe(own) for name, own in parts.items()},
             inputs=[],
             split_rule="by the names of the files",
@@ -154,9 +172,8 @@ class ForeignStore(TokenStore):
         vars(self)["tokenizer"] = tokenizer
         self._opened, self._records = opened, records
         for name, own in parts.items():
-            tokens = [part.tokens for part in own]
             self._splits[name] = TokenSplit(
-                name, manifest.splits[name], tokens, _Ends(own), eot_id=tokenizer.eot_id, dtype=dtype
+                name, manifest.splits[name], _Tokens(own), _Ends(own), eot_id=tokenizer.eot_id, dtype=stored
             )
 
     def verify(self) -> None:
@@ -173,7 +190,9 @@ class ForeignStore(TokenStore):
                 )
 
 
-def open_foreign(files: Sequence[Path], tokenizer: str, *, val_fraction: float) -> ForeignStore:
+def open_foreign(
+    files: Sequence[Path], tokenizer: str, *, val_fraction: float, dtype: str | None = None
+) -> ForeignStore:
     """Open token files with the tokenizer that a spec names.
 
     Raises:
@@ -186,11 +205,30 @@ def open_foreign(files: Sequence[Path], tokenizer: str, *, val_fraction: float) 
             allowed="the name or file of a tokenizer",
             fix="Name it, e.g. --data.tokenizer gpt2.",
         )
-    return ForeignStore(files, resolve(tokenizer), val_fraction=val_fraction)
+    return ForeignStore(files, resolve(tokenizer), val_fraction=val_fraction, dtype=dtype)
 
 
-def _open(path: Path) -> TokenFile:
-    return next(layout for layout in FORMATS if layout.recognizes(path)).open(path)
+def _open_all(files: Sequence[Path], width: Width) -> dict[Path, TokenFile]:
+    """Those that hold tokens; a shard that was left empty is nothing to stop at."""
+    opened = {path: _open(path, width) for path in files}
+    filled = {path: file for path, file in opened.items() if len(file.ids)}
+    if not filled:
+        raise DataError(f"{files[0]} holds no tokens", fix="Copy it again, or correct --data.store.")
+    if len(filled) < len(opened):
+        empty = [path for path in opened if path not in filled]
+        _log.warning("%d of %d token files hold no tokens, the first is %s", len(empty), len(opened), empty[0])
+    return filled
+
+
+def _open(path: Path, width: Width) -> TokenFile:
+    file = next(layout for layout in FORMATS if layout.recognizes(path)).open(path, width)
+    if width.dtype not in (None, file.ids.dtype.name):
+        raise DataError(
+            f"{path} says of itself that its ids are {file.ids.dtype.name} ({file.layout})",
+            got=width.dtype,
+            fix="Leave data.dtype out: it is for files without a header.",
+        )
+    return file
 
 
 def _name_split(path: Path) -> str:
@@ -200,8 +238,8 @@ def _name_split(path: Path) -> str:
     return "test" if "test" in words else "train"
 
 
-def _check(files: Iterable[TokenFile], records: Iterable[ShardRecord], tokenizer: Tokenizer) -> None:
-    kinds = {file.tokens.dtype.name: file.path for file in files}
+def _check(files: Collection[TokenFile], records: Iterable[ShardRecord], tokenizer: Tokenizer) -> None:
+    kinds = {file.ids.dtype.name: file.path for file in files}
     if len(kinds) > 1:
         raise DataError(
             "Token files of one store have ids of different types",
@@ -209,13 +247,28 @@ def _check(files: Iterable[TokenFile], records: Iterable[ShardRecord], tokenizer
             allowed="all uint16 or all uint32",
             fix="Name the files of one type, or put them into a data.mixture.",
         )
-    for record in records:
+    if "uint16" in kinds and tokenizer.vocab_size > 1 << 16:
+        raise DataError(
+            f"{kinds['uint16']} holds uint16 ids, and tokenizer {tokenizer.name} has ids that do not fit",
+            got=tokenizer.vocab_size,
+            allowed=f"a vocabulary of up to {1 << 16}",
+            fix="Set --data.tokenizer to the one that made the file; if it is that one, write the ids as uint32.",
+        )
+    for file, record in zip(files, records, strict=True):
         if record.max_id >= tokenizer.vocab_size:
+            guess = " (its bytes look big-endian: write them little-endian)" if _fits_swapped(file, tokenizer) else ""
             raise DataError(
-                f"{record.tokens_file} holds the id {record.max_id}, which tokenizer {tokenizer.name} does not have",
+                f"{record.tokens_file} holds the id {record.max_id}, which tokenizer {tokenizer.name} does not have"
+                + guess,
                 allowed=f"ids below {tokenizer.vocab_size}",
-                fix="Set --data.tokenizer to the one that made the file.",
+                fix="Set --data.tokenizer to the one that made the file"
+                + (", or --data.dtype if its ids are wider or narrower." if file.layout == "NanoGPT" else "."),
             )
+
+
+def _fits_swapped(file: TokenFile, tokenizer: Tokenizer) -> bool:
+    chunks = (file.tokens[start : start + _CHUNK] for start in range(0, len(file.ids), _CHUNK))
+    return all(int(chunk.byteswap().max()) < tokenizer.vocab_size for chunk in chunks)
 
 
 def _cut_tail(parts: list[_Part], fraction: float) -> tuple[list[_Part], list[_Part]]:
@@ -240,10 +293,10 @@ def _describe(parts: list[_Part]) -> SplitRecord:
     shards, facts = [], []
     for part in parts:
         ends = 0 if part.file.ends is None else zlib.crc32(part.file.ends.tobytes())
-        whole = len(part.tokens) == len(part.file.tokens)
+        whole = part.stop - part.start == len(part.file.ids)
         documents = part.record.num_documents if whole else len(part.ends())
-        shards.append(replace(part.record, num_tokens=len(part.tokens), num_documents=documents))
-        facts.append([part.record.tokens_crc32, len(part.file.tokens), part.start, part.stop, ends])
+        shards.append(replace(part.record, num_tokens=part.stop - part.start, num_documents=documents))
+        facts.append([part.record.tokens_crc32, len(part.file.ids), part.start, part.stop, ends])
     return SplitRecord(shards, hashlib.sha256(json.dumps(facts).encode()).hexdigest())
 
 
@@ -251,7 +304,7 @@ def _examine(file: TokenFile, eot_id: int) -> ShardRecord:
     """What one reading of a file tells, remembered."""
     path = file.path.resolve()
     status = path.stat()
-    state = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, eot_id, file.layout]
+    state = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, eot_id, file.layout, file.ids.dtype.name]
     memory = cache_folder() / "foreign" / f"{hashlib.sha256(str(path).encode()).hexdigest()[:24]}.json"
     try:
         known = json.loads(memory.read_text(encoding="utf-8"))
@@ -272,7 +325,7 @@ def _examine(file: TokenFile, eot_id: int) -> ShardRecord:
 
 def _scan(file: TokenFile, eot_id: int) -> ShardRecord:
     crc, smallest, largest, closed = 0, 2**32, -1, 0
-    for start in range(0, len(file.tokens), _CHUNK):
+    for start in range(0, len(file.ids), _CHUNK):
         tokens = file.tokens[start : start + _CHUNK]
         crc = zlib.crc32(tokens.tobytes(), crc)
         smallest, largest = min(smallest, int(tokens.min())), max(largest, int(tokens.max()))
@@ -280,7 +333,7 @@ def _scan(file: TokenFile, eot_id: int) -> ShardRecord:
     return ShardRecord(
         tokens_file=file.path.name,
         documents_file="",
-        num_tokens=len(file.tokens),
+        num_tokens=len(file.ids),
         num_documents=max(1, closed) if file.ends is None else len(file.ends),
         text_bytes=0,
         min_id=smallest,

@@ -43,19 +43,21 @@ def open_store(settings: PrepareSettings, store: str | None) -> TokenStore:
         return remote
     files = find_token_files(store) if store is not None else _find_source_files(settings)
     if files:
-        return open_foreign(files, settings.tokenizer, val_fraction=settings.val_fraction)
+        return open_foreign(files, settings.tokenizer, val_fraction=settings.val_fraction, dtype=settings.dtype)
+    _refuse_dtype(settings)
     if store is not None:
         check_exists(store)
     return find_or_prepare(settings, store=store)
 
 
-def open_existing(place: str, tokenizer: str, val_fraction: float) -> TokenStore:
+def open_existing(place: str, tokenizer: str, val_fraction: float, dtype: str | None = None) -> TokenStore:
     """A store that is there already, whoever made it, to look into; nothing is prepared.
 
     Args:
         place: Folder or URL of a store, or token files of another program.
         tokenizer: What made the ids of token files; a store says it itself.
         val_fraction: Share of token files without a validation split that is cut off for one.
+        dtype: Of token files without a header; None = the numbers tell.
 
     Raises:
         DataError: There is none, or it cannot be read.
@@ -63,7 +65,7 @@ def open_existing(place: str, tokenizer: str, val_fraction: float) -> TokenStore
     if is_url(place):
         return RemoteStore(place)
     if files := find_token_files(place):
-        return open_foreign(files, tokenizer, val_fraction=val_fraction)
+        return open_foreign(files, tokenizer, val_fraction=val_fraction, dtype=dtype)
     check_exists(place)
     return TokenStore.open(Path(place).expanduser())
 
@@ -97,6 +99,16 @@ def check_text(settings: PrepareSettings) -> None:
             allowed="text",
             fix=f"Train on them with --data.store {settings.sources[0]}, or rename them if they are text.",
         )
+    _refuse_dtype(settings)
+
+
+def _refuse_dtype(settings: PrepareSettings) -> None:
+    if settings.dtype is not None:
+        raise ConfigError(
+            "data.dtype is that of token files without a header, and these are none",
+            got=settings.dtype,
+            fix="Leave data.dtype out: a store of text chooses it by its vocabulary.",
+        )
 
 
 def _check_tokenizer(place: str, manifest: Manifest, wanted: str) -> None:
@@ -127,7 +139,7 @@ def open_mixture(settings: PrepareSettings, mixture: Mixture) -> MixedStore:
             continue
         # A store without text is taken as it is: data.source belongs to no source of a mixture.
         assert source.store is not None
-        stores[name] = open_existing(source.store, settings.tokenizer, settings.val_fraction)
+        stores[name] = open_existing(source.store, settings.tokenizer, settings.val_fraction, settings.dtype)
         _check_tokenizer(source.store, stores[name].manifest, settings.tokenizer)
     return MixedStore(stores)
 
@@ -181,6 +193,7 @@ def open_on_the_fly(
             got=store or settings.sources[0],
             fix="Leave data.on_the_fly out.",
         )
+    _refuse_dtype(settings)
     if store is not None:
         check_exists(store)
     return open_growing(settings, store, prepares=prepares, scratch=scratch)

@@ -60,6 +60,8 @@ class PrepareSettings:
         max_characters: Longer documents are left out; null = none is too long.
         max_tokens: The corpus ends with the document before the one with which the training split would have more;
             null = all of it.
+        dtype: Width of the ids in token files that do not say it themselves (nanoGPT's): uint16 or uint32; null = the
+            numbers tell.
 
     Raises:
         ConfigError: A value is out of range.
@@ -78,6 +80,7 @@ class PrepareSettings:
     min_characters: int = 0
     max_characters: int | None = None
     max_tokens: int | None = None
+    dtype: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("val_fraction", "test_fraction"):
@@ -96,6 +99,8 @@ class PrepareSettings:
             raise ConfigError(
                 "data.document_per", got=self.document_per, allowed=", ".join(TEXT_READERS), fix="Correct the name."
             )
+        if self.dtype not in (None, "uint16", "uint32"):
+            raise ConfigError("data.dtype", got=self.dtype, allowed="uint16, uint32, null", fix="Correct the name.")
         TextField(self.text_field)
         check_encoding(self.encoding)
         for name, least in (("min_characters", 0), ("max_characters", max(1, self.min_characters)), ("max_tokens", 1)):

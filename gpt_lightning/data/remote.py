@@ -20,7 +20,7 @@ from jaxtyping import Integer
 from gpt_lightning.data.folders import cache_folder
 from gpt_lightning.data.manifest import MANIFEST_FILE, Manifest, ShardRecord, read_manifest
 from gpt_lightning.data.shard_cache import FarFolder, ShardCache, cache_limit_bytes, crc32_of
-from gpt_lightning.data.shard_file import HEADER_BYTES, check_size, open_documents, open_tokens
+from gpt_lightning.data.shard_file import HEADER_BYTES, check_size, find_documents, find_tokens
 from gpt_lightning.data.shards import TokenSplit, TokenStore
 from gpt_lightning.errors import ConfigError, DataError
 
@@ -42,8 +42,8 @@ class _Files:
     def __getitem__(self, index: int) -> npt.NDArray[Any]:
         shard, folder = self._shards[index], self._cache.folder
         if self._documents:
-            return self._cache.read(*self._wish(index), lambda: open_documents(folder, shard))
-        return self._cache.read(*self._wish(index), lambda: open_tokens(folder, shard, self._dtype))
+            return self._cache.read(*self._wish(index), lambda: find_documents(folder, shard).load())
+        return self._cache.read(*self._wish(index), lambda: find_tokens(folder, shard, self._dtype).load())
 
     def _wish(self, index: int) -> tuple[str, int, Callable[[Path], None]]:
         shard = self._shards[index]

@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 from gpt_lightning.data.far_files import connection_options, in_one_go
 from gpt_lightning.data.folders import cache_folder
+from gpt_lightning.data.mapping import count_mappings
 from gpt_lightning.errors import ConfigError, DataError
 from gpt_lightning.parsing.extras import import_extra
 
@@ -151,9 +152,13 @@ class ShardCache:
             array = open_it()
         self._announced.discard(name)
         self._mapped[name] = array
-        while len(self._mapped) > 1 and sum(each.nbytes for each in self._mapped.values()) > cache_limit_bytes():
+        while len(self._mapped) > 1 and self._holds_too_much():
             self._mapped.popitem(last=False)
         return array
+
+    def _holds_too_much(self) -> bool:
+        num_bytes = sum(each.nbytes for each in self._mapped.values())
+        return num_bytes > cache_limit_bytes() or len(self._mapped) > count_mappings()
 
     def fetch(self, name: str, size: int, check: Callable[[Path], None], *, anew: bool = False) -> None:
         """Make sure that a complete copy of a file is here; with ``anew`` one that was fetched just now."""

@@ -13,7 +13,8 @@ from jaxtyping import Integer, UInt
 from numpy.lib.stride_tricks import sliding_window_view
 
 from gpt_lightning.data.manifest import Manifest, ShardRecord, SplitRecord, read_manifest
-from gpt_lightning.data.shard_file import open_documents, open_tokens
+from gpt_lightning.data.mapping import MappedFiles
+from gpt_lightning.data.shard_file import find_documents, find_tokens
 from gpt_lightning.data.tokenizers import Tokenizer, from_description
 from gpt_lightning.data.verification import FirstLook, verify_once, verify_shard
 from gpt_lightning.errors import DataError
@@ -141,12 +142,14 @@ class TokenSplit:
         self._check_looks()
         homes = np.searchsorted(self._borders, starts, side="right") - 1
         assert len(starts) == 0 or (starts + lengths <= self._borders[homes + 1]).all()
-        shards = {home: self._shards[home] for home in np.unique(homes).tolist()}
-        # A loop over slices: pieces are long enough that building an index of every token takes several times longer.
-        for place, home, first, length in zip(
-            places.tolist(), homes.tolist(), (starts - self._borders[homes]).tolist(), lengths.tolist(), strict=True
-        ):
-            target[place : place + length] = shards[home][first : first + length]
+        firsts = starts - self._borders[homes]
+        # Shard by shard, so that one is held at a time.
+        for home in np.unique(homes).tolist():
+            shard, chosen = self._shards[home], homes == home
+            # A loop over slices: pieces are long enough that an index of every token takes several times longer.
+            runs = zip(places[chosen].tolist(), firsts[chosen].tolist(), lengths[chosen].tolist(), strict=True)
+            for place, first, length in runs:
+                target[place : place + length] = shard[first : first + length]
 
     def expect(self, starts: Integer[np.ndarray, " count"]) -> None:
         """Say which tokens will be asked for soon; shards that are far away are fetched meanwhile."""
@@ -186,8 +189,8 @@ class TokenStore:
         """
         store = cls(Path(path), read_manifest(Path(path)))
         for shard in store._list_shards():
-            open_tokens(store.path, shard, store.manifest.dtype)
-            open_documents(store.path, shard)
+            find_tokens(store.path, shard, store.manifest.dtype)
+            find_documents(store.path, shard)
         return store
 
     def _list_shards(self) -> list[ShardRecord]:
@@ -245,8 +248,8 @@ class TokenStore:
     def _open_split(self, name: str) -> TokenSplit:
         record = self._find_record(name)
         look = verify_once(self.path, record.shards)
-        shards = [open_tokens(self.path, shard, self.manifest.dtype) for shard in record.shards]
-        ends = [open_documents(self.path, shard) for shard in record.shards]
+        shards = MappedFiles([find_tokens(self.path, shard, self.manifest.dtype) for shard in record.shards])
+        ends = MappedFiles([find_documents(self.path, shard) for shard in record.shards])
         return TokenSplit(
             name, record, shards, ends, eot_id=self.manifest.eot_id, dtype=self.manifest.dtype, looks=[look]
         )

@@ -22,7 +22,9 @@ from gpt_lightning.errors import ConfigError
 _TOKENIZER, _VAL_FRACTION = PrepareSettings.tokenizer, PrepareSettings.val_fraction
 
 
-def info_command(store: str, tokenizer: str = _TOKENIZER, val_fraction: float = _VAL_FRACTION) -> None:
+def info_command(
+    store: str, tokenizer: str = _TOKENIZER, val_fraction: float = _VAL_FRACTION, dtype: str | None = None
+) -> None:
     """Show what is in a prepared store: tokenizer, splits, shards, inputs.
 
     Example: gpt-lightning data info ~/.cache/gpt_lightning/stores/pydoc-gpt2-0123456789ab
@@ -31,8 +33,9 @@ def info_command(store: str, tokenizer: str = _TOKENIZER, val_fraction: float = 
         store: Folder or URL of the store, or token files of another program.
         tokenizer: What made the ids of token files; a store says it itself.
         val_fraction: As data.val_fraction of the run, of token files without a validation split.
+        dtype: As data.dtype of the run, of token files without a header.
     """
-    manifest = _read_manifest(store, tokenizer, val_fraction)
+    manifest = _read_manifest(store, tokenizer, val_fraction, dtype)
     lines = [summarize(manifest), f"fingerprint {manifest.fingerprint}"]
     made = manifest.created_by
     if made:
@@ -51,15 +54,15 @@ def info_command(store: str, tokenizer: str = _TOKENIZER, val_fraction: float = 
     sys.stdout.write("\n".join(lines) + "\n")
 
 
-def _read_manifest(store: str, tokenizer: str, val_fraction: float) -> Manifest:
+def _read_manifest(store: str, tokenizer: str, val_fraction: float, dtype: str | None) -> Manifest:
     folder = Path(store).expanduser()
     # Of our own the manifest alone: it can still say what a damaged store was made of.
     if (folder / MANIFEST_FILE).is_file():
         return read_manifest(folder)
-    return open_existing(store, tokenizer, val_fraction).manifest
+    return open_existing(store, tokenizer, val_fraction, dtype).manifest
 
 
-def verify_command(store: str, tokenizer: str = _TOKENIZER) -> None:
+def verify_command(store: str, tokenizer: str = _TOKENIZER, dtype: str | None = None) -> None:
     """Read a prepared store and compare every checksum with its manifest.
 
     Ends with an error that names the file if one is missing, cut short or changed.
@@ -69,8 +72,9 @@ def verify_command(store: str, tokenizer: str = _TOKENIZER) -> None:
     Args:
         store: Folder or URL of the store, or token files of another program.
         tokenizer: What made the ids of token files; a store says it itself.
+        dtype: As data.dtype of the run, of token files without a header.
     """
-    opened = open_existing(store, tokenizer, 0.0)
+    opened = open_existing(store, tokenizer, 0.0, dtype)
     opened.verify()
     shards = [shard for split in opened.manifest.splits.values() for shard in split.shards]
     tokens = sum(shard.num_tokens for shard in shards)
@@ -84,6 +88,7 @@ def head_command(
     characters: int = 500,
     tokenizer: str = _TOKENIZER,
     val_fraction: float = _VAL_FRACTION,
+    dtype: str | None = None,
 ) -> None:
     """Show the first documents of a prepared store as text.
 
@@ -94,9 +99,10 @@ def head_command(
         characters: Of each, at most.
         tokenizer: What made the ids of token files; a store says it itself.
         val_fraction: As data.val_fraction of the run, of token files without a validation split.
+        dtype: As data.dtype of the run, of token files without a header.
     """
     _check_counts(documents=documents, characters=characters)
-    opened = open_existing(store, tokenizer, val_fraction)
+    opened = open_existing(store, tokenizer, val_fraction, dtype)
     tokens = opened.split(split)
     start = 0
     for number, end in enumerate(tokens.document_ends[:documents].tolist(), start=1):
@@ -121,6 +127,7 @@ def sample_command(
     packing: Packing = Concat(),  # noqa: B008 (no state)
     tokenizer: str = _TOKENIZER,
     val_fraction: float = _VAL_FRACTION,
+    dtype: str | None = None,
 ) -> None:
     """Show training windows of a prepared store as text: what the model is given, in the order of training.
 
@@ -133,9 +140,10 @@ def sample_command(
         packing: As data.packing of the run: Concat, Pack or Document.
         tokenizer: What made the ids of token files; a store says it itself.
         val_fraction: As data.val_fraction of the run, of token files without a validation split.
+        dtype: As data.dtype of the run, of token files without a header.
     """
     _check_counts(block_size=block_size, count=count, sample=sample + 1)
-    opened = open_existing(store, tokenizer, val_fraction)
+    opened = open_existing(store, tokenizer, val_fraction, dtype)
     stream = TrainStream(opened.split("train"), block_size, seed, packing=packing)
     rows = stream.read(np.arange(sample, sample + count, dtype=np.int64))
     for number, tokens in enumerate(rows.tokens, start=sample):

@@ -37,6 +37,7 @@ def contamination_command(
     text_field: str = "text",
     tokenizer: str = PrepareSettings.tokenizer,
     output: str | None = None,
+    dtype: str | None = None,
 ) -> None:
     """Look for a benchmark in the training text: which items have a run of n units that stands there too?
 
@@ -58,12 +59,13 @@ def contamination_command(
         text_field: Field of a record that holds its text.
         tokenizer: What made the ids of token files; a store says it itself.
         output: JSON file to write, an entry for each item.
+        dtype: As data.dtype of the run, of token files without a header.
     """
     if output is not None:
         check_output(Path(output))
     evaluation = None if scores is None else read_evaluation(Path(scores))
     items = _collect(benchmark, data, Reading(document_per, text_field, "utf-8"))
-    found, unit = check_store(open_existing(store, tokenizer, 0.0), items, n=n, unit=unit, split=split)
+    found, unit = check_store(open_existing(store, tokenizer, 0.0, dtype), items, n=n, unit=unit, split=split)
     sys.stdout.write(_draw(found, f"runs of {n} {unit}s in {split} of {store}"))
     if evaluation is not None:
         sys.stdout.write(_draw_scores(evaluation, found))

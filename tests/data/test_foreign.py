@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gpt_lightning import cli
 from gpt_lightning.data.foreign import ForeignStore, find_token_files, open_foreign
 from gpt_lightning.data.packing import Document
 from gpt_lightning.data.stream import EvaluationWindows, TrainStream
-from gpt_lightning.data.tokenizers import ByteTokenizer
+from gpt_lightning.data.tokenizers import ByteTokenizer, Tokenizer, resolve
 from gpt_lightning.errors import DataError
+from tests.data.stores import wide_tokenizer
 
 EOT = 256
 DOCUMENTS = [[3, 1, 4], [1, 5, 9, 2, 6], [5], [3, 5, 8, 9, 7, 9]]
@@ -199,3 +201,98 @@ def test_other_mistakes_are_explained(tmp_path: Path) -> None:
     index.write_bytes(index.read_bytes()[:17] + b"\x05" + index.read_bytes()[18:])
     with pytest.raises(DataError, match=r"m\.idx has a version and token type.*got \(1, 5\)"):
         ForeignStore([index.with_suffix(".bin")], ByteTokenizer())
+
+
+def write_ids(path: Path, ids: np.ndarray, dtype: str) -> Path:
+    path.write_bytes(ids.astype(dtype).tobytes())
+    return path
+
+
+def text_ids(vocab_size: int, count: int = 5000) -> np.ndarray:
+    """Ids distributed roughly as those of text are."""
+    return np.minimum(np.random.default_rng(0).zipf(1.3, count), vocab_size) - 1
+
+
+@pytest.mark.parametrize("tokenizer", [ByteTokenizer(), resolve("gpt2"), wide_tokenizer()], ids=lambda each: each.name)
+def test_ids_without_a_header_are_read_in_the_width_they_have(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    ids = text_ids(tokenizer.vocab_size)
+    for dtype in ("<u2", "<u4") if tokenizer.vocab_size <= 1 << 16 else ("<u4",):
+        for stated in (None, np.dtype(dtype).name):
+            store = ForeignStore([write_ids(tmp_path / "train.bin", ids, dtype)], tokenizer, dtype=stated)
+            split = store.split("train")
+            assert split.dtype == np.dtype(dtype)
+            assert split.gather(np.array([0], dtype=np.int64), split.num_tokens)[0].tolist() == ids.tolist()
+
+
+@pytest.mark.parametrize(
+    ("vocab_size", "stored", "stated", "message"),
+    [
+        (50257, "<u4", "uint16", None),  # said is said: the user's word decides, and the ids do exist
+        (50257, "<u2", "uint32", r"holds the id \d+, which tokenizer gpt2 does not have.*--data.dtype"),
+        (100_000, "<u4", None, r"every second number is below .*look like uint32 ids up to \d+: got '5000 such ids"),
+        (50257, ">u2", None, r"which tokenizer gpt2 does not have \(its bytes look big-endian"),
+    ],
+)
+def test_a_width_that_does_not_fit_is_refused(
+    vocab_size: int, stored: str, stated: str | None, message: str | None, tmp_path: Path
+) -> None:
+    path = write_ids(tmp_path / "train.bin", np.r_[text_ids(vocab_size), [vocab_size - 1] * 20][20:], stored)
+    if message is None:
+        assert ForeignStore([path], resolve("gpt2"), dtype=stated).split("train").num_tokens == 10_000
+        return
+    with pytest.raises(DataError, match=message):
+        ForeignStore([path], resolve("gpt2"), dtype=stated)
+
+
+def test_a_vocabulary_that_does_not_fit_the_width_is_refused(tmp_path: Path) -> None:
+    path = write_ids(tmp_path / "train.bin", text_ids(60_000), "<u2")
+    with pytest.raises(DataError, match=r"holds uint16 ids, and tokenizer chars has ids that do not fit: got \d+"):
+        ForeignStore([path], wide_tokenizer())
+
+
+def test_too_few_ids_to_tell_are_asked_about(tmp_path: Path) -> None:
+    path = write_ids(tmp_path / "train.bin", np.arange(5, 15), "<u4")
+    with pytest.raises(DataError, match=r"Set --data.dtype to uint32 or uint16"):
+        ForeignStore([path], ByteTokenizer())
+    assert ForeignStore([path], ByteTokenizer(), dtype="uint32").split("train").num_tokens == 10
+
+
+def test_a_width_that_a_file_contradicts_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"says of itself that its ids are uint16 \(LlmC\): got 'uint32'"):
+        ForeignStore([write_llm_c(tmp_path / "x.bin", OPENED)], ByteTokenizer(), dtype="uint32")
+
+
+def test_ids_of_both_widths_train_alike(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ids = text_ids(257)
+    for name, dtype in (("narrow", "<u2"), ("wide", "<u4")):
+        (tmp_path / name).mkdir()
+        write_ids(tmp_path / name / "train.bin", ids, dtype)
+        assert cli.main(["data", "info", str(tmp_path / name), "--tokenizer", "bytes", "--val_fraction", "0"]) == 0
+        assert "5,000 tokens" in capsys.readouterr().out
+    stated = ["--tokenizer", "bytes", "--val_fraction", "0", "--dtype", "uint16"]
+    assert cli.main(["data", "info", str(tmp_path / "wide"), *stated]) == 0
+    assert "10,000 tokens" in capsys.readouterr().out
+    (tmp_path / "t.txt").write_text("text")
+    assert cli.main(["prepare", "--source", str(tmp_path / "t.txt"), "--dtype", "uint16"]) == 2
+    assert "data.dtype is that of token files without a header" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_empty_shard_among_others_is_passed_over(
+    kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, documents = make(kind, tmp_path)
+    (tmp_path / "empty").mkdir()
+    empty, _ = make(kind, tmp_path / "empty")
+    writers = {
+        "n": lambda: write_nano_gpt(empty, []),
+        "l": lambda: write_llm_c(empty, [], wide="wide" in kind),
+        "m": lambda: write_megatron(empty.with_suffix(""), [], code=4 if "int32" in kind else 8),
+        "d": lambda: write_datatrove(empty, []),
+    }
+    writers[kind[0]]()
+    store = ForeignStore([empty, path], ByteTokenizer())
+    assert store.split("train").num_tokens == len(flat(documents))
+    assert "1 of 2 token files hold no tokens" in caplog.text
+    with pytest.raises(DataError, match=r"holds no tokens"):
+        ForeignStore([empty], ByteTokenizer())
