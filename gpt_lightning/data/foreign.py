@@ -27,6 +27,7 @@ import numpy.typing as npt
 
 from gpt_lightning.data.folders import cache_folder, is_marked
 from gpt_lightning.data.manifest import MANIFEST_FILE, Manifest, ShardRecord, SplitRecord
+from gpt_lightning.data.sealing import seal, unseal
 from gpt_lightning.data.shards import TokenSplit, TokenStore
 from gpt_lightning.data.token_files import FORMATS, TokenFile, Width, find_ends
 from gpt_lightning.data.tokenizers import Tokenizer, is_learned, resolve
@@ -307,16 +308,16 @@ def _examine(file: TokenFile, eot_id: int) -> ShardRecord:
     state = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, eot_id, file.layout, file.ids.dtype.name]
     memory = cache_folder() / "foreign" / f"{hashlib.sha256(str(path).encode()).hexdigest()[:24]}.json"
     try:
-        known = json.loads(memory.read_text(encoding="utf-8"))
+        known = unseal(json.loads(memory.read_text(encoding="utf-8")))
         if known["state"] == state:
             return ShardRecord(**known["record"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         pass  # nothing remembered yet, or by another version
     record = _scan(file, eot_id)
     temporary = memory.with_suffix(f".{os.getpid()}")
     try:
         memory.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps({"state": state, "record": vars(record)}), encoding="utf-8")
+        temporary.write_text(json.dumps(seal({"state": state, "record": vars(record)})), encoding="utf-8")
         os.replace(temporary, memory)
     except OSError:
         return record  # a cache that cannot be written only means reading again next time

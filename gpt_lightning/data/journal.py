@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from gpt_lightning.data.folders import JOURNAL_FILE
+from gpt_lightning.data.sealing import seal, unseal
 from gpt_lightning.data.tokenizing import Job, UnitResult
 from gpt_lightning.data.work_units import Unit
 
@@ -40,7 +41,10 @@ class Journal:
             if path.name not in kept:
                 path.unlink()
         # Written anew, since the last line may be a torn one that the next would be glued to.
-        lines = [json.dumps({"units": len(wanted)}), *(json.dumps(asdict(result)) for result in finished.values())]
+        lines = [
+            json.dumps({"units": len(wanted)}),
+            *(json.dumps(seal(asdict(result))) for result in finished.values()),
+        ]
         temporary = self._path.with_suffix(".tmp")
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
         os.replace(temporary, self._path)
@@ -54,16 +58,16 @@ class Journal:
         results = {}
         for line in lines:
             try:
-                result = UnitResult(**json.loads(line))
-            except (ValueError, TypeError):
-                continue  # the head, or a line that was being written when the program was killed
+                result = UnitResult(**unseal(json.loads(line)))
+            except (ValueError, TypeError, AttributeError):
+                continue  # the head, a line that was being written when the program was killed, or a damaged one
             results[result.key] = result
         return results
 
     def add(self, result: UnitResult) -> None:
         """Note a finished unit, durably."""
         with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(result)) + "\n")
+            file.write(json.dumps(seal(asdict(result))) + "\n")
             file.flush()
             os.fsync(file.fileno())
 

@@ -1,7 +1,8 @@
 """``manifest.json``: what is in a store, written last; a folder without it is unfinished, never ready.
 
 The manifest is the only place that knows counts, checksums and the tokenizer. Its ``fingerprint`` covers tokens and
-tokenizer but neither paths nor times nor the size of shards: the same text prepared elsewhere has the same one.
+tokenizer but neither paths nor times nor the size of shards: the same text prepared elsewhere has the same one. Its
+``sha256`` covers all of it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from gpt_lightning.data.folders import count_finished
+from gpt_lightning.data.sealing import seal, unseal
 from gpt_lightning.errors import DataError
 
 FORMAT = 1
@@ -144,7 +146,7 @@ class Manifest:
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Put the manifest into a store, atomically and durably."""
-    data = {"format": FORMAT, "fingerprint": manifest.fingerprint, **asdict(manifest)}
+    data = seal({"format": FORMAT, "fingerprint": manifest.fingerprint, **asdict(manifest)})
     temporary = folder / f".{MANIFEST_FILE}-{os.getpid()}"
     with temporary.open("w", encoding="utf-8") as file:
         file.write(json.dumps(data, indent=1) + "\n")
@@ -161,7 +163,7 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST_FILE
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = unseal(json.loads(path.read_text(encoding="utf-8")))
         version, stated = int(data.pop("format")), str(data.pop("fingerprint"))
         _check_version(path, version)
         manifest = _parse(data)

@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from gpt_lightning.data.sealing import seal, unseal
+
 _PLAN_FILE = "plan.json"
 
 
@@ -37,13 +39,13 @@ class UnitPlan:
 def write_plan(folder: Path, plan: UnitPlan) -> None:
     """Put a plan into a working folder, whole or not at all."""
     temporary = folder / f"{_PLAN_FILE}.tmp-{os.getpid()}"
-    temporary.write_text(json.dumps(asdict(plan)), encoding="utf-8")
+    temporary.write_text(json.dumps(seal(asdict(plan))), encoding="utf-8")
     os.replace(temporary, folder / _PLAN_FILE)
 
 
 def read_plan(folder: Path) -> UnitPlan | None:
     """The plan in a working folder; None while there is none."""
     try:
-        return UnitPlan(**json.loads((folder / _PLAN_FILE).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        return UnitPlan(**unseal(json.loads((folder / _PLAN_FILE).read_text(encoding="utf-8"))))
+    except (OSError, ValueError, TypeError, AttributeError):
         return None

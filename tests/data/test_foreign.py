@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from gpt_lightning import cli
+from gpt_lightning.data.folders import cache_folder
 from gpt_lightning.data.foreign import ForeignStore, find_token_files, open_foreign
 from gpt_lightning.data.packing import Document
 from gpt_lightning.data.stream import EvaluationWindows, TrainStream
@@ -296,3 +297,13 @@ def test_an_empty_shard_among_others_is_passed_over(
     assert "1 of 2 token files hold no tokens" in caplog.text
     with pytest.raises(DataError, match=r"holds no tokens"):
         ForeignStore([empty], ByteTokenizer())
+
+
+def test_what_is_remembered_of_a_file_is_not_believed_when_it_was_changed(tmp_path: Path) -> None:
+    path = write_nano_gpt(tmp_path / "train.bin", CLOSED)
+    ForeignStore([path], ByteTokenizer())
+    (memory,) = (cache_folder() / "foreign").iterdir()
+    text = memory.read_text()
+    memory.write_text(text.replace('"max_id": 256', '"max_id": 257'))
+    assert memory.read_text() != text
+    assert ForeignStore([path], ByteTokenizer()).manifest.max_id == 256  # 257 is no id of this tokenizer

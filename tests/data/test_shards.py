@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from gpt_lightning import cli
 from gpt_lightning.data.manifest import MANIFEST_FILE, read_manifest
+from gpt_lightning.data.opening import open_store
+from gpt_lightning.data.prepare import PrepareSettings, prepare
+from gpt_lightning.data.sealing import seal, unseal
 from gpt_lightning.data.shards import TokenStore
 from gpt_lightning.errors import DataError
 from tests.data.stores import read_like_llm_c, wide_tokenizer, write_store
@@ -142,11 +147,48 @@ def test_damaged_manifests_are_named(content: str, tmp_path: Path) -> None:
 def test_changed_and_newer_manifests_are_named(tmp_path: Path) -> None:
     store, _ = write_store(tmp_path / "s", LENGTHS)
     path = store.path / MANIFEST_FILE
-    data = json.loads(path.read_text())
-    path.write_text(json.dumps(data | {"format": 2}))
+    data = unseal(json.loads(path.read_text()))
+    path.write_text(json.dumps(seal(data | {"format": 2})))
     with pytest.raises(DataError, match=r"store format: got 2 \(allowed: 1 to 1\)"):
         read_manifest(store.path)
     data["splits"]["train"]["sha256"] = "0" * 64
     path.write_text(json.dumps(data))
     with pytest.raises(DataError, match=r"manifest.json was changed"):
         read_manifest(store.path)
+
+
+def test_every_flipped_bit_of_a_manifest_is_refused(tmp_path: Path) -> None:
+    store, _ = write_store(tmp_path / "s", [3], shard_tokens=20)
+    path = store.path / MANIFEST_FILE
+    whole = path.read_bytes()
+    for position in range(len(whole)):
+        for bit in (0, 3):
+            flip(path, position, bit)
+            try:
+                assert read_manifest(store.path) == store.manifest  # only blanks may change unnoticed
+            except DataError as error:
+                assert MANIFEST_FILE in str(error)  # noqa: PT017
+            path.write_bytes(whole)
+
+
+@pytest.mark.parametrize("name", ["eot_id", "text_bytes"])
+def test_a_flipped_digit_is_found_by_verify_and_fit(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "t.txt").write_text("some text " * 50)
+    made = prepare(PrepareSettings(str(tmp_path / "t.txt"), "bytes"), store=tmp_path / "s")
+    path = made.path / MANIFEST_FILE
+    text = path.read_text()
+    path.write_text(re.sub(rf'("{name}": \d*)\d\b', r"\g<1>9", text, count=1))
+    assert path.read_text() != text
+    assert cli.main(["data", "verify", str(made.path)]) == 3
+    assert "manifest.json is damaged (ValueError: its content has SHA-256 " in capsys.readouterr().err
+    with pytest.raises(DataError, match=r"manifest\.json is damaged"):  # what fit opens its data with
+        open_store(PrepareSettings(str(tmp_path / "t.txt"), "bytes"), str(made.path))
+
+
+def test_a_store_from_before_the_checksum_is_as_good_as_ever(tmp_path: Path) -> None:
+    store, _ = write_store(tmp_path / "s", LENGTHS)
+    path = store.path / MANIFEST_FILE
+    path.write_text(json.dumps(unseal(json.loads(path.read_text()))))
+    assert TokenStore.open(store.path).manifest == store.manifest
