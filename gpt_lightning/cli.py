@@ -42,7 +42,7 @@ class Command:
 
 _STORES = ("gpt_lightning.data.store_commands",)
 _EVALUATION = "gpt_lightning.evaluation"
-_TRAINER = ("gpt_lightning.training.commands", "trainer_command")
+_TRAINER = ("gpt_lightning.training.front", "front_command")
 
 # A name may have two words: a noun with several commands, and what to do with it.
 COMMANDS = {
@@ -180,6 +180,31 @@ COMMANDS = {
     "version": Command("gpt_lightning.cli", "show_versions", "Show what is installed.", "About"),
 }
 
+_ALIASES = {
+    "fit": "train pretrain training run start resume continue",
+    "fit --init_from RUN": "finetune fine-tune",
+    "generate": "sample complete completion inference infer prompt text write",
+    "validate": "eval val validation loss",
+    "evaluate ppl": "perplexity ppl",
+    "evaluate tasks": "benchmark benchmarks tasks score lm-eval lm_eval",
+    "monitor": "tensorboard board watch dashboard",
+    "prepare": "tokenize preprocess encode dataset",
+    "tokenizer train": "bpe vocab vocabulary",
+    "sweep run": "tune hpo optimize search grid",
+    "runs list": "list ls history",
+    "runs compare": "compare diff",
+    "runs plot": "plot curves",
+    "runs report": "report",
+    "doctor": "check memory dry-run dryrun estimate",
+    "bench": "profile speed timing",
+    "import": "convert load from_pretrained",
+    "export": "save convert-to-hf publish upload",
+    "plot-schedule": "schedule lr",
+    "version": "info about",
+}
+_ELSEWHERE = {alias: name for name, aliases in _ALIASES.items() for alias in aliases.split()}
+"""What a newcomer may type -> the command, and perhaps an option."""
+
 _EXAMPLES = (
     "gpt-lightning fit --config configs/quickstart.yaml",
     "gpt-lightning fit --config configs/quickstart.yaml --data.source my.txt --trainer.max_steps 500",
@@ -314,7 +339,9 @@ def _refuse(name: str) -> int:
     seconds = [known for known in COMMANDS if known.startswith(f"{name} ")]
     if seconds:
         return _complain(f"error: {name} needs a second word. Write {_PROGRAM} {f', {_PROGRAM} '.join(seconds)}.", 2)
-    advice = did_you_mean(name, COMMANDS, f"{_PROGRAM} ") or f"See {_PROGRAM} --help."
+    meant = _ELSEWHERE.get(name.lower())
+    advice = f"Did you mean {_PROGRAM} {meant}?" if meant else did_you_mean(name, COMMANDS, f"{_PROGRAM} ")
+    advice = advice or f"See {_PROGRAM} --help."
     return _complain(f"error: There is no command {name!r} (allowed: {', '.join(COMMANDS)}). {advice}", 2)
 
 

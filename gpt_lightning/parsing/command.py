@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import shlex
 from argparse import RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
 from itertools import takewhile
@@ -11,6 +12,7 @@ from typing import Any, get_origin, get_type_hints
 
 from jsonargparse import DefaultHelpFormatter
 
+from gpt_lightning.errors import ConfigError
 from gpt_lightning.parsing.parser import StrictParser
 
 
@@ -70,4 +72,12 @@ def _name_leading(function: Callable[..., Any], args: Sequence[str]) -> list[str
             leading = []
             break
         named.append(f"--{name}={leading.pop(0)}")
-    return [*named, *leading, *rest]
+    if leading:
+        following = next((name for name in parameters if name not in needed), None)
+        example = f"For example --{following} {shlex.quote(leading[0])}." if following else ""
+        raise ConfigError(
+            "Unexpected argument",
+            got=" ".join(leading),
+            fix=f"Options are written --name value; quote values that hold spaces. {example}".strip(),
+        )
+    return [*named, *rest]

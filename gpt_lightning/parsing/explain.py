@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from jsonargparse import ArgumentParser
 
 from gpt_lightning.errors import ConfigError, UserError
+from gpt_lightning.parsing import origins
 from gpt_lightning.parsing.expectations import (
     Expectation,
     classes_in,
@@ -75,19 +76,13 @@ def user_error_behind(cause: BaseException | None) -> UserError | None:
 
 def unknown_setting(parsing: Parsing, key: str, origin: Origin | None) -> ConfigError:
     """A key that no setting has."""
-    key = origin.key if origin else plain_key(key)
-    names = parsing.settings(key)
-    instead = getattr(parsing.parser, "replaced", {}).get(key)
-    if instead is not None:
-        return ConfigError(f"There is no setting {key} here", fix=f"Use {instead}.")
-    dashes = "--" if origin is None or origin.on_command_line else ""
-    place = origin.place if origin else COMMAND_LINE
-    advice = did_you_mean(key, names, dashes)
-    parent = key.rpartition(".")[0]
-    siblings = [name.rpartition(".")[2] for name in names if name.rpartition(".")[0] == parent]
-    allowed = "" if advice or not parent else join_names(siblings)
-    return ConfigError(
-        f"There is no setting {dashes}{key} ({place})", allowed=allowed, fix=advice or parsing.help_hint()
+    origin = origin or Origin(plain_key(key), "", COMMAND_LINE)
+    return origins.unknown_setting(
+        origin,
+        parsing.settings(origin.key),
+        program=parsing.parser.prog,
+        replaced=getattr(parsing.parser, "replaced", {}),
+        elsewhere=getattr(parsing.parser, "elsewhere", {}),
     )
 
 

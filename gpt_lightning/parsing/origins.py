@@ -7,17 +7,21 @@ sources once more, flat and in order, gives back the whole key and the place to 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from pathlib import Path
+from types import MappingProxyType
 
 from gpt_lightning.errors import ConfigError
 from gpt_lightning.parsing.strict_yaml import Setting, YAMLProblem, parse_document, read_document
-from gpt_lightning.parsing.suggest import join_names, nearest
+from gpt_lightning.parsing.suggest import did_you_mean, join_names, nearest
 
 COMMAND_LINE = "command line"
 ENVIRONMENT = "environment variable"
 
+_MISSPELT = 0.95
+"""Share of matching letters of a variable's whole name, most of which are the program's."""
 _PLUMBING = frozenset({"class_path", "init_args", "dict_kwargs"})
 
 
@@ -112,6 +116,78 @@ def find_origin(origins: Sequence[Origin], key: str, value: str | None = None) -
     return fitting[max(ranks)[2]]
 
 
+def unknown_setting(
+    origin: Origin,
+    names: Collection[str],
+    *,
+    program: str,
+    replaced: Mapping[str, str] = MappingProxyType({}),
+    elsewhere: Mapping[str, str] = MappingProxyType({}),
+) -> ConfigError:
+    """The error for a key that no setting has.
+
+    Args:
+        origin: What was given.
+        names: Settings to choose from.
+        program: How the command is called.
+        replaced: Settings that a user may look for and that are answered in another way -> what to write.
+        elsewhere: What other programs call a setting, without its section -> its name here.
+    """
+    key = origin.key
+    if key in replaced:
+        return ConfigError(f"There is no setting {key} here", fix=f"Use {replaced[key]}.")
+    dashes = "--" if origin.on_command_line else ""
+    names = [name for name in names if not key.startswith(f"{name}.")]
+    parent, _, last = key.rpartition(".")
+    alias = elsewhere.get(last.lower().replace("-", "_"), "")
+    advice = f"Did you mean {dashes}{alias}?" if alias and not parent else did_you_mean(key, names, dashes)
+    if alias and not advice:
+        advice = f"Did you mean {dashes}{alias}?"
+    siblings = [name.rpartition(".")[2] for name in names if name.rpartition(".")[0] == parent]
+    return ConfigError(
+        f"There is no setting {dashes}{key} ({origin.place})",
+        allowed="" if advice or not parent else join_names(siblings),
+        fix=advice or f"See {program} --help.",
+    )
+
+
+def check_environment(variables: Mapping[str, str], environ: Iterable[str], prefix: str) -> None:
+    """Refuse an environment variable that can only be a misspelt setting of this command.
+
+    One of another command's is left alone: what is refused names a section of this command, or nearly does.
+
+    Args:
+        variables: Environment variable -> key that it sets.
+        environ: Names of the variables that are set.
+        prefix: Of all variables of this program.
+
+    Raises:
+        ConfigError: A misspelt one.
+    """
+    sections = {name.removeprefix(prefix).partition("__")[0] for name in variables if "__" in name}
+    collapsed = {name.replace("__", "_"): name for name in variables if "__" in name}
+    for variable in environ:
+        if variable in variables or not variable.startswith(prefix):
+            continue
+        section, parted, _ = variable.removeprefix(prefix).partition("__")
+        advice = did_you_mean(variable, variables)
+        whole = collapsed.get(variable.replace("__", "_"))
+        if whole:
+            advice = f"Did you mean {whole}?"
+        elif not parted:
+            near = nearest(variable.replace("__", "_"), collapsed)
+            alike = [name for name in near if SequenceMatcher(None, variable, name).ratio() > _MISSPELT]
+            if not alike:
+                continue
+            advice = f"Did you mean {collapsed[alike[0]]}?"
+        elif section not in sections and not nearest(section, sections):
+            continue
+        raise ConfigError(
+            f"The environment variable {variable} sets nothing",
+            fix=advice or "Settings of a chosen class go into a config file or an option.",
+        )
+
+
 def _is_option(text: str) -> bool:
     # -1 and -1e-3 are values.
     return text.startswith("-") and not text[1:2].isdigit() and text[1:2] not in ("", ".")
@@ -167,5 +243,8 @@ def _missing_config(value: str) -> ConfigError:
     there = sorted(p.name for p in folder.iterdir() if p.suffix in (".yaml", ".yml", ".json"))
     stems = {Path(name).stem: name for name in there}
     similar = [str(folder / stems[stem]) for stem in nearest(path.stem, stems)]
+    if not similar and folder == Path():
+        shipped = {each.stem: str(each) for each in Path("configs").glob("*.yaml")}
+        similar = [shipped[stem] for stem in nearest(path.stem, shipped)]
     advice = f"Did you mean {' or '.join(similar)}?" if similar else f"Found there: {join_names(there) or 'no YAML'}."
     return ConfigError(f"The config file does not exist in {folder.resolve()}", got=value, fix=advice)

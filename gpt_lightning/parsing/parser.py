@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 import yaml
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace, set_dumper, set_loader
 
-from gpt_lightning.errors import ConfigError
 from gpt_lightning.parsing.expectations import classes_in, list_settings
 from gpt_lightning.parsing.explain import Parsing, explain, scalar_for_group, user_error_behind
-from gpt_lightning.parsing.origins import Origin, collect_origins
+from gpt_lightning.parsing.origins import Origin, check_environment, collect_origins
 from gpt_lightning.parsing.strict_yaml import dump_yaml, load_yaml
-from gpt_lightning.parsing.suggest import did_you_mean, known_subclasses
+from gpt_lightning.parsing.suggest import known_subclasses
 from gpt_lightning.parsing.trust import TRUST_VARIABLE, apply_trust
 
 if TYPE_CHECKING:
@@ -51,9 +50,11 @@ class StrictParserMixin(_Parser):
 
     Attributes:
         replaced: Settings a user may know from elsewhere that do not exist here: name -> what to use instead.
+        elsewhere: What other programs call a setting, without its section -> its name here.
     """
 
     replaced: ClassVar[Mapping[str, str]] = {}
+    elsewhere: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         if kwargs.get("exit_on_error", True):
@@ -80,7 +81,7 @@ class StrictParserMixin(_Parser):
         variables = self._variables() if self.default_env else {}
         self._given = collect_origins(args or [], self._config_options(), variables, os.environ)
         if self.default_env:
-            self._check_environment(variables)
+            check_environment(variables, set(os.environ) - {TRUST_VARIABLE}, f"{self.env_prefix}_".upper())
         self._choose_default_classes()
         self.prepare_defaults(self._given)
         try:
@@ -151,21 +152,6 @@ class StrictParserMixin(_Parser):
         prefix = f"{self.env_prefix}_"
         keys = [a.dest for a in self._actions if a.option_strings and a.dest != "help"]
         return {(prefix + key.replace(".", "__")).upper(): key for key in keys}
-
-    def _check_environment(self, variables: dict[str, str]) -> None:
-        """Refuse variables that name a section of this command but no setting in it; others may be other commands'."""
-        prefix = f"{self.env_prefix}_".upper()
-        sections = {variable.partition("__")[0] for variable in variables if "__" in variable}
-        for variable in os.environ:
-            known = variable in variables or variable == TRUST_VARIABLE
-            if known or not variable.startswith(prefix) or "__" not in variable:
-                continue
-            if variable.partition("__")[0] in sections:
-                advice = did_you_mean(variable, variables)
-                raise ConfigError(
-                    f"The environment variable {variable} sets nothing",
-                    fix=advice or "Settings of a chosen class go into a config file or an option.",
-                )
 
 
 class StrictParser(StrictParserMixin, ArgumentParser):

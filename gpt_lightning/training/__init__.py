@@ -9,6 +9,8 @@ line, sweeps, tests and notebooks::
     result = run.fit()                 # or run.fit(resume="auto")
     result.metrics["val/loss"], result.folder
 
+    front          help and mistakes, before Lightning is imported; options, help_pages: what it knows of the settings
+    consent        what a configuration runs or sends: not from a file alone
     command_line   LightningCLI: arguments in, one checked configuration out
     build          configuration -> trainer + module + datamodule
     run            what can be done with them; run_folder, start, resume: where, and from which checkpoint

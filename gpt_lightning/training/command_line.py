@@ -16,46 +16,25 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from gpt_lightning.errors import ConfigError
 from gpt_lightning.generation.command import generate_command
 from gpt_lightning.model.config import GPTConfig
-from gpt_lightning.model.presets import PRESETS
 from gpt_lightning.parsing.origins import Origin
 from gpt_lightning.parsing.parser import StrictParserMixin
 from gpt_lightning.training.consent import OPTION
 from gpt_lightning.training.datamodule import TokenDataModule
+from gpt_lightning.training.help_pages import EXAMPLES
 from gpt_lightning.training.module import GPTModule
 from gpt_lightning.training.monitor import Monitor
+from gpt_lightning.training.options import ELSEWHERE, NOT_FOR_FILES, OWN, REPLACED
 from gpt_lightning.training.settings import RunSettings
 from gpt_lightning.weights.starting import read_initial_settings
 
-_REPLACED = {
-    "val_check_interval": "--run.validate_every 100 (steps, tokens or a share of the run)",
-    "check_val_every_n_epoch": "--run.validate_every 100 (steps, tokens or a share of the run)",
-    "limit_train_batches": "--trainer.max_steps",
-    "overfit_batches": "a small --data.source",
-    "fast_dev_run": "--trainer.max_steps 2 --trainer.limit_val_batches 2 --run.dir SCRATCH_FOLDER",
-    "reload_dataloaders_every_n_epochs": "nothing: the order of samples is a function of the seed",
-    "barebones": "--trainer.logger false --run.sample_tokens 0",
-    "gradient_clip_algorithm": "nothing: gradients are clipped by their norm",
-    "num_sanity_val_steps": "nothing: the data are checked before training starts",
-    "min_epochs": "--trainer.min_steps",
-    "enable_checkpointing": "--run.save_every '100%' (a run always saves its last step)",
-    "enable_model_summary": "nothing: the first line says how large the model is",
-    "default_root_dir": "--run.dir",
-    "use_distributed_sampler": "nothing: every process takes its share of the stream",
-    "enable_autolog_hparams": "nothing: config.yaml in the run folder holds every setting",
-    "model_registry": "nothing: a run folder is loaded by its path",
-}
-"""Trainer options that this platform answers in its own way, and what to write instead."""
-
-
 _SIZES_OF_DATA = ("vocab_size", "block_size")
-_NOT_FOR_FILES: set[str | int] = {"checkpoint", "prompt", "beams", "length_penalty", "prefer", "device"}
-"""Of ``generate``, what a file of prompts answered by a Trainer's devices does not need."""
 
 
 class TrainerParser(StrictParserMixin, LightningArgumentParser):
     """LightningCLI's parser with our errors."""
 
-    replaced: ClassVar[Mapping[str, str]] = {f"trainer.{name}": instead for name, instead in _REPLACED.items()}
+    elsewhere: ClassVar[Mapping[str, str]] = ELSEWHERE
+    replaced: ClassVar[Mapping[str, str]] = {f"trainer.{name}": instead for name, instead in REPLACED.items()}
 
     def prepare_defaults(self, given: Sequence[Origin]) -> None:
         """A preset, or what a run starts from, moves the defaults, so that single settings can still be set."""
@@ -108,22 +87,19 @@ class TrainerCommandLine(LightningCLI):
 
     def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """One seed for weights, order of samples, dropout and masking."""
-        parser.add_argument(
-            "--seed_everything", type=int, default=1337, help="Seed of weights, order of samples and dropout."
-        )
+        parser.add_argument("--seed_everything", type=int, default=1337, help=OWN["seed_everything"])
 
         parser.add_argument(
             "--preset",
             type=str | None,
             default=None,
-            help=f"A known architecture, of which entries of model.config change single fields: {', '.join(PRESETS)}.",
+            help=OWN["preset"],
         )
         parser.add_argument(
             f"--{OPTION}",
             type=str,
             default="",
-            help="Classes that may run a program or send something to another machine although a file names them, such "
-            "as Command,Webhook,WandB; all = any. Has no effect inside a file.",
+            help=OWN[OPTION],
         )
 
     def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -132,7 +108,7 @@ class TrainerCommandLine(LightningCLI):
         parser.add_lightning_class_args(TokenDataModule, "data")
         parser.add_class_arguments(RunSettings, "run")
         parser.add_class_arguments(Monitor, "monitor")
-        parser.add_class_arguments(Trainer, "trainer", instantiate=False, sub_configs=True, skip=set(_REPLACED))
+        parser.add_class_arguments(Trainer, "trainer", instantiate=False, sub_configs=True, skip=set(REPLACED))
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """The ways to start from what exists."""
@@ -141,36 +117,33 @@ class TrainerCommandLine(LightningCLI):
                 "--progress",
                 type=Literal["plain", "rich", "none"] | None,
                 default=None,
-                help="How to show where training stands: lines, a table, or not. Null = a table on a terminal, few "
-                "lines elsewhere.",
+                help=OWN["progress"],
             )
             parser.add_argument(
                 "--resume",
                 type=str,
                 default="never",
-                help="never: a new run. auto: go on where this run stopped, or start it. PATH: go on from a run folder "
-                "or checkpoint.",
+                help=OWN["resume"],
             )
             parser.add_argument(
                 "--dry_run",
                 action="store_true",
-                help="Check everything and train a few steps as doctor does; start no run.",
+                help=OWN["dry_run"],
             )
             parser.add_argument(
                 "--init_from",
                 type=str | None,
                 default=None,
-                help="Run folder, checkpoint, file of weights or Hugging Face folder to start from: its weights, and "
-                "what is not set of model.config.",
+                help=OWN["init_from"],
             )
         else:
             if self.command == "predict":
-                parser.add_function_arguments(generate_command, "generate", skip=_NOT_FOR_FILES)
+                parser.add_function_arguments(generate_command, "generate", skip=set(NOT_FOR_FILES))
             parser.add_argument(
                 "--checkpoint",
                 type=str | None,
                 default=None,
-                help="Run folder (its best checkpoint) or checkpoint; without --config the run's own is used.",
+                help=OWN["checkpoint"],
             )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
@@ -185,17 +158,10 @@ class TrainerCommandLine(LightningCLI):
 
 
 def _parser_options(command: str) -> dict[str, Any]:
-    examples = {
-        "fit": "gpt-lightning fit --config configs/quickstart.yaml --model.optimizer.lr 1e-3",
-        "validate": "gpt-lightning validate --checkpoint runs/quickstart-1",
-        "test": "gpt-lightning test --checkpoint runs/quickstart-1 --data.source my.txt --data.test_fraction 0.1",
-        "predict": "gpt-lightning predict --checkpoint runs/quickstart-1\nExample: gpt-lightning predict --checkpoint "
-        "runs/quickstart-1 --generate.input prompts.jsonl --generate.output texts.jsonl --trainer.devices 2",
-    }
     return {
         "prog": f"gpt-lightning {command}",
         "usage": f"gpt-lightning {command} [--config FILE ...] [--SETTING VALUE ...]",
-        "description": f"Example: {examples[command]}\n\n"
+        "description": f"Example: {EXAMPLES[command]}\n\n"
         "Every setting is also an entry of a YAML file and an environment variable\n"
         "(GPT_LIGHTNING_TRAINER__MAX_STEPS=500). Options of a chosen class: --model.schedule.help WSD",
     }

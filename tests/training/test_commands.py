@@ -176,6 +176,8 @@ def test_help_lists_the_settings(command: str, capsys: pytest.CaptureFixture[str
     text = told(capsys, command, "--help")
     for setting in ("--config", "--model.config.n_layer", "--data.source", "--trainer.max_steps", "--run.dir"):
         assert setting in text
+    assert len(text.splitlines()) < 80, "a first page"
+    assert "--help data|model|optim|trainer|run|monitor|all" in text
     options = set(re.findall(r"^ {1,6}(--\w+)", text, flags=re.MULTILINE))
     assert ("--resume" in options) == ("--init_from" in options) == (command == "fit")
     assert ("--checkpoint" in options) == (command != "fit")
