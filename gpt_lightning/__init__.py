@@ -16,6 +16,7 @@ The house, floor by floor; a room imports only rooms on lower floors, and rooms 
        checkpoints   complete and checksummed, or invisible
        pages         reports in one file, charts
     1  batch         the nouns that travel         parsing      strict YAML, one-line errors
+       files         whole or not at all, locks, processes: what systems differ in
     0  errors        one family
 
 A batch of tokens goes one way: ``data.readers`` -> ``data.tokenizers`` -> ``data.shards`` (once, in ``prepare``) ->

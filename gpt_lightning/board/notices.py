@@ -23,6 +23,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from gpt_lightning.errors import ConfigError
+from gpt_lightning.files.atomic import write_text_atomically
 
 log = logging.getLogger("gpt_lightning")
 
@@ -200,9 +201,7 @@ def cut_alerts(folder: Path, last_step: int) -> None:
                 kept.append(line + "\n")
         except (ValueError, KeyError, TypeError):
             continue
-    temporary = folder / f".{ALERTS_FILE}"
-    temporary.write_text("".join(kept), encoding="utf-8")
-    temporary.replace(path)
+    write_text_atomically(path, "".join(kept))
 
 
 def write_notice(run: str, step: int, rule: str, message: str) -> Notice:

@@ -1,4 +1,4 @@
-"""What of checkpoints needs no torch: their names, their manifests, small files that are complete or not there.
+"""What of checkpoints needs no torch: their names and their manifests.
 
 Lists of runs and checks of checksums answer at once because of that; ``folder`` writes and reads the tensors.
 """
@@ -9,11 +9,11 @@ import hashlib
 import json
 import os
 import shutil
-import socket
 from pathlib import Path
 from typing import Any
 
 from gpt_lightning.errors import CheckpointError
+from gpt_lightning.files.processes import own_mark
 
 FORMAT = 2
 """1: everything in state.pt. 2: tensors in pieces, see ``pieces``."""
@@ -33,34 +33,9 @@ def step_of(path: Path) -> int | None:
     return int(digits) if path.name.startswith(_PREFIX) and digits.isdigit() else None
 
 
-def owner_suffix() -> str:
-    """``HOST-PID`` of this process, for names of temporary folders."""
-    return f"{socket.gethostname()}-{os.getpid()}"
-
-
-def fsync_folder(path: Path) -> None:
-    """Make the names in a folder durable."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def write_text_durably(path: Path, text: str) -> None:
-    """Replace a small file atomically: temporary file beside it, fsync, rename, fsync of the folder."""
-    temporary = path.with_name(f".{path.name}-{owner_suffix()}")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    fsync_folder(path.parent)
-
-
 def discard(path: Path) -> None:
     """Delete a checkpoint: renamed out of sight first, so that no moment shows half of it under its name."""
-    trash = path.with_name(f".trash-{path.name}-{owner_suffix()}")
+    trash = path.with_name(f".trash-{path.name}@{own_mark()}")
     shutil.rmtree(trash, ignore_errors=True)
     os.rename(path, trash)
     shutil.rmtree(trash, ignore_errors=True)

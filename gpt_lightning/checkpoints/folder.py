@@ -27,14 +27,14 @@ from gpt_lightning.checkpoints.durable import (
     STATE_FILE,
     checkpoint_name,
     discard,
-    fsync_folder,
     local_path,
-    owner_suffix,
     verify_checkpoint,
 )
 from gpt_lightning.checkpoints.old_files import check_old_file, is_old_file
 from gpt_lightning.checkpoints.pieces import INDEX, Pieces, put
 from gpt_lightning.errors import CheckpointError, MachineError
+from gpt_lightning.files.atomic import fsync_file, fsync_folder
+from gpt_lightning.files.processes import own_mark
 
 
 class _HashingFile:
@@ -97,7 +97,7 @@ def storing(shelf: Path, step: int) -> Iterator[None]:
 
 
 def _temporary(shelf: Path, step: int) -> Path:
-    return shelf / f".writing-{checkpoint_name(step)}-{owner_suffix()}"
+    return shelf / f".writing-{checkpoint_name(step)}@{own_mark()}"
 
 
 def begin_checkpoint(shelf: Path, step: int) -> Path:
@@ -134,8 +134,7 @@ def commit_checkpoint(
     manifest = {"format": FORMAT if files else 1, "step": step, "files": entries, "facts": dict(facts or {})}
     with (temporary / MANIFEST_FILE).open("w", encoding="utf-8") as text:
         text.write(json.dumps(manifest, indent=1, sort_keys=True) + "\n")
-        text.flush()
-        os.fsync(text.fileno())
+        fsync_file(text)
     fsync_folder(temporary)
     target = temporary.parent / checkpoint_name(step)
     if target.exists():
@@ -150,8 +149,7 @@ def write_tensors(path: Path, content: Mapping[str, Any]) -> dict[str, Any]:
     with path.open("wb") as raw:
         file = _HashingFile(raw)
         torch.save(dict(content), file)  # type: ignore[arg-type]
-        raw.flush()
-        os.fsync(raw.fileno())
+        fsync_file(raw)
     return {"bytes": file.num_bytes, "sha256": file.sha256.hexdigest()}
 
 

@@ -6,7 +6,7 @@
             lines.jsonl                 what was logged up to it
             entry.json                  size, and whether other runs are likely to pass here; its time = last used
         pins/OWNER.json                 entries that a run needs, which may have died and wait for its next attempt
-        .lock                           held (flock) while entries are looked up, committed and evicted
+        .lock                           held while entries are looked up, committed and evicted
         .writing-..., .trash-...        as on every shelf; swept once their process is gone
 
 What a key stands for is not known here (see ``training.trajectory``). Two runs that store the same key at the same time
@@ -17,7 +17,6 @@ entries appear by one rename and go by one. The budget counts committed entries.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import shutil
@@ -28,16 +27,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gpt_lightning.checkpoints.durable import (
-    checkpoint_name,
-    discard,
-    fsync_folder,
-    owner_suffix,
-    verify_checkpoint,
-    write_text_durably,
-)
+from gpt_lightning.checkpoints.durable import checkpoint_name, discard, verify_checkpoint
 from gpt_lightning.checkpoints.shelf import sweep
 from gpt_lightning.errors import CheckpointError
+from gpt_lightning.files.atomic import fsync_folder, write_text_durably
+from gpt_lightning.files.locks import FileLock
+from gpt_lightning.files.processes import own_mark
 
 _LINES, _ENTRY, _PINS, _LOCK = "lines.jsonl", "entry.json", "pins", ".lock"
 Line = dict[str, Any]
@@ -109,8 +104,7 @@ class PrefixStore:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / _LOCK).open("a") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)  # dropped by the kernel when its holder dies
+        with FileLock(self.folder / _LOCK):
             yield
 
     def place(self, step: int, key: str) -> Prefix:
@@ -200,7 +194,7 @@ class PrefixStore:
             if entry is not None:
                 self._add_lines(entry, lines)
                 return None
-        temporary = self.folder / f".writing-{step:09d}-{key}-{owner_suffix()}"
+        temporary = self.folder / f".writing-{step:09d}-{key}@{own_mark()}"
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
         return temporary

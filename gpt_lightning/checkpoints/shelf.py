@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import socket
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gpt_lightning.checkpoints.durable import (
-    checkpoint_name,
-    discard,
-    local_path,
-    step_of,
-    verify_checkpoint,
-    write_text_durably,
-)
+from gpt_lightning.checkpoints.durable import checkpoint_name, discard, local_path, step_of, verify_checkpoint
 from gpt_lightning.errors import CheckpointError, ConfigError
+from gpt_lightning.files.atomic import write_text_durably
+from gpt_lightning.files.processes import owner_is_gone
 
 SHELF = "checkpoints"
 _BEST = "best.json"
+_SILENT_SECONDS = 3600.0
+"""No checkpoint is written so slowly: a process of another machine that touched nothing for so long is gone."""
 
 
 @dataclass(frozen=True)
@@ -91,27 +87,23 @@ def discard_after(shelf: Path, step: int) -> None:
 
 
 def sweep(shelf: Path) -> None:
-    """Remove leftovers of writers that no longer run on this machine; those of other machines stay."""
+    """Remove leftovers of writers that no longer run, those of other machines when they have been silent for long."""
     if not shelf.is_dir():
         return
     for path in shelf.iterdir():
-        if path.name.startswith((".writing-", ".trash-", f".{_BEST}-")) and _owner_is_gone(path.name):
+        if path.name.startswith((".writing-", ".trash-", f".{_BEST}@", f".{_BEST}-")) and _is_left_over(path):
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
 
-def _owner_is_gone(name: str) -> bool:
-    start, _, pid = name.rpartition("-")
-    if not start.endswith(f"-{socket.gethostname()}") or not pid.isdigit():
-        return False
-    if int(pid) == os.getpid():
-        return True
+def _is_left_over(path: Path) -> bool:
+    gone = owner_is_gone(path.name)
+    if gone is not None:
+        return gone
     try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return False
+        touched = max(each.stat().st_mtime for each in [path, *path.rglob("*")])
+    except FileNotFoundError:
+        return False  # somebody works there
+    return time.time() - touched > _SILENT_SECONDS
 
 
 def check_prefer(prefer: str) -> None:

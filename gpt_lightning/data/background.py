@@ -21,6 +21,7 @@ from types import FrameType
 from gpt_lightning.data.crew import close_pipes, send, start_module
 from gpt_lightning.data.prepare import PrepareSettings, find_or_prepare
 from gpt_lightning.errors import DataError, UserError
+from gpt_lightning.files.processes import KILL_SIGNAL, interrupt_main_thread, lower_priority
 
 _PATIENCE_SECONDS = 5.0
 
@@ -62,7 +63,7 @@ class Preparation:
         if kind == "killed":
             raise DataError(
                 f"The process that prepares the data ended with code {code} before it was done"
-                + (" (killed: most likely out of memory)" if code == -signal.SIGKILL else ""),
+                + (" (killed: most likely out of memory)" if code == -KILL_SIGNAL else ""),
                 fix="Start the same run again, preparing goes on where it stopped.",
             )
         return True
@@ -86,8 +87,7 @@ def main() -> None:
     # Ctrl-C reaches the whole process group: the parent decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _stop)
-    with contextlib.suppress(OSError):
-        os.nice(5)
+    lower_priority()
     # Whatever a library prints must not get into the answer.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
@@ -123,7 +123,7 @@ class _Stopped(BaseException):
 def _watch() -> None:
     """Wait for the end of stdin, which is the end of the parent."""
     sys.stdin.buffer.read()
-    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+    interrupt_main_thread(signal.SIGTERM)
     time.sleep(_PATIENCE_SECONDS)
     os._exit(1)
 

@@ -20,13 +20,9 @@ from typing import Any
 from gpt_lightning.data.tokenizing import Job, Told, UnitResult, UnitWorker
 from gpt_lightning.data.work_units import Unit
 from gpt_lightning.errors import DataError
+from gpt_lightning.files.processes import KILL_SIGNAL, count_cores
 
 Noted = Callable[[UnitResult], None]
-
-
-def count_processors() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def start_module(name: str) -> subprocess.Popen[bytes]:
@@ -77,7 +73,7 @@ def do_units(
     Raises:
         DataError: A unit failed: the first in order, whichever failed first. Units done meanwhile are noted.
     """
-    count = min(workers or count_processors(), len(units))
+    count = min(workers or count_cores(), len(units))
     if count > 1:
         yield from _do_apart(job, units, count, note, tell)
         return
@@ -156,7 +152,7 @@ class _Member:
             code = self._process.wait()
             raise DataError(
                 f"A worker process ended with code {code} before its unit was done"
-                + (" (killed: most likely out of memory)" if code == -9 else ""),
+                + (" (killed: most likely out of memory)" if code == -KILL_SIGNAL else ""),
                 fix="Run the same command again, it goes on where it stopped; with --workers 1 if memory is short.",
             ) from None
         return answer

@@ -1,29 +1,29 @@
 """Where stores live, and how one appears: whole or not at all, one writer at a time.
 
 A store is written into a temporary folder beside its place, which is renamed when everything is on disk. Only folders
-that carry our marker file are ever deleted. The lock is ``flock`` on a file beside the store: it vanishes with its
-process, however that ends; the host, pid and start time written in it are for the message only. An attempt that failed
-leaves its reason there.
+that carry our marker file are ever deleted. The lock is a file beside the store (``files.locks``): it vanishes with its
+process, however that ends. An attempt that failed leaves its reason there, and its finished units: whoever gets the
+lock next, on whatever machine, takes them over.
 """
 
 from __future__ import annotations
 
-import fcntl
+import glob
 import json
 import logging
 import os
 import shutil
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
 
 from gpt_lightning.errors import DataError
+from gpt_lightning.files.atomic import fsync_folder
+from gpt_lightning.files.locks import FileLock, is_locked, read_last_words
+from gpt_lightning.files.processes import own_mark
 
 _log = logging.getLogger(__name__)
 _MARKER = ".gpt-lightning-store"
-_FAILED = "failed: "
 JOURNAL_FILE = "journal.jsonl"
 """In a working folder: a line with the number of units, then one for each that is finished."""
 
@@ -46,57 +46,39 @@ def hold_lock(store: Path) -> Iterator[None]:
     Raises:
         DataError: The folder around the store cannot be written.
     """
-    path = store.with_name(store.name + ".lock")
+    lock = FileLock(_lock_path(store), beats=True)
     try:
         store.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("a+", encoding="utf-8")
+        lock.acquire(waiting=lambda holder: _log.warning("Waiting for %s, which prepares %s", holder, store))
     except OSError as error:
         raise DataError(
             f"Cannot write in {store.parent} ({error.strerror})",
             fix="Choose another folder with --data.store or GPT_LIGHTNING_CACHE.",
         ) from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            _log.warning("Waiting for %s, which prepares %s", file.read().strip() or "another process", store)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        file.seek(0)
-        file.truncate()
-        now = datetime.now().astimezone().isoformat(timespec="seconds")
-        file.write(f"{socket.gethostname()}, pid {os.getpid()}, since {now}")
-        file.flush()
-        # The file stays: deleting it would let a second process lock a new file while a third holds the old one.
-        try:
-            yield
-        except Exception as error:
-            file.seek(0)
-            file.truncate()
-            file.write(f"{_FAILED}{error}")
-            raise
-
-
-def is_locked(store: Path) -> bool:
-    """Whether some process of this machine is making a store."""
+    reason = ""
     try:
-        with store.with_name(store.name + ".lock").open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
+        yield
+    except Exception as error:
+        reason = str(error)
+        raise
+    finally:
+        lock.release(last_words=reason)
+
+
+def _lock_path(store: Path) -> Path:
+    return store.with_name(store.name + ".lock")
+
+
+def is_being_made(store: Path) -> bool:
+    """Whether some process is making a store."""
+    return is_locked(_lock_path(store))
 
 
 def last_failure(store: Path) -> tuple[int, str] | None:
     """When (ns) and why the last attempt to make a store failed; None = it did not, was killed, or is going on."""
-    path = store.with_name(store.name + ".lock")
-    try:
-        when, text = path.stat().st_mtime_ns, path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None
-    return (when, text.removeprefix(_FAILED)) if text.startswith(_FAILED) and not is_locked(store) else None
+    path = _lock_path(store)
+    reason = read_last_words(path)
+    return (path.stat().st_mtime_ns, reason) if reason and not is_locked(path) else None
 
 
 @contextmanager
@@ -132,6 +114,7 @@ def work_folder(store: Path) -> Iterator[Path]:
     folder = work_path(store)
     try:
         with _explain_disk(store):
+            _take_over(store)
             folder.mkdir(exist_ok=True)
             (folder / _MARKER).touch()
             yield folder
@@ -144,11 +127,20 @@ def work_folder(store: Path) -> Iterator[Path]:
 
 def work_path(store: Path) -> Path:
     """The folder for half-done work on a store, whether it is there or not."""
-    return store.with_name(f".units-{store.name}-{socket.gethostname()}")
+    return store.with_name(f".units-{store.name}")
+
+
+def _take_over(store: Path) -> None:
+    """Find what an older version left, which put the machine's name into the folder's."""
+    for folder in sorted(store.parent.glob(f".units-{glob.escape(store.name)}-*")):
+        if is_marked(folder) and (folder / JOURNAL_FILE).is_file() and not work_path(store).exists():
+            os.rename(folder, work_path(store))
+        else:
+            _remove_marked(folder)
 
 
 def count_finished(store: Path) -> tuple[int, int]:
-    """``(finished units, units in all)`` of a store that this machine began to make; (0, 0) = it did not."""
+    """``(finished units, units in all)`` of a store that was begun; (0, 0) = it was not."""
     try:
         head, *lines = (work_path(store) / JOURNAL_FILE).read_text(encoding="utf-8").splitlines()
         return len(lines), int(json.loads(head)["units"])
@@ -169,12 +161,10 @@ def _explain_disk(store: Path) -> Iterator[None]:
 
 
 def _begin(store: Path) -> Path:
-    host = socket.gethostname()
-    prefix = f".preparing-{store.name}-{host}-"
     for leftover in store.parent.iterdir():
-        if leftover.name.startswith((prefix, f".trash-{store.name}-{host}-")):
+        if leftover.name.rpartition("@")[0] in (f".preparing-{store.name}", f".trash-{store.name}"):
             _remove_marked(leftover)
-    folder = store.parent / f"{prefix}{os.getpid()}"
+    folder = store.with_name(f".preparing-{store.name}@{own_mark()}")
     folder.mkdir()
     (folder / _MARKER).touch()
     return folder
@@ -182,12 +172,12 @@ def _begin(store: Path) -> Path:
 
 def _publish(temporary: Path, store: Path) -> None:
     check_place(store)
-    _sync_folder(temporary)
-    trash = store.parent / f".trash-{store.name}-{socket.gethostname()}-{os.getpid()}"
+    fsync_folder(temporary)
+    trash = store.with_name(f".trash-{store.name}@{own_mark()}")
     if store.exists():
         os.rename(store, trash)
     os.rename(temporary, store)
-    _sync_folder(store.parent)
+    fsync_folder(store.parent)
     _remove_marked(trash)
 
 
@@ -215,11 +205,3 @@ def _remove_marked(folder: Path) -> None:
     for name in sorted(names, key=lambda name: name == _MARKER):
         (folder / name).unlink()
     folder.rmdir()
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from gpt_lightning.data.background import Preparation
-from gpt_lightning.data.folders import check_place, is_locked, last_failure, work_path
+from gpt_lightning.data.folders import check_place, is_being_made, last_failure, work_path
 from gpt_lightning.data.freshness import fingerprint_inputs, fingerprint_store, sign_inputs
 from gpt_lightning.data.growing import POLL_SECONDS, GrowingStore, Growth, PartSupply, UnitParts
 from gpt_lightning.data.manifest import MANIFEST_FILE, read_manifest
@@ -116,7 +116,7 @@ class _Watch:
         if failure is not None and failure == self._seen and failure not in self._failures:
             raise DataError(failure[1].rstrip("."))
         self._seen = failure
-        if is_locked(self._store):
+        if is_being_made(self._store):
             self._alone_since, self._patience = None, _LEFT_ALONE_SECONDS
             return
         self._alone_since = self._alone_since or time.monotonic()

@@ -14,7 +14,6 @@ import glob
 import hashlib
 import json
 import logging
-import os
 import re
 import zlib
 from collections.abc import Collection, Iterable, Sequence
@@ -32,6 +31,7 @@ from gpt_lightning.data.shards import TokenSplit, TokenStore
 from gpt_lightning.data.token_files import FORMATS, TokenFile, Width, find_ends
 from gpt_lightning.data.tokenizers import Tokenizer, is_learned, resolve
 from gpt_lightning.errors import DataError
+from gpt_lightning.files.atomic import write_text_atomically
 
 _log = logging.getLogger(__name__)
 _SUFFIXES = (".bin", ".ds")
@@ -314,11 +314,9 @@ def _examine(file: TokenFile, eot_id: int) -> ShardRecord:
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         pass  # nothing remembered yet, or by another version
     record = _scan(file, eot_id)
-    temporary = memory.with_suffix(f".{os.getpid()}")
     try:
         memory.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(seal({"state": state, "record": vars(record)})), encoding="utf-8")
-        os.replace(temporary, memory)
+        write_text_atomically(memory, json.dumps(seal({"state": state, "record": vars(record)})))
     except OSError:
         return record  # a cache that cannot be written only means reading again next time
     return record

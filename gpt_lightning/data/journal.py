@@ -7,7 +7,6 @@ their line is. What a kill leaves half written is simply done again.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +15,7 @@ from gpt_lightning.data.folders import JOURNAL_FILE
 from gpt_lightning.data.sealing import seal, unseal
 from gpt_lightning.data.tokenizing import Job, UnitResult
 from gpt_lightning.data.work_units import Unit
+from gpt_lightning.files.atomic import fsync_file, write_text_atomically
 
 
 class Journal:
@@ -45,9 +45,7 @@ class Journal:
             json.dumps({"units": len(wanted)}),
             *(json.dumps(seal(asdict(result))) for result in finished.values()),
         ]
-        temporary = self._path.with_suffix(".tmp")
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        os.replace(temporary, self._path)
+        write_text_atomically(self._path, "\n".join(lines) + "\n")
         return finished
 
     def _read(self) -> dict[str, UnitResult]:
@@ -68,8 +66,7 @@ class Journal:
         """Note a finished unit, durably."""
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(seal(asdict(result))) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+            fsync_file(file)
 
 
 def _is_complete(job: Job, unit: Unit, result: UnitResult) -> bool:

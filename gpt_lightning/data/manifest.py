@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 from gpt_lightning.data.folders import count_finished
 from gpt_lightning.data.sealing import seal, unseal
 from gpt_lightning.errors import DataError
+from gpt_lightning.files.atomic import write_text_durably
 
 FORMAT = 1
 MANIFEST_FILE = "manifest.json"
@@ -147,12 +147,7 @@ class Manifest:
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Put the manifest into a store, atomically and durably."""
     data = seal({"format": FORMAT, "fingerprint": manifest.fingerprint, **asdict(manifest)})
-    temporary = folder / f".{MANIFEST_FILE}-{os.getpid()}"
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(json.dumps(data, indent=1) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, folder / MANIFEST_FILE)
+    write_text_durably(folder / MANIFEST_FILE, json.dumps(data, indent=1) + "\n")
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -7,7 +7,6 @@ without executing anything.
 
 from __future__ import annotations
 
-import os
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ import numpy.typing as npt
 
 from gpt_lightning.data.cleaning import is_chinese
 from gpt_lightning.errors import DataError
+from gpt_lightning.files.atomic import replacing
 
 Column = npt.NDArray[np.int64]
 
@@ -91,14 +91,9 @@ def write_parts(path: Path, parts: dict[str, Part], digests: npt.NDArray[np.uint
     arrays = {
         f"{split}.{column.name}": getattr(part, column.name) for split, part in parts.items() for column in fields(part)
     }
-    temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
-    with temporary.open("wb") as file:
+    with replacing(path) as file:
         np.savez(file, digests=digests, **arrays)
-        file.flush()
-        os.fsync(file.fileno())
-    size = temporary.stat().st_size
-    os.replace(temporary, path)
-    return size
+    return path.stat().st_size
 
 
 def read_parts(path: Path, splits: Sequence[str]) -> dict[str, Part]:

@@ -15,7 +15,6 @@ mapped from there: 24 bytes per piece.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ import numpy as np
 from jaxtyping import Int64, Integer
 
 from gpt_lightning.data.folders import cache_folder
+from gpt_lightning.files.atomic import replacing
 
 _FORMAT = 1
 _MIN_PIECE = 2
@@ -189,10 +189,8 @@ def _write(path: Path, plan: WindowPlan) -> None:
     header = [plan.num_windows, len(plan.starts)]
     whole = np.concatenate([header, plan.offsets, plan.starts, plan.lengths, plan.opens]).astype(np.int64)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}")
-    with temporary.open("wb") as file:
+    with replacing(path, durable=False) as file:
         np.save(file, whole)
-    os.replace(temporary, path)
 
 
 def _open(path: Path) -> WindowPlan:

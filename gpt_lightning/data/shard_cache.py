@@ -7,7 +7,6 @@ The cache decides how long reading takes, never what is read.
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import queue
@@ -15,8 +14,7 @@ import threading
 import time
 import zlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +24,9 @@ from gpt_lightning.data.far_files import connection_options, in_one_go
 from gpt_lightning.data.folders import cache_folder
 from gpt_lightning.data.mapping import count_mappings
 from gpt_lightning.errors import ConfigError, DataError
+from gpt_lightning.files.atomic import fsync_file
+from gpt_lightning.files.locks import FileLock
+from gpt_lightning.files.processes import own_mark
 from gpt_lightning.parsing.extras import import_extra
 
 _log = logging.getLogger(__name__)
@@ -77,8 +78,7 @@ class FarFolder:
         with self._files.open(f"{self._path}/{name}", "rb", **whole) as source, target.open("wb") as file:
             while block := source.read(_CHUNK_BYTES):
                 file.write(block)
-            file.flush()
-            os.fsync(file.fileno())
+            fsync_file(file)
 
     def fetch(self, name: str, target: Path, check: Callable[[Path], None]) -> None:
         """Copy one file to ``target``, which appears when ``check`` has accepted the copy.
@@ -91,7 +91,7 @@ class FarFolder:
         Raises:
             DataError: All attempts failed; tells the last failure.
         """
-        part = target.with_name(f".{target.name}.{os.getpid()}.{threading.get_ident()}")
+        part = target.with_name(f".{target.name}@{own_mark()}.{threading.get_ident()}")
         for pause in (*_PAUSES_SECONDS, None):
             try:
                 self.copy(name, part)
@@ -163,7 +163,7 @@ class ShardCache:
     def fetch(self, name: str, size: int, check: Callable[[Path], None], *, anew: bool = False) -> None:
         """Make sure that a complete copy of a file is here; with ``anew`` one that was fetched just now."""
         target = self.folder / name
-        with _locked(self.folder / f".{name}.lock"):
+        with FileLock(self.folder / f".{name}.lock"):
             if target.is_file() and not anew:
                 os.utime(target)
                 return
@@ -193,14 +193,6 @@ class ShardCache:
     def wait(self) -> None:
         """Wait until everything announced is here (or failed)."""
         self._wanted.join()
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """One thread of one process at a time."""
-    with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _make_room(size: int, keep: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import zlib
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +14,7 @@ import numpy.typing as npt
 from gpt_lightning.data.manifest import ShardRecord, SplitRecord
 from gpt_lightning.data.shard_file import HEADER_BYTES, MAX_TOKENS, pack_header, stored_dtype
 from gpt_lightning.errors import DataError
+from gpt_lightning.files.atomic import fsync_file
 
 
 class ShardWriter:
@@ -107,13 +107,13 @@ class ShardWriter:
         # The count is known only now, hence the second visit to the header.
         self._file.seek(0)
         self._file.write(pack_header(self._dtype, self._num_tokens))
-        _sync(self._file)
+        fsync_file(self._file)
         self._file.close()
         self._file = None
         ends = np.array(self._ends, dtype="<u8").tobytes()
         with (self._folder / self._name("docs", "idx")).open("wb") as file:
             file.write(ends)
-            _sync(file)
+            fsync_file(file)
         record = ShardRecord(
             tokens_file=self._name("tokens", "bin"),
             documents_file=self._name("docs", "idx"),
@@ -142,8 +142,3 @@ class ShardWriter:
     ) -> None:
         if self._file is not None:
             self._file.close()
-
-
-def _sync(file: IO[bytes]) -> None:
-    file.flush()
-    os.fsync(file.fileno())

@@ -7,12 +7,12 @@ left over by an earlier attempt is told by its fingerprint.
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from gpt_lightning.data.sealing import seal, unseal
+from gpt_lightning.files.atomic import write_text_atomically
 
 _PLAN_FILE = "plan.json"
 
@@ -38,9 +38,7 @@ class UnitPlan:
 
 def write_plan(folder: Path, plan: UnitPlan) -> None:
     """Put a plan into a working folder, whole or not at all."""
-    temporary = folder / f"{_PLAN_FILE}.tmp-{os.getpid()}"
-    temporary.write_text(json.dumps(seal(asdict(plan))), encoding="utf-8")
-    os.replace(temporary, folder / _PLAN_FILE)
+    write_text_atomically(folder / _PLAN_FILE, json.dumps(seal(asdict(plan))))
 
 
 def read_plan(folder: Path) -> UnitPlan | None:

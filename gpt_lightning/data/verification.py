@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import threading
 import zlib
 from pathlib import Path
@@ -18,6 +17,7 @@ from gpt_lightning.data.folders import cache_folder
 from gpt_lightning.data.manifest import ShardRecord
 from gpt_lightning.data.shard_file import HEADER_BYTES, repair_advice
 from gpt_lightning.errors import DataError
+from gpt_lightning.files.atomic import write_text_atomically
 
 _READ_BYTES = 1 << 22
 AT_ONCE_BYTES = 1 << 30
@@ -146,10 +146,8 @@ def _recall(memory: Path) -> dict[str, object]:
 
 
 def _remember(memory: Path, states: dict[str, object]) -> None:
-    temporary = memory.with_suffix(f".{os.getpid()}")
     try:
         memory.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(states), encoding="utf-8")
-        os.replace(temporary, memory)
+        write_text_atomically(memory, json.dumps(states))
     except OSError:
         return  # a cache that cannot be written only means verifying again next time

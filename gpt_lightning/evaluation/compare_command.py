@@ -7,11 +7,11 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from gpt_lightning.checkpoints.durable import write_text_durably
 from gpt_lightning.errors import ConfigError, DataError
 from gpt_lightning.evaluation.reporting import align, format_score
 from gpt_lightning.evaluation.resampling import Difference, compare_rows
 from gpt_lightning.evaluation.results import Evaluation, check_output, read_evaluation
+from gpt_lightning.files.atomic import write_text_durably
 
 
 def compare_command(first: str, second: str, resamples: int = 1000, seed: int = 0, output: str | None = None) -> None:

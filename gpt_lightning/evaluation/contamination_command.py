@@ -10,7 +10,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from gpt_lightning.checkpoints.durable import write_text_durably
 from gpt_lightning.data.opening import open_existing
 from gpt_lightning.data.prepare import PrepareSettings
 from gpt_lightning.data.readers import Reading
@@ -21,6 +20,7 @@ from gpt_lightning.evaluation.reporting import align, format_score
 from gpt_lightning.evaluation.results import Evaluation, check_output, digest, read_evaluation
 from gpt_lightning.evaluation.task_files import find_task, read_task, shipped_tasks
 from gpt_lightning.evaluation.tasks import Asking
+from gpt_lightning.files.atomic import write_text_durably
 
 _SHOWN = 10
 

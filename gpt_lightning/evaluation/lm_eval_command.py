@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from gpt_lightning.checkpoints.durable import write_text_durably
 from gpt_lightning.errors import ConfigError
 from gpt_lightning.evaluation.harness import import_harness, run_harness
 from gpt_lightning.evaluation.models import open_model
 from gpt_lightning.evaluation.reporting import align, format_score
 from gpt_lightning.evaluation.results import check_output
+from gpt_lightning.files.atomic import write_text_durably
 
 
 def lm_eval_command(

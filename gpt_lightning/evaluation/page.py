@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from gpt_lightning.checkpoints.durable import write_text_durably
 from gpt_lightning.evaluation.results import Evaluation
+from gpt_lightning.files.atomic import write_text_durably
 from gpt_lightning.metrics.labels import Calibration, Choice
 from gpt_lightning.pages.charts import LineChart, Series
 from gpt_lightning.pages.page import Page

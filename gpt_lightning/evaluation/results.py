@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from gpt_lightning.checkpoints.durable import write_text_durably
 from gpt_lightning.errors import ConfigError, DataError
 from gpt_lightning.evaluation.resampling import bootstrap_interval
+from gpt_lightning.files.atomic import write_text_durably
 from gpt_lightning.metrics.answers import EditDistance, ExactMatch, TokenF1
 from gpt_lightning.metrics.labels import Accuracy, Brier, Calibration, Choice, MacroF1
 from gpt_lightning.metrics.likelihood import GuessAccuracy, Likelihood, Perplexity, UnitPerplexity

@@ -11,17 +11,20 @@ because half a file of each would look like a whole one.
 
 from __future__ import annotations
 
-import fcntl
 import glob
 import hashlib
 import json
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 from gpt_lightning.errors import RunFolderError
+from gpt_lightning.files.atomic import write_text_durably
+from gpt_lightning.files.locks import FileLock, LockHeld
 from gpt_lightning.generation.engine import Engine, check_request
 from gpt_lightning.generation.prompts import Prompt
 from gpt_lightning.generation.requests import Completion
@@ -128,7 +131,7 @@ class AnswerFile:
         asked = [[prompt.name, prompt.text, repr(prompt.request)] for prompt in prompts]
         self._fingerprint = hashlib.sha256(json.dumps([dict(origin), asked], sort_keys=True).encode()).hexdigest()
         self._mark = output.with_name(f"{output.name}.unfinished")
-        self._held: IO[str] | None = None
+        self._lock = FileLock(_lock_path(self._mark), beats=True)
         self._done = 0
 
     def check(self) -> bool:
@@ -137,7 +140,14 @@ class AnswerFile:
         Raises:
             RunFolderError: It is finished, is of something else, or was begun with other prompts or settings.
         """
-        begun = self._mark.read_text(encoding="utf-8") if self._mark.exists() else ""
+        begun = self._mark.read_text(encoding="utf-8").strip() if self._mark.exists() else ""
+        if not begun and self._mark.exists() and self.output.exists():
+            raise RunFolderError(
+                f"{self._mark} is empty, which a crash of the machine can do, so nobody knows what {self.output.name} "
+                "was begun with",
+                fix="If that was these prompts, settings and weights, write it anew and start again: "
+                f"echo {self._fingerprint} > {shlex.quote(str(self._mark))}",
+            )
         if begun not in ("", self._fingerprint):
             raise RunFolderError(
                 "the output was begun with other prompts, settings or weights",
@@ -160,19 +170,19 @@ class AnswerFile:
         Raises:
             RunFolderError: As ``check``, or a process is still writing.
         """
-        goes_on = self.check()
-        self._held = lock(self._mark)
+        self.check()
+        _acquire(self._lock)
         try:
+            goes_on = self.check()  # whoever had the lock may have finished meanwhile
             for part in self._list_parts():
-                lock(part).close()
-                if not goes_on:
-                    part.unlink()  # of an output that was deleted
-        except RunFolderError:
+                with part_locked(part):
+                    if not goes_on:
+                        part.unlink()  # of an output that was deleted
+            if not goes_on:
+                write_text_durably(self._mark, self._fingerprint)
+        except BaseException:
             self.close()
             raise
-        self._held.truncate(0)
-        self._held.write(self._fingerprint)
-        self._held.flush()
         self._done = _keep_whole_lines(self.output)
         found = self._gather()
         return [number for number in range(self._done, self._size) if number not in found]
@@ -196,6 +206,7 @@ class AnswerFile:
         for part in self._list_parts():
             part.unlink()
         self._mark.unlink()
+        self._lock.release(remove=True)
 
     def write_part(self, number: int, arriving: Iterable[tuple[int, str]]) -> Iterator[int]:
         """Write what arrives to the part of a process that helps; ``begin`` must have returned in the one that opened.
@@ -207,7 +218,8 @@ class AnswerFile:
         Yields:
             How many have arrived, after each.
         """
-        with lock(self.output.with_name(f"{self.output.name}.part-{number:04d}")) as file:
+        part = self.output.with_name(f"{self.output.name}.part-{number:04d}")
+        with part_locked(part), part.open("a", encoding="utf-8", newline="\n") as file:
             for count, (place, line) in enumerate(arriving, start=1):
                 file.write(f"{place}\t{line}\n")
                 file.flush()
@@ -215,9 +227,7 @@ class AnswerFile:
 
     def close(self) -> None:
         """Let other processes open it."""
-        if self._held is not None:
-            self._held.close()
-            self._held = None
+        self._lock.release()
 
     def _write_ready(self, waiting: dict[int, str], file: IO[str]) -> Iterator[int]:
         while self._done in waiting:
@@ -241,23 +251,32 @@ class AnswerFile:
         return {number: line for number, line in found.items() if number >= self._done}
 
 
-def lock(path: Path) -> IO[str]:
-    """A file to append to, which no other process writes; the kernel unlocks it when its holder dies.
+@contextmanager
+def part_locked(part: Path) -> Iterator[None]:
+    """Write a part while no other process does.
 
     Raises:
         RunFolderError: Another process does.
     """
-    file = path.open("a", encoding="utf-8", newline="\n")
+    lock = FileLock(_lock_path(part), beats=True)
+    _acquire(lock)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
+        yield
+    finally:
+        lock.release(remove=True)
+
+
+def _lock_path(path: Path) -> Path:
+    return path.with_name(f".{path.name}.lock")
+
+
+def _acquire(lock: FileLock) -> None:
+    try:
+        lock.acquire(wait=False)
+    except LockHeld as held:
         raise RunFolderError(
-            "another process is writing this output", got=str(path), fix="Wait for it, or end it."
+            f"another process is writing this output ({held})", got=str(lock.path), fix="Wait for it, or end it."
         ) from None
-    except OSError:
-        pass  # a file system without locks
-    return file
 
 
 def _keep_whole_lines(path: Path) -> int:

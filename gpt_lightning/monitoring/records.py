@@ -20,7 +20,7 @@ from gpt_lightning.errors import RunFolderError, UserError
 from gpt_lightning.parsing.strict_yaml import read_yaml
 from gpt_lightning.parsing.suggest import did_you_mean
 from gpt_lightning.training.metrics_file import METRICS_FILE, read_metrics
-from gpt_lightning.training.run_folder import CONFIG_FILE, MANIFEST_FILE, RUNS, is_locked
+from gpt_lightning.training.run_folder import CONFIG_FILE, MANIFEST_FILE, RUNS, is_in_use
 
 STATES = ("running", "stale", "finished", "stopped", "failed", "crashed", "unknown")
 _LEAST_SILENCE, _USUAL_GAPS = 600.0, 10.0
@@ -108,7 +108,7 @@ class RunRecord:
         gaps = [b["time"] - a["time"] for a, b in pairwise(self.metrics[-20:])]
         return judge(
             self.starts,
-            locked=is_locked(self.folder),
+            locked=is_in_use(self.folder),
             silent_seconds=time.time() - self.last_sign,
             usual_gap=max(gaps, default=0.0),
         )

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from gpt_lightning.checkpoints.durable import write_text_durably
 from gpt_lightning.errors import ConfigError
+from gpt_lightning.files.atomic import write_text_durably
 from gpt_lightning.monitoring.comparing import caveats, differing_settings, metric_rows
 from gpt_lightning.monitoring.plotting import axis_values, build_chart, build_series
 from gpt_lightning.monitoring.portrait import add_portrait

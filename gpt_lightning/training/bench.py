@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
-import resource
 import shutil
 import statistics
 import sys
@@ -21,6 +20,7 @@ from typing import Any
 import torch
 
 from gpt_lightning.errors import ConfigError
+from gpt_lightning.files.processes import count_cores, peak_resident_bytes, total_bytes
 from gpt_lightning.model.flops import count_training_flops
 from gpt_lightning.model.peak import choose_factor_type, measure_matrix_peak
 from gpt_lightning.parsing.own_options import OwnOptions
@@ -169,7 +169,7 @@ def read_setup(run: Run) -> Setup:
         can_compile=_can_compile(device),
         fused=trainer.optimizers[0].defaults.get("fused") if trainer.optimizers else None,
         threads=torch.get_num_threads(),
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        cores=count_cores(),
         world=trainer.world_size,
         batch_size=data.batch_size,
         accumulate=trainer.accumulate_grad_batches,
@@ -201,7 +201,4 @@ def _memory(device: torch.device) -> tuple[int, int]:
     """Bytes in use at most, and bytes that there are."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device), torch.cuda.get_device_properties(device).total_memory
-    # macOS counts bytes where Linux counts kilobytes.
-    unit = 1 if sys.platform == "darwin" else 1024
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit, total
+    return peak_resident_bytes(), total_bytes()

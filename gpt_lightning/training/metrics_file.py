@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
+
+from gpt_lightning.files.atomic import write_text_atomically
 
 METRICS_FILE = "metrics.jsonl"
 
@@ -29,6 +30,4 @@ def cut_metrics(folder: Path, last_step: int, source: Path | None = None) -> Non
 
 def write_metrics(folder: Path, records: list[dict[str, Any]]) -> None:
     """Replace a run's ``metrics.jsonl``."""
-    temporary = folder / f".{METRICS_FILE}"
-    temporary.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
-    os.replace(temporary, folder / METRICS_FILE)
+    write_text_atomically(folder / METRICS_FILE, "".join(json.dumps(record) + "\n" for record in records))

@@ -5,33 +5,22 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-from pathlib import Path
 from types import TracebackType
 
 import torch
 
+from gpt_lightning.files.processes import ResidentPeak, available_bytes
+
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
 """mallopt(3)."""
 _CHOICES = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_MMAP_MAX_", "GLIBC_TUNABLES")
-
-_STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def free_memory(device: torch.device) -> int:
     """Bytes that a run on ``device`` could still take; 0 = unknown."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    free = _read_kilobytes(Path("/proc/meminfo"), "MemAvailable:")
-    return free or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-def _read_kilobytes(path: Path, name: str) -> int:
-    """A line of a file of the kernel's, in bytes; 0 where there is none."""
-    try:
-        lines = path.read_text().splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(name)), 0)
+    return available_bytes()
 
 
 def keep_freed_memory(device: torch.device) -> bool:
@@ -67,6 +56,7 @@ class GrownMemory:
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._before = 0
+        self._peak: ResidentPeak | None = None
         self.num_bytes = 0
 
     def __enter__(self) -> GrownMemory:
@@ -75,11 +65,7 @@ class GrownMemory:
             torch.cuda.reset_peak_memory_stats(self._device)
             self._before = torch.cuda.memory_allocated(self._device)
         elif self._device.type == "cpu":
-            try:
-                _CLEAR.write_text("5")  # see proc(5): resets VmHWM
-                self._before = _read_kilobytes(_STATUS, "VmRSS:")
-            except OSError:
-                self._before = 0
+            self._peak = ResidentPeak()
         return self
 
     def __exit__(
@@ -88,5 +74,5 @@ class GrownMemory:
         """Compare with the highest value since."""
         if self._device.type == "cuda":
             self.num_bytes = torch.cuda.max_memory_allocated(self._device) - self._before
-        elif self._before:
-            self.num_bytes = max(0, _read_kilobytes(_STATUS, "VmHWM:") - self._before)
+        elif self._peak is not None:
+            self.num_bytes = self._peak.grown_bytes()

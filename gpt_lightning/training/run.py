@@ -15,11 +15,12 @@ from lightning.pytorch import Callback, Trainer
 
 from gpt_lightning.board.notices import cut_alerts
 from gpt_lightning.board.terminal import choose_view
-from gpt_lightning.checkpoints.durable import step_of, write_text_durably
+from gpt_lightning.checkpoints.durable import step_of
 from gpt_lightning.checkpoints.prefixes import Prefix
 from gpt_lightning.checkpoints.shelf import SHELF, discard_after, locate, sweep
 from gpt_lightning.data.report import summarize
 from gpt_lightning.errors import CheckpointError, ConfigError, UserError
+from gpt_lightning.files.atomic import write_text_durably
 from gpt_lightning.parsing.strict_yaml import dump_yaml
 from gpt_lightning.training.callbacks.accumulation import RampedAccumulation
 from gpt_lightning.training.callbacks.metrics_log import MetricsLog

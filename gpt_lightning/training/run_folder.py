@@ -9,14 +9,12 @@
         checkpoints/      see the checkpoints room
         run.lock          held while a process trains here
 
-Only the process of global rank 0 writes; the lock is an ``flock``, which the kernel drops when its holder dies.
+Only the process of global rank 0 writes; the lock (``files.locks``) is gone when its holder dies.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import platform
 import re
 import socket
@@ -25,12 +23,13 @@ import sys
 import time
 from importlib import metadata
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from gpt_lightning._version import __version__
-from gpt_lightning.checkpoints.durable import write_text_durably
 from gpt_lightning.checkpoints.shelf import SHELF, list_checkpoints
 from gpt_lightning.errors import FolderInUseError, RunFolderError
+from gpt_lightning.files.atomic import write_text_durably
+from gpt_lightning.files.locks import FileLock, LockHeld, is_locked
 
 RUNS = Path("runs")
 CONFIG_FILE, MANIFEST_FILE, LOCK_FILE = "config.yaml", "manifest.json", "run.lock"
@@ -102,64 +101,30 @@ class RunLock:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / LOCK_FILE
-        self._file: IO[str] | None = None
+        self._folder = folder
+        self._lock = FileLock(folder / LOCK_FILE, beats=True)
 
     def acquire(self) -> None:
         """Take the lock or say who holds it."""
-        make_folder(self._path.parent)
+        make_folder(self._folder)
         try:
-            file = self._path.open("a+", encoding="utf-8")
+            self._lock.acquire(wait=False)
         except OSError as error:
-            raise _not_writable(self._path.parent, error) from error
-        try:
-            _lock(file)
-        except OSError as error:
-            file.seek(0)
-            holder = file.read().strip() or "another process"
-            file.close()
+            raise _not_writable(self._folder, error) from error
+        except LockHeld as held:
             raise FolderInUseError(
-                f"{self._path.parent} is in use by {holder}",
+                f"{self._folder} is in use by {held}",
                 fix="Wait for it, stop it, or train elsewhere with --run.dir NEW_FOLDER.",
-            ) from error
-        file.truncate(0)
-        started = time.strftime("%Y-%m-%d %H:%M:%S")
-        file.write(f"host {socket.gethostname()}, process {os.getpid()}, started {started}\n")
-        file.flush()
-        self._file = file
+            ) from held
 
     def release(self) -> None:
         """Give the lock back; harmless when it is not held."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        self._lock.release()
 
 
-def _lock(file: IO[str], tries: int = 3) -> None:
-    """Take the lock; again a moment later, because ``is_locked`` holds it for as long as it takes to ask."""
-    for left in reversed(range(tries)):
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            if not left:
-                raise
-            time.sleep(0.05)
-
-
-def is_locked(folder: Path) -> bool:
+def is_in_use(folder: Path) -> bool:
     """Whether a process trains in this folder now; asking leaves no trace."""
-    try:
-        file = (folder / LOCK_FILE).open(encoding="utf-8")
-    except OSError:
-        return False
-    with file:
-        try:
-            # Shared, so that those who ask do not see each other.
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
-            return True
-        return False
+    return is_locked(folder / LOCK_FILE)
 
 
 def write_manifest(folder: Path, *, command: list[str], seed: int, facts: dict[str, Any]) -> None:

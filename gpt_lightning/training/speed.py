@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import functools
-import os
-import resource
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from lightning.pytorch import Trainer
 
+from gpt_lightning.files.processes import resident_bytes
 from gpt_lightning.model.peak import choose_factor_type, measure_matrix_peak
 from gpt_lightning.training.loaders import TrainLoader
 
 _GIB = 1 << 30
-_STATM = Path("/proc/self/statm")
-_PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class Speed:
@@ -81,21 +76,12 @@ def _waited(trainer: Trainer) -> float:
 
 
 def _memory(device: torch.device) -> dict[str, float]:
-    values = {"memory/process_gib": read_resident_bytes() / _GIB}
+    values = {"memory/process_gib": resident_bytes() / _GIB}
     if device.type == "cuda":
         values["memory/cuda_allocated_gib"] = torch.cuda.max_memory_allocated(device) / _GIB
         values["memory/cuda_reserved_gib"] = torch.cuda.memory_reserved(device) / _GIB
         torch.cuda.reset_peak_memory_stats(device)
     return values
-
-
-def read_resident_bytes() -> int:
-    """Memory of this process now; where the system does not tell, at most so far."""
-    try:
-        return int(_STATM.read_text(encoding="ascii").split()[1]) * _PAGE
-    except OSError:
-        # macOS counts bytes where Linux counts kilobytes.
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 @functools.cache

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import os
+import io
 import time
 from abc import ABC, abstractmethod
 from argparse import Namespace
@@ -28,6 +28,7 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import Logger
 
 from gpt_lightning.errors import ConfigError
+from gpt_lightning.files.atomic import write_text_atomically
 from gpt_lightning.training.resume import flatten
 
 _CSV_FILE = "metrics.csv"
@@ -84,12 +85,11 @@ class _CsvLogger(Logger):
         super().__init__()
         self._path = path
         kept = [row for row in read_csv(path) if int(row["step"]) <= last_step]
-        temporary = path.with_name(f".{path.name}")
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, _HEADER)
-            writer.writeheader()
-            writer.writerows(kept)
-        os.replace(temporary, path)
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, _HEADER)
+        writer.writeheader()
+        writer.writerows(kept)
+        write_text_atomically(path, text.getvalue())
 
     @property
     def name(self) -> str:

@@ -12,8 +12,8 @@ from typing import Any
 from optuna.trial import TrialState, create_trial
 
 from gpt_lightning._version import __version__
-from gpt_lightning.checkpoints.durable import write_text_durably
 from gpt_lightning.errors import RunFolderError
+from gpt_lightning.files.atomic import write_text_durably
 from gpt_lightning.tuning import entries as names
 from gpt_lightning.tuning.entries import Entry, feasible
 from gpt_lightning.tuning.mailbox import read_letter

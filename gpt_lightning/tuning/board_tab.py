@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gpt_lightning.training.run_folder import is_locked, read_starts, write_end
+from gpt_lightning.training.run_folder import is_in_use, read_starts, write_end
 from gpt_lightning.tuning.parameters import LogGrid, Parameter, Values, label
 from gpt_lightning.tuning.spec import SweepSpec
 
@@ -64,7 +64,7 @@ def close_killed(folder: Path, *, stopped: bool, reason: str, step: int, seconds
     from gpt_lightning.training.ending import End
 
     end = time.monotonic() + _DYING_SECONDS
-    while is_locked(folder):  # killed, but not dead yet; or a process of another machine that lives
+    while is_in_use(folder):  # killed, but not dead yet; or a process of another machine that lives
         if time.monotonic() > end:
             return
         time.sleep(_PAUSE_SECONDS)

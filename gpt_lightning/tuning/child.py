@@ -21,8 +21,9 @@ from typing import Any
 
 import torch
 
-from gpt_lightning.checkpoints.durable import write_text_durably
 from gpt_lightning.errors import ConfigError, StopRequested, TrainingError, UserError
+from gpt_lightning.files.atomic import write_text_durably
+from gpt_lightning.files.processes import ProcessIdentity, kill_with_children
 from gpt_lightning.parsing.strict_yaml import load_yaml
 from gpt_lightning.training.build import build_parsed, quieten_lightning
 from gpt_lightning.training.command_line import TrainerCommandLine
@@ -30,9 +31,8 @@ from gpt_lightning.training.processes import process_rank
 from gpt_lightning.training.reuse import Reuse, Sharing
 from gpt_lightning.training.reuse_check import compare_with_scratch
 from gpt_lightning.training.run import Run, add_callbacks
-from gpt_lightning.training.run_folder import CONFIG_FILE, is_locked
+from gpt_lightning.training.run_folder import CONFIG_FILE, is_in_use
 from gpt_lightning.tuning.mailbox import NEEDS_OWN, Exit, Mailbox, read_letter
-from gpt_lightning.tuning.process_identity import ProcessIdentity
 from gpt_lightning.tuning.reporting import Pruned, Reporting
 
 _WATCH_SECONDS, _PAUSE_SECONDS = 1.0, 0.05
@@ -169,7 +169,7 @@ def _watch(supervisor: ProcessIdentity, mailbox: Mailbox) -> None:
             time.sleep(_WATCH_SECONDS)
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(_SAVE_SECONDS)
-        os.killpg(os.getpgrp(), signal.SIGKILL)  # the group of this trial alone: both kinds of process lead one
+        kill_with_children(os.getpid())  # and its group: both kinds of process lead one
 
     threading.Thread(target=look, daemon=True).start()
 
@@ -181,7 +181,7 @@ def _wait_for_folder(mailbox: Mailbox) -> None:
         StopRequested: Meanwhile somebody else has begun the trial anew.
     """
     end = time.monotonic() + _WATCH_SECONDS + _SAVE_SECONDS
-    while is_locked(mailbox.folder) and time.monotonic() < end:
+    while is_in_use(mailbox.folder) and time.monotonic() < end:
         time.sleep(_PAUSE_SECONDS)
     if not mailbox.is_current():
         raise StopRequested("a later start", 0)

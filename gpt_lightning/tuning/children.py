@@ -21,9 +21,9 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from gpt_lightning.files.processes import ProcessIdentity, kill_with_children
 from gpt_lightning.tuning.forked_trial import run_forked
 from gpt_lightning.tuning.mailbox import OUTPUT_FILE
-from gpt_lightning.tuning.process_identity import ProcessIdentity
 
 _SERVER_KILLED = 255
 """What multiprocessing returns for a process whose server is gone."""
@@ -43,12 +43,12 @@ class Child(ABC):
 
     def ask_to_stop(self) -> None:
         """Ask to save and end."""
-        _send(os.kill, self.pid, signal.SIGTERM)
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(self.pid, signal.SIGTERM)
 
     def kill(self) -> None:
         """End it and everything it started."""
-        _send(os.kill, self.pid, signal.SIGKILL)
-        _send(os.killpg, self.pid, signal.SIGKILL)
+        kill_with_children(self.pid)
 
 
 class ForkedChild(Child):
@@ -128,9 +128,3 @@ def _main_module_hidden() -> Iterator[None]:
         yield
     finally:
         main.update(kept)
-
-
-def _send(function: object, pid: int, number: signal.Signals) -> None:
-    assert callable(function)
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        function(pid, number)

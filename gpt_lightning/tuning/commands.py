@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from gpt_lightning.errors import ConfigError, RunFolderError
+from gpt_lightning.files.processes import WARNING_SIGNAL
 from gpt_lightning.parsing.own_options import OwnOptions
 
 _Body = Callable[[argparse.Namespace], "int | None"]
@@ -121,7 +122,7 @@ def _work(given: argparse.Namespace) -> None:
         ends = work(sweep, Slot(given.slot, devices, given.threads), asked_to_stop=stop, most=given.trials)
     told = ", ".join(f"{count} {state}" for state, count in sorted(ends.items()))
     sys.stdout.write(f"{told or 'nothing to do'}{f'; stopped by {stop.received.name}' if stop.received else ''}\n")
-    if stop.received == signal.SIGUSR1 and given.requeue:
+    if stop.received is not None and stop.received == WARNING_SIGNAL and given.requeue:
         requeue_job()
 
 

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gpt_lightning.checkpoints.durable import write_text_durably
 from gpt_lightning.errors import ConfigError, TrainingError
+from gpt_lightning.files.atomic import write_text_durably
 from gpt_lightning.training.build import build
 from gpt_lightning.training.reuse import Reuse
 from gpt_lightning.training.run import Run

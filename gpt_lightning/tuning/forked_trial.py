@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from gpt_lightning.files.processes import lead_session
 from gpt_lightning.tuning.mailbox import OUTPUT_FILE
 
 
@@ -16,7 +17,7 @@ def run_forked(folder: str, start: str, environment: dict[str, str]) -> None:
         start: Mark of this start.
         environment: Of the supervisor: the server keeps what it was started with, perhaps long ago and for others.
     """
-    os.setsid()
+    lead_session()
     os.environ.clear()
     os.environ.update(environment)
     output = os.open(Path(folder) / OUTPUT_FILE, os.O_WRONLY | os.O_CREAT | os.O_APPEND)

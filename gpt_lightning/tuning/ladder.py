@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from gpt_lightning.checkpoints.durable import write_text_durably
+from gpt_lightning.files.atomic import write_text_durably
 from gpt_lightning.parsing.strict_yaml import dump_yaml
 from gpt_lightning.training.reuse_estimate import Savings, estimate_savings
 from gpt_lightning.training.run_folder import RUNS, make_folder

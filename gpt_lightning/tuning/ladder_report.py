@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from gpt_lightning.checkpoints.durable import write_text_durably
+from gpt_lightning.files.atomic import write_text_durably
 from gpt_lightning.pages.charts import Chart, LineChart, Series
 from gpt_lightning.pages.page import Page
 from gpt_lightning.tuning.ladder import Ladder, Rung, Suggestion

@@ -20,10 +20,10 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from gpt_lightning.files.processes import ProcessIdentity
 from gpt_lightning.tuning import entries as names
 from gpt_lightning.tuning.board_tab import close_killed
 from gpt_lightning.tuning.mailbox import Result, read_result
-from gpt_lightning.tuning.process_identity import ProcessIdentity
 from gpt_lightning.tuning.sweep import Sweep
 
 log = logging.getLogger("gpt_lightning")

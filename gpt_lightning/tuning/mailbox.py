@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gpt_lightning.checkpoints.durable import write_text_durably
+from gpt_lightning.files.atomic import write_text_atomically, write_text_durably
 
 RESULT_FILE, TRIAL_FILE, OUTPUT_FILE = "result.json", "trial.json", "output.txt"
 NEEDS_OWN = "needs processes of its own"
@@ -188,9 +188,7 @@ class Mailbox:
     def answer(self, verdict: Verdict) -> None:
         """Supervisor: answer a report."""
         # Whole or absent, but not durable: after a power cut nobody waits for it, and a fsync costs milliseconds.
-        temporary = self._box / f".{_VERDICT}"
-        temporary.write_text(json.dumps(asdict(verdict)), encoding="utf-8")
-        temporary.replace(self._box / _VERDICT)
+        write_text_atomically(self._box / _VERDICT, json.dumps(asdict(verdict)))
 
     def verdict(self, n: int) -> Verdict | None:
         """Trial: the answer to report ``n``, or None when it has not come yet."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import sqlite3
 from pathlib import Path
 
+from gpt_lightning.tuning.study import journal_locked
 from gpt_lightning.tuning.sweep import read_frozen
 from gpt_lightning.tuning.sweep_folder import SweepFolder
 
@@ -43,8 +43,7 @@ def _check_sqlite(path: Path) -> list[str]:
 def _check_journal(path: Path, mend: bool) -> list[str]:
     if not path.exists():
         return [f"{path} is missing; the trials' result.json files are still there"]
-    with path.open("r+b") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with journal_locked(path), path.open("r+b") as file:
         content = file.read()
         sound = 0
         for line in content.splitlines(keepends=True):

@@ -7,8 +7,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from gpt_lightning.checkpoints.durable import write_text_durably
 from gpt_lightning.errors import ConfigError
+from gpt_lightning.files.atomic import write_text_durably
 
 
 def report_command(sweep: str, out: str | None = None) -> None:

@@ -6,7 +6,6 @@ Only the first process writes and reads; it tells the others, so that all of the
 from __future__ import annotations
 
 import math
-import resource
 import time
 from argparse import Namespace
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import Logger
 
 from gpt_lightning.errors import EndedEarly
+from gpt_lightning.files.processes import peak_resident_bytes
 from gpt_lightning.model.gpt import GPT
 from gpt_lightning.training.metrics_file import read_metrics
 from gpt_lightning.training.run import Run
@@ -158,4 +158,4 @@ def _peak_gigabytes() -> float:
     """Most memory used so far: of the device, or of this process on a CPU."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 1e9
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    return peak_resident_bytes() / 1e9

@@ -1,56 +1,52 @@
-"""One worker for each slot of a machine, whoever started it: the launcher now, one that died before, or a person.
-
-The lock is an ``flock``, which the kernel drops when its holder dies; the file says who holds it.
-"""
+"""One worker for each slot of a machine, whoever started it: the launcher now, one that died before, or a person."""
 
 from __future__ import annotations
 
-import fcntl
-import json
-import os
 import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
 from gpt_lightning.errors import RunFolderError
-from gpt_lightning.tuning.process_identity import ProcessIdentity
+from gpt_lightning.files.locks import FileLock, LockHeld, is_locked, read_holder
+from gpt_lightning.files.processes import ProcessIdentity
 from gpt_lightning.tuning.sweep_folder import SweepFolder
+
+_PATIENCE_SECONDS = 2.0
 
 
 def _path(folder: SweepFolder, index: int) -> Path:
     return folder.logs / f"slot-{socket.gethostname()}-{index}.lock"
 
 
-def hold_slot(folder: SweepFolder, index: int) -> IO[str]:
-    """Take a slot until the file that is returned is closed or the process ends.
+@contextmanager
+def hold_slot(folder: SweepFolder, index: int) -> Iterator[None]:
+    """Have a slot for as long as the block lasts.
 
     Raises:
         RunFolderError: Another worker has it.
     """
-    file = _path(folder, index).open("a+", encoding="utf-8")
+    lock = FileLock(_path(folder, index), beats=True)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as problem:
-        file.close()
+        lock.acquire(wait=False)
+    except LockHeld as held:
         raise RunFolderError(
-            f"Slot {index} of {folder.path} has a worker already", fix="Leave out --slot, or take another number."
-        ) from problem
-    file.truncate(0)
-    file.write(json.dumps(ProcessIdentity.of(os.getpid()).plain()))
-    file.flush()
-    return file
+            f"Slot {index} of {folder.path} has a worker already ({held})",
+            fix="Leave out --slot, or take another number.",
+        ) from held
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def holder(folder: SweepFolder, index: int) -> ProcessIdentity | None:
     """The worker of a slot; None when it is free."""
-    try:
-        file = _path(folder, index).open("r", encoding="utf-8")
-    except FileNotFoundError:
-        return None
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
-            content = file.read()
-            return ProcessIdentity(**json.loads(content)) if content else ProcessIdentity.of(os.getpid())
+    path, end = _path(folder, index), time.monotonic() + _PATIENCE_SECONDS
+    while is_locked(path):
+        found = read_holder(path)
+        if found is not None and (time.monotonic() > end or found.process.alive()):
+            return found.process
+        time.sleep(0.01)  # it has just been taken: nobody's name stands there yet, or that of one who was killed
     return None

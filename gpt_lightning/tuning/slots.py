@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 
 from gpt_lightning.errors import ConfigError
+from gpt_lightning.files.processes import count_cores
 from gpt_lightning.tuning.spec import LauncherSettings
 
 
@@ -43,7 +44,7 @@ def make_slots(settings: LauncherSettings, found: tuple[str, ...], cores: int | 
         ConfigError: More devices for one trial than there are, or one that does not exist.
     """
     named = found if settings.devices == "auto" else tuple(settings.devices)
-    cores = cores or len(os.sched_getaffinity(0))
+    cores = cores or count_cores()
     if not named:
         count = settings.trials_per_device if settings.workers == "auto" else int(settings.workers)
         threads = 0 if count == 1 else max(1, cores // max(count, 1))

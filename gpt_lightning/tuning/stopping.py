@@ -6,9 +6,9 @@ import signal
 from collections.abc import Sequence
 
 from gpt_lightning.errors import RunFolderError
+from gpt_lightning.files.processes import ProcessIdentity
 from gpt_lightning.tuning import entries as names
 from gpt_lightning.tuning.leases import add_copy
-from gpt_lightning.tuning.process_identity import ProcessIdentity
 from gpt_lightning.tuning.sweep import STOP, Sweep
 
 

@@ -17,7 +17,8 @@ import random
 import sqlite3
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,6 +29,7 @@ from optuna.study import StudyDirection
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from gpt_lightning.errors import ConfigError, RunFolderError
+from gpt_lightning.files.locks import MarkerLock, ctrl_z_deferred
 from gpt_lightning.tuning.spec import SweepSpec
 from gpt_lightning.tuning.sweep_folder import SweepFolder
 
@@ -63,6 +65,42 @@ def hash_space(space: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(space, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
+class JournalLock(JournalFileOpenLock):
+    """The lock of a journal, as Optuna's own by a file that exists, since a network disk may share no other.
+
+    Optuna's is broken after 30 seconds although its owner lives (a slow disk, Ctrl-Z), and both write at once.
+
+    Args:
+        journal: The file that it protects.
+    """
+
+    def __init__(self, journal: Path) -> None:
+        self._lock = MarkerLock(journal.with_name(f"{journal.name}.lock"))
+        self._held = ExitStack()
+
+    def acquire(self) -> bool:
+        """Wait for it."""
+        self._lock.acquire()
+        self._held.enter_context(ctrl_z_deferred())
+        self._held.callback(self._lock.release)
+        return True
+
+    def release(self) -> None:
+        """Give it back."""
+        self._held.close()
+
+
+@contextmanager
+def journal_locked(journal: Path) -> Iterator[None]:
+    """Nobody else reads or writes the journal meanwhile."""
+    lock = JournalLock(journal)
+    lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def open_storage(spec: SweepSpec, folder: SweepFolder) -> BaseStorage:
     """The storage, with its schema.
 
@@ -70,7 +108,7 @@ def open_storage(spec: SweepSpec, folder: SweepFolder) -> BaseStorage:
         ConfigError: The URL is not one that Optuna takes, or needs a package.
     """
     if spec.storage == "journal":
-        return JournalStorage(JournalFileBackend(str(folder.journal), JournalFileOpenLock(str(folder.journal))))
+        return JournalStorage(JournalFileBackend(str(folder.journal), JournalLock(folder.journal)))
     options: dict[str, Any]
     if spec.storage == "sqlite":
         _prepare_sqlite(folder.database)

@@ -22,6 +22,7 @@ from optuna.trial import FrozenTrial
 
 from gpt_lightning.checkpoints.durable import discard, step_of
 from gpt_lightning.checkpoints.shelf import SHELF, list_checkpoints
+from gpt_lightning.files.processes import KILL_SIGNAL
 from gpt_lightning.parsing.strict_yaml import load_yaml
 from gpt_lightning.tuning import entries as names
 from gpt_lightning.tuning.board_tab import close_killed
@@ -225,7 +226,7 @@ class _Attempt:
         if self._stop is not None:
             return Exit("failed" if self._stop == "timeout" else "stopped", self._stop)
         name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        hint = " (the kernel does that when memory runs out)" if code == -signal.SIGKILL else ""
+        hint = " (the kernel does that when memory runs out)" if code == -KILL_SIGNAL else ""
         return Exit("died", f"killed by {name}{hint}" if code < 0 else f"ended with {name}")
 
     def _conclude(self, end: Exit) -> str:

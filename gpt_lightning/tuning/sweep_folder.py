@@ -12,14 +12,14 @@ runs/lr/
 
 from __future__ import annotations
 
-import fcntl
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from gpt_lightning.checkpoints.durable import write_text_durably
 from gpt_lightning.errors import RunFolderError
+from gpt_lightning.files.atomic import write_text_durably
+from gpt_lightning.files.locks import FileLock
 from gpt_lightning.parsing.strict_yaml import dump_yaml, read_yaml
 from gpt_lightning.training.run_folder import RUNS, make_folder
 from gpt_lightning.tuning.spec import SweepSpec
@@ -59,10 +59,9 @@ class SweepFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """One process of this machine at a time; dropped by the kernel when its holder dies."""
+        """One process at a time."""
         make_folder(self.path)
-        with (self.path / "sweep.lock").open("a") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        with FileLock(self.path / "sweep.lock"):
             yield
 
 

@@ -20,8 +20,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from gpt_lightning.checkpoints.durable import write_text_durably
 from gpt_lightning.errors import TrainingError
+from gpt_lightning.files.atomic import write_text_durably
 from gpt_lightning.training.run_folder import RUNS, make_folder
 from gpt_lightning.tuning.fixed_trials import FixedTrials, Outcome
 from gpt_lightning.tuning.ladder_file import open_section

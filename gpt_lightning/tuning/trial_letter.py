@@ -7,9 +7,9 @@ from typing import Any
 
 from optuna.trial import FrozenTrial
 
+from gpt_lightning.files.processes import ProcessIdentity
 from gpt_lightning.tuning import entries as names
 from gpt_lightning.tuning.board_tab import session_values
-from gpt_lightning.tuning.process_identity import ProcessIdentity
 from gpt_lightning.tuning.slots import Slot
 from gpt_lightning.tuning.sweep import Sweep
 from gpt_lightning.tuning.trial_arguments import complete_values, shares_steps, trial_arguments

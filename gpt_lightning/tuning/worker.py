@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from types import FrameType
 
+from gpt_lightning.files.processes import STOP_SIGNALS
 from gpt_lightning.tuning.children import prepare_server
 from gpt_lightning.tuning.claiming import claim
 from gpt_lightning.tuning.leases import Lease, Reaper
@@ -27,7 +28,7 @@ class StopSignals:
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+            for number in STOP_SIGNALS:
                 signal.signal(number, self._remember)
 
     def __call__(self) -> bool:

@@ -28,12 +28,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gpt_lightning.checkpoints.durable import owner_suffix
 from gpt_lightning.data.tokenizer import Tokenizer
 from gpt_lightning.data.tokenizer_json import added_token, describe_as_json
 from gpt_lightning.data.tokenizer_json_reading import FILE, OWN_ENTRY, SETTINGS_FILE
 from gpt_lightning.data.tokenizers import EncodingTokenizer
 from gpt_lightning.errors import CheckpointError, ConfigError
+from gpt_lightning.files.processes import own_mark
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.parsing.extras import import_extra
 from gpt_lightning.weights.chat_templates import choose_template
@@ -119,7 +119,7 @@ def new_folder(target: Path) -> Iterator[Path]:
     above = next(folder for folder in target.absolute().parents if folder.exists())
     if not above.is_dir():
         raise CheckpointError(f"{above} is a file", got=str(target), fix="Name a new folder.")
-    temporary = target.absolute().with_name(f".writing-{target.name}-{owner_suffix()}")
+    temporary = target.absolute().with_name(f".writing-{target.name}@{own_mark()}")
     try:
         temporary.mkdir(parents=True)
         yield temporary

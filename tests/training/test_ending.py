@@ -12,7 +12,7 @@ import pytest
 
 from gpt_lightning.errors import RunFolderError, StopRequested, TrainingError
 from gpt_lightning.training.ending import end_recorded
-from gpt_lightning.training.run_folder import RunLock, is_locked, write_manifest
+from gpt_lightning.training.run_folder import RunLock, is_in_use, write_manifest
 from tests.training.forked import run_child, train, write_corpus
 from tests.training.runs import Crash, crash_at, tiny_run
 
@@ -32,7 +32,7 @@ def test_crashed_then_failed_then_finished_then_nothing_to_do(place: Path) -> No
     settings = {"trainer.max_steps": 6, "run.save_every": 2, "run.validate_every": 6}
     assert run_child(place, train, place / "run", settings, ("batch_start", 3)) == -signal.SIGKILL
     assert [start["end"] for start in _starts(place / "run")] == [None]
-    assert not is_locked(place / "run"), "the kernel drops the lock of the dead"
+    assert not is_in_use(place / "run"), "the kernel drops the lock of the dead"
 
     own = {**settings, "run.dir": str(place / "run"), "run.keep_checkpoints": 3}
     with pytest.raises(Crash):
@@ -100,14 +100,14 @@ def test_only_the_first_process_writes(tmp_path: Path) -> None:
 
 
 def test_asking_for_the_lock_leaves_it_alone(tmp_path: Path) -> None:
-    assert not is_locked(tmp_path)
+    assert not is_in_use(tmp_path)
     lock = RunLock(tmp_path)
     lock.acquire()
-    assert is_locked(tmp_path)
-    assert is_locked(tmp_path)
+    assert is_in_use(tmp_path)
+    assert is_in_use(tmp_path)
     with pytest.raises(RunFolderError, match="in use by host"):
         RunLock(tmp_path).acquire()
     lock.release()
-    assert not is_locked(tmp_path)
+    assert not is_in_use(tmp_path)
     lock.acquire()
     lock.release()

@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from gpt_lightning.data import background, following
-from gpt_lightning.data.folders import hold_lock, is_locked
+from gpt_lightning.data.folders import hold_lock, is_being_made
 from gpt_lightning.data.manifest import MANIFEST_FILE
 from gpt_lightning.data.prepare import PrepareSettings, default_folder
 from gpt_lightning.data.stream import SampleStream
@@ -130,7 +130,7 @@ def test_killed_with_the_store_unfinished_goes_on_bit_for_bit(place: Path) -> No
     assert folder.with_name(f"{folder.name}.lock").exists()
     assert not folder.exists(), "the kill came too late to prove anything"
     deadline = time.monotonic() + 20
-    while is_locked(folder):
+    while is_being_made(folder):
         assert time.monotonic() < deadline, "the preparing process outlived its run"
         time.sleep(0.02)
     slow_down(place, 0.0)
@@ -188,7 +188,7 @@ def test_a_limited_validation_does_not_wait_for_the_end(
     assert not find_preparing(place)
     assert result.metrics["val/loss"] > 0
     assert not store_folder(run).exists()
-    assert not is_locked(store_folder(run))
+    assert not is_being_made(store_folder(run))
 
 
 @pytest.mark.parametrize(
@@ -222,7 +222,7 @@ def test_a_signal_ends_a_wait_and_the_run_goes_on_exactly(
     with pytest.raises(StopRequested) as caught:
         run.fit()
     assert (caught.value.step, caught.value.exit_code) == (saved, 143)
-    assert not is_locked(store_folder(run))
+    assert not is_being_made(store_folder(run))
     slow_down(place, 0)
     assert fly(settings, {"run.dir": "stopped"}).fit(resume="auto").resumed_step == saved
     fly(settings, {"run.dir": "whole"}).fit()

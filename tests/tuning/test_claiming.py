@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from gpt_lightning.errors import RunFolderError
+from gpt_lightning.files.processes import ProcessIdentity
 from gpt_lightning.tuning.best import add_repeats, as_table, rows
 from gpt_lightning.tuning.claiming import claim, reason_to_end
 from gpt_lightning.tuning.creating import fork
 from gpt_lightning.tuning.leases import Lease, Reaper, fail, requeue_lost, tell
 from gpt_lightning.tuning.live import describe, render, sparkline, status_text
 from gpt_lightning.tuning.mailbox import Report, Result
-from gpt_lightning.tuning.process_identity import ProcessIdentity
 from gpt_lightning.tuning.reading import read_spec
 from gpt_lightning.tuning.slots import Slot
 from gpt_lightning.tuning.stopping import retry_trials, stop_sweep
