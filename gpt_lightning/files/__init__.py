@@ -2,6 +2,7 @@
 
     atomic.py      a file that appears whole or not at all, durable where asked
     locks.py       one process at a time, on any file system (filelock)
+    markers.py     the same where the file system has no locks
     processes.py   who a process is, whether it lives, what memory and cores there are (psutil)
 
 What only some systems have (``fcntl``, ``/proc``, ``SIGUSR1``, ``setsid`` ...) is used here and nowhere else;

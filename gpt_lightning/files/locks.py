@@ -17,22 +17,20 @@ import errno
 import json
 import logging
 import os
-import signal
 import socket
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
 import filelock
-import psutil
 
 from gpt_lightning.errors import RunFolderError
-from gpt_lightning.files.processes import ProcessIdentity
+from gpt_lightning.files.markers import MarkerLock, find_file_system
+from gpt_lightning.files.processes import ProcessIdentity, ctrl_z_deferred
 
 _log = logging.getLogger(__name__)
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS)
@@ -41,8 +39,6 @@ _PROBED_SECONDS = 0.15
 """``is_locked`` holds a lock for as long as it takes to ask; whoever takes it tries again for this long."""
 _BEAT_SECONDS = 4.0
 _SILENT_SECONDS = 3 * _BEAT_SECONDS
-_CRASHED_SECONDS = 120.0
-"""Without locks of the kernel: silence after which a holder of another machine has crashed."""
 _SAY_AFTER_SECONDS = 5.0
 
 
@@ -210,73 +206,6 @@ class FileLock:
             self._deferred.__exit__(None, None, None)
 
 
-class MarkerLock:
-    """A file that exists as long as the lock is held: for file systems whose own locks are missing or end at a machine.
-
-    Args:
-        path: The file.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._lock: filelock.SoftFileLock | None = None
-        self._seen: tuple[int, float] | None = None
-
-    def acquire(self) -> None:
-        """Wait for it; a holder of this machine is waited for as long as it lives."""
-        pause = 0.001
-        while not self.try_acquire():
-            time.sleep(pause)
-            pause = min(0.05, 2 * pause)
-
-    def try_acquire(self) -> bool:
-        """Take it if it is free."""
-        lock = filelock.SoftFileLock(self._path, thread_local=False)
-        try:
-            lock.acquire(blocking=False)
-        except filelock.Timeout:
-            self._break_if_crashed(lock)
-            return False
-        self._lock = lock
-        return True
-
-    def _break_if_crashed(self, lock: filelock.SoftFileLock) -> None:
-        """Filelock breaks the marker of a dead process of this machine; of another one silence is all that is known."""
-        pid, host = self._read()
-        if host in ("", socket.gethostname()):
-            return
-        touched = _touched(self._path)
-        if self._seen is None or self._seen[0] != touched:
-            self._seen = (touched, time.monotonic())
-        elif time.monotonic() - self._seen[1] > _CRASHED_SECONDS:
-            _log.warning("%s is removed: its holder %s has been silent", self._path, f"{pid} on {host}")
-            lock.break_lock()
-
-    def _read(self) -> tuple[int, str]:
-        """Process and host that filelock has noted there."""
-        try:
-            pid, host, *_ = _read(self._path).splitlines()
-            return int(pid), host
-        except (OSError, ValueError):
-            return 0, ""
-
-    def is_there(self) -> bool:
-        """Whether it exists and its process may live."""
-        pid, host = self._read()
-        return self._path.exists() and (host != socket.gethostname() or psutil.pid_exists(pid))
-
-    def touch(self) -> None:
-        """Show that its holder lives."""
-        if self._lock is not None:
-            os.utime(self._path)
-
-    def release(self) -> None:
-        """Give it back; harmless when it is not held."""
-        if self._lock is not None:
-            self._lock.release()
-            self._lock = None
-
-
 def _marker_of(path: Path) -> MarkerLock:
     return MarkerLock(path.with_name(f"{path.name}.held"))
 
@@ -347,15 +276,6 @@ def read_last_words(path: Path) -> str:
         return ""
 
 
-def find_file_system(path: Path) -> tuple[str, str]:
-    """Kind and mount point of the file system of a path, as far as this machine tells."""
-    place = path.absolute()
-    mounts = [(Path(each.mountpoint), each.fstype) for each in psutil.disk_partitions(all=True)]
-    above = [(len(mount.parts), kind, str(mount)) for mount, kind in mounts if place.is_relative_to(mount)]
-    _, kind, mount = max(above, default=(0, "", place.anchor))
-    return kind or "unknown", mount
-
-
 _FLAGS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
@@ -404,20 +324,3 @@ def _touched(path: Path) -> int:
         return os.fstat(descriptor).st_mtime_ns
     finally:
         os.close(descriptor)
-
-
-@contextmanager
-def ctrl_z_deferred() -> Iterator[None]:
-    """Stop when the block is over, if Ctrl-Z is typed in it; outside the main thread this is impossible."""
-    number = getattr(signal, "SIGTSTP", None)
-    if number is None or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    wanted: list[int] = []
-    before = signal.signal(number, lambda received, frame: wanted.append(received))
-    try:
-        yield
-    finally:
-        signal.signal(number, before if before is not None else signal.SIG_DFL)
-        if wanted:
-            signal.raise_signal(number)

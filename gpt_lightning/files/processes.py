@@ -15,6 +15,8 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -228,3 +230,20 @@ def kill_with_children(pid: int) -> None:
                 each.kill()
     with contextlib.suppress(*gone):
         os.kill(pid, KILL_SIGNAL)
+
+
+@contextmanager
+def ctrl_z_deferred() -> Iterator[None]:
+    """Stop when the block is over, if Ctrl-Z is typed in it; outside the main thread this is impossible."""
+    number = getattr(signal, "SIGTSTP", None)
+    if number is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    wanted: list[int] = []
+    before = signal.signal(number, lambda received, frame: wanted.append(received))
+    try:
+        yield
+    finally:
+        signal.signal(number, before if before is not None else signal.SIG_DFL)
+        if wanted:
+            signal.raise_signal(number)

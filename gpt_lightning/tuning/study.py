@@ -29,7 +29,8 @@ from optuna.study import StudyDirection
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from gpt_lightning.errors import ConfigError, RunFolderError
-from gpt_lightning.files.locks import MarkerLock, ctrl_z_deferred
+from gpt_lightning.files.markers import MarkerLock
+from gpt_lightning.files.processes import ctrl_z_deferred
 from gpt_lightning.tuning.spec import SweepSpec
 from gpt_lightning.tuning.sweep_folder import SweepFolder
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,6 +21,7 @@ from gpt_lightning.checkpoints.shelf import (
     write_best,
 )
 from gpt_lightning.errors import CheckpointError
+from gpt_lightning.files.processes import ProcessIdentity
 
 
 def fill(shelf: Path, *steps: int) -> None:
@@ -57,16 +58,21 @@ def test_best_pointer_to_a_missing_checkpoint_is_no_pointer(tmp_path: Path) -> N
 
 
 def test_sweep_removes_leftovers_of_the_dead_only(tmp_path: Path) -> None:
-    host = socket.gethostname()
-    dead, alive, elsewhere = (
-        tmp_path / f".writing-step-000000001-{host}-4194399",  # above Linux's largest process id
-        tmp_path / f".writing-step-000000002-{host}-{os.getppid()}",
-        tmp_path / ".writing-step-000000003-another-host-1",
-    )
-    for path in (dead, alive, elsewhere):
+    here = ProcessIdentity.of(os.getppid())
+    dead = tmp_path / f".writing-step-000000001@{replace(here, pid=4194399).mark()}"  # above Linux's largest number
+    alive = tmp_path / f".writing-step-000000002@{here.mark()}"
+    elsewhere = tmp_path / f".writing-step-000000003@{replace(here, host='gpu-' + here.host).mark()}"
+    older = tmp_path / f".writing-step-000000004-{here.host}-4194399"  # as written before 0.9: whose, nobody can tell
+    for path in (dead, alive, elsewhere, older):
         path.mkdir()
+        (path / "state.pt").touch()
     sweep(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([alive.name, elsewhere.name])
+    assert sorted(tmp_path.iterdir()) == sorted([alive, elsewhere, older])
+    for path in (alive, elsewhere, older):
+        os.utime(path, (0, 0))
+    os.utime(older / "state.pt", (0, 0))
+    sweep(tmp_path)
+    assert sorted(tmp_path.iterdir()) == sorted([alive, elsewhere]), "of another machine: only after long silence"
 
 
 @pytest.mark.parametrize("typed", ["", "checkpoints", "checkpoints/step-000000002"])

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from gpt_lightning.data.folders import build_folder, check_place, hold_lock
+from gpt_lightning.data.folders import build_folder, check_place, count_finished, hold_lock, work_folder
 from gpt_lightning.errors import DataError
+from gpt_lightning.files.locks import read_holder
 
 HOLD = """
 import sys
@@ -57,13 +58,14 @@ def test_what_we_did_not_write_is_never_replaced(tmp_path: Path) -> None:
 
 
 def test_only_our_marked_leftovers_of_this_store_are_swept(tmp_path: Path) -> None:
-    host = socket.gethostname()
+    mark = f"{socket.gethostname()}-00000000-999999-1"
     names = {
-        "ours": f".preparing-s-{host}-999999",
-        "trash": f".trash-s-{host}-999999",
-        "unmarked": f".preparing-s-{host}-999998",
-        "other host": ".preparing-s-elsewhere-1",
-        "other store": f".preparing-t-{host}-999999",
+        "ours": f".preparing-s@{mark}",
+        "trash": f".trash-s@{mark}",
+        "other host": ".preparing-s@elsewhere-00000000-1-1",  # under the lock: whoever wrote it is dead
+        "unmarked": f".preparing-s@x{mark}",
+        "other store": f".preparing-t@{mark}",
+        "other store with the sign": f".preparing-s@t@{mark}",
     }
     for kind, name in names.items():
         (tmp_path / name).mkdir()
@@ -73,7 +75,19 @@ def test_only_our_marked_leftovers_of_this_store_are_swept(tmp_path: Path) -> No
     with build_folder(tmp_path / "s"):
         pass
     left = {path.name for path in tmp_path.iterdir()}
-    assert left == {"s", names["unmarked"], names["other host"], names["other store"]}
+    assert left == {"s", names["unmarked"], names["other store"], names["other store with the sign"]}
+
+
+@pytest.mark.parametrize("name", [".units-s", ".units-s-gpu-vm"])
+def test_finished_units_are_taken_over_whatever_machine_made_them(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).mkdir()
+    for file in (".gpt-lightning-store", "part-0"):
+        (tmp_path / name / file).touch()
+    (tmp_path / name / "journal.jsonl").write_text('{"units": 3}\n{}\n')
+    with work_folder(tmp_path / "s") as folder:
+        assert sorted(path.name for path in folder.iterdir()) == [".gpt-lightning-store", "journal.jsonl", "part-0"]
+        assert count_finished(tmp_path / "s") == (1, 3)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_full_disk_is_told_in_one_line(tmp_path: Path) -> None:
@@ -104,12 +118,13 @@ def test_the_second_writer_waits_and_names_the_first(tmp_path: Path, caplog: pyt
         log.addHandler(handler)
         try:
             with hold_lock(store):
-                written = store.with_name("s.lock").read_text()
+                written = read_holder(store.with_name("s.lock"))
         finally:
             log.removeHandler(handler)
         assert holder.wait(30) == 0
-    assert f"Waiting for {socket.gethostname()}, pid {holder.pid}, since 20" in caplog.text
-    assert f"pid {os.getpid()}" in written
+    assert f"Waiting for host {socket.gethostname()}, process {holder.pid}, since 20" in caplog.text
+    assert written is not None
+    assert written.process.pid == os.getpid()
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:

@@ -142,7 +142,7 @@ def test_a_part_that_was_lost_is_made_again(source: Path, tmp_path: Path, noted:
     expected = content(prepare(settings, store=tmp_path / "whole", workers=1))
     arguments = [sys.executable, "-c", KILLED.replace("bpe:300", "bytes").replace(", val_fraction=0.2", "")]
     subprocess.run([*arguments, str(source), str(tmp_path / "s"), "4", "whole", "1"], check=False)
-    lost, cut, *_ = sorted(tmp_path.glob(".units-s-*/part-*"))
+    lost, cut, *_ = sorted(tmp_path.glob(".units-s/part-*"))
     lost.unlink()
     cut.write_bytes(cut.read_bytes()[:-1])
     noted.clear()

@@ -18,8 +18,9 @@ import filelock
 import pytest
 
 from gpt_lightning.errors import RunFolderError
-from gpt_lightning.files import locks
-from gpt_lightning.files.locks import FileLock, LockHeld, MarkerLock, is_locked, read_holder, read_last_words
+from gpt_lightning.files import locks, markers
+from gpt_lightning.files.locks import FileLock, LockHeld, is_locked, read_holder, read_last_words
+from gpt_lightning.files.markers import MarkerLock, find_file_system
 from gpt_lightning.files.processes import ProcessIdentity
 
 HOLD = """
@@ -135,7 +136,7 @@ def test_a_file_system_without_locks_is_named_once(
 ) -> None:
     _without_locks(monkeypatch, number)
     monkeypatch.setattr(locks, "_told", set())
-    kind, mount = locks.find_file_system(tmp_path)
+    kind, mount = find_file_system(tmp_path)
     for _ in range(2):
         with FileLock(tmp_path / "a.lock"):
             assert (tmp_path / "a.lock.held").exists()
@@ -153,7 +154,7 @@ def test_another_error_of_the_disk_is_no_missing_lock(tmp_path: Path, monkeypatc
 
 def test_a_marker_of_a_dead_process_is_removed(tmp_path: Path) -> None:
     code = (
-        "import os, sys; from pathlib import Path; from gpt_lightning.files.locks import MarkerLock\n"
+        "import os, sys; from pathlib import Path; from gpt_lightning.files.markers import MarkerLock\n"
         "lock = MarkerLock(Path(sys.argv[1])); lock.acquire(); os._exit(0)"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "m")], check=True)
@@ -167,7 +168,7 @@ def test_a_marker_of_a_dead_process_is_removed(tmp_path: Path) -> None:
 
 
 def test_a_marker_of_a_living_process_is_never_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(locks, "_CRASHED_SECONDS", 0.0)
+    monkeypatch.setattr(markers, "_CRASHED_SECONDS", 0.0)
     first, second = MarkerLock(tmp_path / "m"), MarkerLock(tmp_path / "m")
     first.acquire()
     for _ in range(5):
@@ -183,7 +184,7 @@ def test_a_marker_of_another_machine_goes_after_long_silence(tmp_path: Path, mon
     assert not lock.try_acquire()
     assert not lock.try_acquire()
     assert lock.is_there()
-    monkeypatch.setattr(locks, "_CRASHED_SECONDS", 0.0)
+    monkeypatch.setattr(markers, "_CRASHED_SECONDS", 0.0)
     os.utime(tmp_path / "m")
     assert not lock.try_acquire(), "it has just been touched"
     assert not lock.try_acquire()

@@ -88,7 +88,7 @@ def test_only_a_config_or_a_checkpoint_makes_a_run() -> None:
 def test_lock_is_exclusive_and_given_back() -> None:
     first, second = RunLock(Path("run")), RunLock(Path("run"))
     first.acquire()
-    with pytest.raises(RunFolderError, match=rf"in use by host .*, process {os.getpid()}, started \d{{4}}-") as told:
+    with pytest.raises(RunFolderError, match=rf"in use by host .*, process {os.getpid()}, since \d{{4}}-") as told:
         second.acquire()
     assert "--run.dir" in str(told.value)
     first.release()
