@@ -11,7 +11,8 @@ from gpt_lightning.errors import DataError
 from gpt_lightning.generation.engine import Engine
 from gpt_lightning.generation.requests import Request
 from gpt_lightning.generation.sampling import Sampling
-from gpt_lightning.generation.transcripts import Message, choose_transcript
+from gpt_lightning.generation.transcripts import Transcript
+from gpt_lightning.weights.chat_templates import Message
 from gpt_lightning.weights.loading import LoadedModel
 
 
@@ -38,7 +39,7 @@ class Chat:
         self, loaded: LoadedModel, *, sampling: Sampling, max_tokens: int = 200, seed: int = 1337, system: str = ""
     ) -> None:
         self._loaded, self._sampling, self._max_tokens, self._seed = loaded, sampling, max_tokens, seed
-        self._transcript = choose_transcript(loaded.tokenizer)
+        self._transcript = Transcript(loaded.tokenizer)
         self._answers = 0
         self.messages: list[Message] = []
         self.system, self.forgotten = system, 0

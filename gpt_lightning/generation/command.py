@@ -159,16 +159,18 @@ def _write_beams(loaded: LoadedModel, prompt: str, given: dict[str, Any]) -> Non
         beams=given["beams"],
         max_tokens=given["max_tokens"],
         length_penalty=given["length_penalty"],
-        stop_ids=(tokenizer.eot_id,),
+        stop_ids=tokenizer.end_ids,
     )
     for beam in found[: given["num_samples"]]:
-        sys.stdout.write(f"{prompt}{tokenizer.decode(beam.ids)}\n")
+        text = tokenizer.decode_bytes(beam.ids).decode("utf-8", errors="replace")
+        sys.stdout.write(f"{prompt}{text}\n")
 
 
 class _NoTokenizer:
     """Stands in where only the settings of a request are checked."""
 
     eot_id = 0
+    end_ids = (0,)
 
     def encode(self, text: str) -> list[int]:
         return []

@@ -25,7 +25,7 @@ def generate(
     max_tokens: int,
     sampling: Sampling,
     generator: torch.Generator | None = None,
-    stop_id: int | None = None,
+    stop_ids: Sequence[int] = (),
 ) -> Iterator[int]:
     """Token ids that continue the prompt, as they are decoded.
 
@@ -37,7 +37,8 @@ def generate(
         max_tokens: Most tokens to decode, 0 or more.
         sampling: How each token is chosen.
         generator: Source of the seed that fixes the draws (one number is taken); None = torch's global generator.
-        stop_id: End when this token is chosen; it is not part of the result. None = only ``max_tokens`` ends.
+        stop_ids: End when one of these tokens is chosen; it is not part of the result. None of them = only
+            ``max_tokens`` ends.
 
     Raises:
         ConfigError: ``max_tokens`` is negative.
@@ -49,7 +50,7 @@ def generate(
         max_tokens=max_tokens,
         sampling=sampling,
         seed=draw_seed(generator),
-        stop_ids=() if stop_id is None else (stop_id,),
+        stop_ids=tuple(stop_ids),
     )
     check_request(request, model, model.block_size, None)
     return _decode(model, request)

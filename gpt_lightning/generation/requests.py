@@ -25,8 +25,8 @@ class Request:
         n: Number of continuations; they differ in their draws.
         stop: Strings that end the text; neither they nor what follows is part of it. Needs an engine with a
             tokenizer.
-        stop_ids: Tokens that end the text and are not part of it. None = the tokenizer's end-of-text, if the engine
-            has one.
+        stop_ids: Tokens that end the text and are not part of it. None = all that the tokenizer's model ends a
+            text at (``end_ids``), if the engine has one.
         logprobs: Report log-probabilities of the chosen tokens, and so many likeliest ones beside each. They are the
             model's own, before bias, penalties and temperature. None = do not.
         draft_tokens: Propose up to so many tokens a step, copied from behind an earlier occurrence of the last ones

@@ -39,7 +39,7 @@ class RunningSequence:
         self._prompt_length = len(self.context)
         self._decoder = None if tokenizer is None else StreamDecoder(tokenizer)
         self._watch = StopWatch(request.stop)
-        ends = () if tokenizer is None else (tokenizer.eot_id,)
+        ends = () if tokenizer is None else tokenizer.end_ids
         self._stop_ids = frozenset(ends if request.stop_ids is None else request.stop_ids)
         self._text: list[str] = []
         self._logprobs: list[TokenLogprob] = []

@@ -20,6 +20,10 @@ class TextTokenizer(Protocol):
     def eot_id(self) -> int:
         """Id of the token between documents."""
 
+    @property
+    def end_ids(self) -> Sequence[int]:
+        """Ids at which a text is over."""
+
     def encode(self, text: str) -> Any:
         """Ids of ``text``, a sequence of integers (a NumPy array will do)."""
 
@@ -115,7 +119,7 @@ def generate_text(
     ids = encode_prompt(tokenizer, prompt)
     decoder = StreamDecoder(tokenizer)
     tokens = generate(
-        model, ids, max_tokens=max_tokens, sampling=sampling, generator=generator, stop_id=tokenizer.eot_id
+        model, ids, max_tokens=max_tokens, sampling=sampling, generator=generator, stop_ids=tokenizer.end_ids
     )
     for token in tokens:
         piece = decoder.feed(token)

@@ -36,7 +36,7 @@ from gpt_lightning.errors import CheckpointError, ConfigError
 from gpt_lightning.files.processes import own_mark
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.parsing.extras import import_extra
-from gpt_lightning.weights.chat_templates import choose_template
+from gpt_lightning.weights.chat_templates import choose_format
 from gpt_lightning.weights.families import Family, choose_family, write_settings
 from gpt_lightning.weights.hub import CONFIG_FILE
 from gpt_lightning.weights.loading import LoadedModel
@@ -145,8 +145,9 @@ def write_export(export: Export, folder: Path, *, max_shard_size: str = "5GB") -
         DataError: safetensors is not installed.
     """
     limit = parse_size(max_shard_size)
-    end = export.tokenizer.eot_id
-    ids = {"bos_token_id": end, "eos_token_id": end, "pad_token_id": end}
+    end, chat = export.tokenizer.eot_id, choose_format(export.tokenizer)
+    ends = list(chat.end_ids(export.tokenizer))
+    ids = {"bos_token_id": end, "eos_token_id": ends if len(ends) > 1 else end, "pad_token_id": end}
     # transformers 5 reads the first spelling, older ones and vLLM the second.
     formats = {"dtype": export.dtype, "torch_dtype": export.dtype}
     settings = {**write_settings(export.config, export.family), **ids, **formats, "use_cache": True}
@@ -154,7 +155,7 @@ def write_export(export: Export, folder: Path, *, max_shard_size: str = "5GB") -
     _write_json(folder / "generation_config.json", {"_from_model_config": True, **ids})
     _write_weights(export.weights, folder, limit)
     _write_tokenizer(export, folder)
-    (folder / "chat_template.jinja").write_text(choose_template(export.tokenizer), encoding="utf-8")
+    (folder / "chat_template.jinja").write_text(chat.template, encoding="utf-8")
 
 
 def parse_size(text: str) -> int:

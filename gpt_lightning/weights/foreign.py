@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from gpt_lightning.data.tokenizer import Tokenizer
-from gpt_lightning.data.tokenizer_json_reading import FILE, read_json_file, read_tokenizer_folder
+from gpt_lightning.data.tokenizer_json_reading import FILE, read_end_ids, read_json_file, read_tokenizer_folder
 from gpt_lightning.errors import CheckpointError
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.weights.families import family_of, read_settings
@@ -69,7 +69,7 @@ def read_foreign(
     """
     folder = find_folder(path)
     stated, files = open_foreign(folder)
-    own = tokenizer or read_tokenizer_folder(folder)
+    own = (tokenizer or read_tokenizer_folder(folder)).ending_at(read_end_ids(folder))
     rows, positions = stated.data_sizes()
     wanted = vocab_size if vocab_size is not None else min(own.vocab_size, rows)
     if own.vocab_size > wanted:

@@ -14,7 +14,10 @@ from gpt_lightning.parsing.extras import import_extra
 
 CONFIG_FILE = "config.json"
 _NAME = re.compile(r"(?:[A-Za-z0-9][\w.-]*/)?[A-Za-z0-9][\w.-]*")
-_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt")
+_FILES = (
+    *("config.json", "generation_config.json"),
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt"),
+)
 _WEIGHTS = ("model*.safetensors*", "pytorch_model*.bin*")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 from collections.abc import Iterator
@@ -17,8 +18,9 @@ from gpt_lightning.errors import DataError
 from gpt_lightning.generation.chat import Chat
 from gpt_lightning.generation.engine import Engine
 from gpt_lightning.generation.sampling import Sampling
-from gpt_lightning.generation.transcripts import Marked, Message, Plain, choose_transcript
+from gpt_lightning.generation.transcripts import Transcript
 from gpt_lightning.model.config import GPTConfig
+from gpt_lightning.weights.chat_templates import MARKED, PLAIN, Message
 from gpt_lightning.weights.loading import LoadedModel
 from tests.generation.models import TINY, write_run
 from tests.model.options import build_stirred
@@ -34,8 +36,8 @@ def _marked_tokenizer() -> EncodingTokenizer:
 
 def test_marks_are_special_tokens_and_typed_ones_are_text() -> None:
     tokenizer = _marked_tokenizer()
-    transcript = choose_transcript(tokenizer)
-    assert isinstance(transcript, Marked)
+    transcript = Transcript(tokenizer)
+    assert transcript.format is MARKED
     ids = transcript.encode(_TALK)
     assert tokenizer.decode(ids) == (
         "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi <|im_end|><|im_end|>\n"
@@ -46,10 +48,12 @@ def test_marks_are_special_tokens_and_typed_ones_are_text() -> None:
 
 
 def test_other_tokenizers_get_a_script() -> None:
-    transcript = choose_transcript(ByteTokenizer())
-    assert isinstance(transcript, Plain)
-    text = bytes(transcript.encode(_TALK)).decode()
-    assert text == "Be brief.\nUser: Hi <|im_end|>\nAssistant: Hello.\nAssistant:"
+    transcript = Transcript(ByteTokenizer())
+    assert transcript.format is PLAIN
+    ids = transcript.encode(_TALK)
+    text = ByteTokenizer().decode(ids)
+    assert ids.count(256) == 1
+    assert text == "System: Be brief.\nUser: Hi <|im_end|>\nAssistant: Hello.<|endoftext|>\nAssistant:"
     assert transcript.stop == ("\nUser:",)
 
 
@@ -64,21 +68,21 @@ def test_conversation_grows_and_its_oldest_part_is_left_out(monkeypatch: pytest.
     stream = Engine.stream
 
     def watched(self: Engine, request: Any) -> Any:
-        asked.append(bytes(request.prompt).decode(errors="replace"))
+        asked.append(ByteTokenizer().decode(request.prompt))
+        assert len(request.prompt) <= 80
         return stream(self, request)
 
     monkeypatch.setattr(Engine, "stream", watched)
-    chat = _chat(system="S")
+    chat = _chat(80, system="S")
     for question in ("one", "two", "three", "four"):
         answer = "".join(chat.ask(question))
         assert chat.messages[-1] == Message("assistant", answer.rstrip())
-    assert asked[0] == "S\nUser: one\nAssistant:"
-    assert asked[1].startswith("S\nUser: one\nAssistant: ")
-    assert asked[3].startswith("S\nUser: ")
+    assert asked[0] == "System: S\nUser: one\nAssistant:"
+    assert asked[1].startswith("System: S\nUser: one\nAssistant: ")
+    assert asked[3].startswith("System: S\nUser: ")
     assert "one" not in asked[3]
     assert chat.forgotten >= 2
     assert len(chat.messages) == 8
-    assert all(len(text.encode()) <= 64 for text in asked)
 
 
 def test_too_long_a_question_is_refused_and_not_remembered() -> None:
@@ -160,3 +164,9 @@ def test_interrupting_an_answer_does_not_end_the_program(
     answers, notes = _talk("Hi\nAgain\n/history\n", monkeypatch, capsys)
     assert " (stopped)\n" in answers
     assert "You: Again" in notes
+
+
+def test_a_chat_model_s_other_ends_stop_an_answer() -> None:
+    loaded = LoadedModel(build_stirred(block_size=64, vocab_size=259), _marked_tokenizer(), {}, Path())
+    more = dataclasses.replace(loaded, tokenizer=loaded.tokenizer.ending_at([257, 5]))
+    assert Transcript(more.tokenizer).stop_ids == (258, 256, 257), "an id of text ends nothing"

@@ -81,7 +81,7 @@ def test_stop_token_ends_and_is_not_part_of_the_text() -> None:
     model = _build()
     tokens = list(generate(model, [3], max_tokens=25, sampling=_GREEDY))
     stop = tokens[4]
-    assert list(generate(model, [3], max_tokens=25, sampling=_GREEDY, stop_id=stop)) == tokens[: tokens.index(stop)]
+    assert list(generate(model, [3], max_tokens=25, sampling=_GREEDY, stop_ids=[stop])) == tokens[: tokens.index(stop)]
 
 
 @pytest.mark.parametrize("max_tokens", [0, 1, 3])

@@ -24,6 +24,7 @@ class Letters:
     """Ids 0 to 9 are the letters a to j, 10 ends the text."""
 
     eot_id = 10
+    end_ids = (10,)
 
     def encode(self, text: str) -> list[int]:
         return [ord(letter) - ord("a") for letter in text]
@@ -240,3 +241,18 @@ def test_mistakes_are_told_at_once(request_: dict[str, Any], error: type[Excepti
 def test_capacity_is_within_the_positions(capacity: int) -> None:
     with pytest.raises(ConfigError, match=f"got {capacity}"):
         Engine(build_stirred(), capacity=capacity)
+
+
+def test_a_text_ends_at_any_of_the_tokenizer_s_ends() -> None:
+    class Chatty(Letters):
+        end_ids = (10, *range(5))
+
+    model = build_stirred(**RECIPES["gpt2"])
+    asked = [Request([seed % 10], max_tokens=30, sampling=_WILD, seed=seed) for seed in range(8)]
+    for free, stopped in zip(
+        Engine(model, Letters()).generate(asked), Engine(model, Chatty()).generate(asked), strict=True
+    ):
+        ids = list(free[0].ids)
+        first = next((place for place, token in enumerate(ids) if token < 5), None)
+        assert list(stopped[0].ids) == ids[:first]
+        assert stopped[0].finish_reason == ("stop" if first is not None else free[0].finish_reason)

@@ -20,6 +20,7 @@ class _Bytes:
     """A tokenizer of single bytes, and 256 = end of text."""
 
     eot_id = 256
+    end_ids = (256,)
 
     def encode(self, text: str) -> list[int]:
         return list(text.encode())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +16,18 @@ from safetensors import safe_open
 from torch import Tensor
 
 from gpt_lightning.cli import main
-from gpt_lightning.data.tokenizers import CharTokenizer
+from gpt_lightning.data.bpe import train_vocabulary
+from gpt_lightning.data.tokenizer import Tokenizer
+from gpt_lightning.data.tokenizers import CharTokenizer, EncodingTokenizer
 from gpt_lightning.errors import CheckpointError, ConfigError
 from gpt_lightning.generation.engine import Engine
 from gpt_lightning.generation.requests import Request
 from gpt_lightning.generation.sampling import Sampling
+from gpt_lightning.generation.transcripts import Transcript
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.model.gpt import GPT
 from gpt_lightning.weights import verifying
+from gpt_lightning.weights.chat_templates import Message
 from gpt_lightning.weights.exporting import parse_size, prepare_export, write_export
 from gpt_lightning.weights.families import choose_family, read_settings, write_settings
 from gpt_lightning.weights.loading import load_model
@@ -114,6 +120,36 @@ def test_their_tokenizer_and_chat_template(capsys: pytest.CaptureFixture[str]) -
     assert theirs.decode(learned) == " world<|endoftext|>"
     asked = theirs.apply_chat_template(talk[:1], tokenize=False, add_generation_prompt=True)
     assert asked == "User: hello\n\nAssistant:"
+
+
+def marked_tokenizer() -> Tokenizer:
+    known = train_vocabulary(["it's 1234 hello world\n\n user assistant"], 297)
+    specials = {"<|endoftext|>": 297, "<|im_start|>": 298, "<|im_end|>": 299}
+    return EncodingTokenizer(dataclasses.replace(known, tokens=known.tokens[:297], specials=specials))
+
+
+@pytest.mark.parametrize("make", [small_tokenizer, marked_tokenizer], ids=["plain", "marked"])
+def test_the_template_that_leaves_gives_the_ids_that_chat_feeds(make: Callable[[], Tokenizer]) -> None:
+    ours = make()
+    write_run(Path("run"), dataclasses.replace(QWEN3, vocab_size=ours.vocab_size), ours)
+    export()
+    theirs: Any = transformers.AutoTokenizer.from_pretrained("out")
+    transcript, chance = Transcript(ours), random.Random(0)
+    for _ in range(60):
+        roles = ["system"] * chance.randint(0, 1) + ["user", "assistant"] * chance.randint(1, 4)
+        talk = [
+            Message(role, text)
+            for role, text in zip(roles, draw_texts(ours, len(roles), chance.randrange(9999)), strict=True)
+        ]
+        asked = [dataclasses.asdict(message) for message in talk[:-1]]
+        told = theirs.apply_chat_template(asked, add_generation_prompt=True, return_dict=True)["input_ids"]
+        assert transcript.encode(talk[:-1]) == told
+        # And what was answered begins where that ended, so that training sees what chat feeds.
+        whole = theirs.apply_chat_template([dataclasses.asdict(message) for message in talk])
+        assert whole["input_ids"][: len(told) - 1] == told[:-1]
+    ends = json.loads(Path("out/generation_config.json").read_text())["eos_token_id"]
+    assert set(transcript.stop_ids) == ({ends} if isinstance(ends, int) else set(ends))
+    assert set(load_model("out").tokenizer.end_ids) == set(transcript.stop_ids)
 
 
 def test_shards_formats_and_numbers() -> None:

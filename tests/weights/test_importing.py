@@ -18,7 +18,9 @@ from torch import Tensor
 
 from gpt_lightning.checkpoints.shelf import locate
 from gpt_lightning.cli import main
+from gpt_lightning.data.bpe import train_vocabulary
 from gpt_lightning.data.tokenizer_json import describe_as_json
+from gpt_lightning.data.tokenizers import EncodingTokenizer
 from gpt_lightning.errors import CheckpointError, ConfigError, UserError
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.model.gpt import GPT
@@ -313,3 +315,32 @@ def test_given_tokenizer_replaces_the_folder_s(qwen3: Path) -> None:
     assert (found.config.vocab_size, found.notes) == (320, ())
     assert isinstance(found.weights["token_embedding.weight"], Tensor)
     assert isinstance(found.config, GPTConfig)
+
+
+def chatty_tokenizer() -> EncodingTokenizer:
+    known = train_vocabulary(["it's 1234 hello world"], 257)
+    return EncodingTokenizer(dataclasses.replace(known, specials={"<|endoftext|>": 256, "<|im_end|>": 257}))
+
+
+@pytest.mark.parametrize("eos", [257, [256, 257]], ids=["number", "list"])
+@pytest.mark.parametrize("file", ["config.json", "generation_config.json"])
+def test_an_imported_chat_model_stops(file: str, eos: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    save_theirs("Qwen3", **{**MODERN, "vocab_size": 258}, head_dim=8)
+    Path("theirs/tokenizer.json").write_text(json.dumps(describe_as_json(chatty_tokenizer())))
+    Path("theirs/generation_config.json").write_text("{}")
+    edit("config.json", lambda content: content.update(eos_token_id=None))
+    edit(file, lambda content: content.update(eos_token_id=eos))
+    assert main(["import", "theirs", "--out", "back"]) == 0
+    Path("prompts.jsonl").write_text('{"prompt": "hello"}\n')
+    for folder in ("theirs", "back"):
+        loaded = load_model(folder)
+        assert set(loaded.tokenizer.end_ids) == {257, *([256] if isinstance(eos, list) else [])}
+        # So large a bias decides: the model says nothing but the end of a turn.
+        capsys.readouterr()
+        bias = '--logit_bias={"257": 50}'
+        assert main(["generate", folder, "--prompt=hello", "--temperature=0", "--max_tokens=9", bias]) == 0
+        assert capsys.readouterr().out == "hello\n"
+        files = ["--input=prompts.jsonl", f"--output={folder}.jsonl"]
+        assert main(["generate", folder, *files, "--temperature=0", "--max_tokens=9", bias]) == 0
+        answer = json.loads(Path(f"{folder}.jsonl").read_text())
+        assert (answer["text"], answer["finish_reason"]) == ("", "stop")
