@@ -15,7 +15,8 @@
     mailbox         what a trial and its supervisor tell each other, as files; trial_letter: the first of them
     launchers       who starts workers: local or nobody, cluster_launchers: SLURM, Ray; running watches, live shows
     best            the best configuration, repetitions over seeds, tables
-    stopping        ``sweep stop`` and ``retry``; repair: ``sweep fsck``; commands: all of them as typed
+    stopping        ``sweep stop`` and ``retry``; commands: all commands as typed
+    repair          ``sweep fsck``; rebuilding: a lost study, from the trials' folders
     shape_key       the way that a learning rate has gone, as a key
     pruning         rules that stop trials early, halving: at rungs; early_termination reads them from a sweep file
     report          the page of a sweep; its facts (report_facts), where they come from (report_reading, importance),

@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from gpt_lightning.tuning import entries as names
 from gpt_lightning.tuning.entries import Entry, chosen, list_entries
 from gpt_lightning.tuning.leases import Lease, Reaper, set_facts
+from gpt_lightning.tuning.parameters import same
 from gpt_lightning.tuning.reading_parameters import is_active
 from gpt_lightning.tuning.sweep import STOP, Sweep
 
@@ -127,9 +128,17 @@ def _suggest(sweep: Sweep, trial: Trial) -> None:
 
 
 def enqueue_points(sweep: Sweep) -> None:
-    """The points of the sweep file, to be tried first; once for each sweep."""
-    if sweep.entries():
-        return
+    """The points of the sweep file, to be tried first: those not there yet. Call it under the folder's lock."""
+    entries = sweep.entries()
+    named = [entry.attempts[0].system_attrs.get("fixed_params") for entry in entries]
+    there = [fixed for fixed in named if fixed is not None]
+    # A trial from elsewhere was not given as a point, but is one that has been tried.
+    others = [entry.values for entry in entries if entry.fact("imported") or entry.fact("rebuilt")]
     for point in sweep.spec.enqueue:
         fixed = {sweep.spec.parameters[key].stored_name: sweep.spec.parameters[key].encode(point[key]) for key in point}
-        sweep.store(lambda f=fixed: sweep.study.enqueue_trial(f), "adding a trial")  # type: ignore[misc]
+        if fixed in there:
+            there.remove(fixed)
+        elif tried := [each for each in others if all(key in each and same(each[key], point[key]) for key in point)]:
+            others.remove(tried[0])
+        else:
+            sweep.store(lambda f=fixed: sweep.study.enqueue_trial(f), "adding a trial")  # type: ignore[misc]

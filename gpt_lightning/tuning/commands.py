@@ -45,8 +45,8 @@ def sweep_command(command: str, args: Sequence[str]) -> int:
     return body(parser.parse_args(list(args))) or 0
 
 
-def _add_set(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
+def _add_set(parser: argparse.ArgumentParser) -> object:
+    return parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="Change a key of the file; may be repeated."
     )
 
@@ -105,17 +105,19 @@ def _run(given: argparse.Namespace) -> int:
 
 def _work(given: argparse.Namespace) -> None:
     from gpt_lightning.tuning.cluster_launchers import requeue_job
-    from gpt_lightning.tuning.creating import begin, read_named
+    from gpt_lightning.tuning.creating import begin, complete, read_named
     from gpt_lightning.tuning.slot_locks import hold_slot
     from gpt_lightning.tuning.slots import Slot
     from gpt_lightning.tuning.sweep import open_sweep
-    from gpt_lightning.tuning.sweep_folder import SWEEP_FILE
     from gpt_lightning.tuning.worker import StopSignals, work
 
     stop = StopSignals()  # a job may be warned while it still imports
     spec, folder = read_named(given.sweep, given.set)
-    begun = (folder.path / SWEEP_FILE).exists() and not Path(given.sweep).is_file()
-    sweep = open_sweep(folder) if begun else begin(spec, folder)[0]
+    if folder.is_begun and not Path(given.sweep).is_file():
+        sweep = open_sweep(folder)
+        complete(sweep)
+    else:
+        sweep = begin(spec, folder)[0]
     devices = tuple(each for each in given.devices.split(",") if each)
     place = hold_slot(folder, given.slot) if given.slot >= 0 else nullcontext()
     with place:
@@ -175,6 +177,7 @@ def _export(given: argparse.Namespace) -> None:
 def _dashboard(given: argparse.Namespace) -> NoReturn:
     from importlib.metadata import entry_points
 
+    from gpt_lightning.tuning.study import load_study
     from gpt_lightning.tuning.sweep import read_frozen
     from gpt_lightning.tuning.sweep_folder import find_sweep
 
@@ -188,7 +191,9 @@ def _dashboard(given: argparse.Namespace) -> NoReturn:
         )
     module, _, function = found[0].value.partition(":")
     code = f"import sys, {module} as program; sys.argv[0] = 'optuna-dashboard'; sys.exit(program.{function}())"
-    storage = read_frozen(folder).storage
+    spec = read_frozen(folder)
+    load_study(spec, folder)  # the dashboard would create what is not there
+    storage = spec.storage
     url = {"sqlite": f"sqlite:///{folder.database}", "journal": str(folder.journal)}.get(storage, storage)
     sys.stdout.flush()
     # In place of this process: whatever ends us ends it.
@@ -199,7 +204,9 @@ def _fsck(given: argparse.Namespace) -> None:
     from gpt_lightning.tuning.repair import check_folder
     from gpt_lightning.tuning.sweep_folder import find_sweep
 
-    problems = check_folder(find_sweep(given.sweep), mend=given.repair)
+    if given.set and not given.repair:
+        raise ConfigError("sweep fsck changes nothing without --repair", got=given.set, fix="Add --repair.")
+    problems = check_folder(find_sweep(given.sweep), mend=given.repair, changes=given.set)
     sys.stdout.write("".join(f"{line}\n" for line in problems) or "nothing to mend\n")
     if problems and not given.repair:
         raise RunFolderError(
@@ -261,8 +268,11 @@ _COMMANDS: dict[str, tuple[_Body, str, str, Callable[[argparse.ArgumentParser], 
     ),
     "fsck": (
         _fsck,
-        "Look for damage in the storage of a sweep, and mend it.",
+        "Look for damage in the storage of a sweep, and mend it, if need be from the results in its folder.",
         "runs/lr_schedule --repair",
-        lambda parser: parser.add_argument("--repair", action="store_true", help="Mend what was found."),
+        lambda parser: (
+            parser.add_argument("--repair", action="store_true", help="Mend what was found."),
+            _add_set(parser),
+        ),
     ),
 }

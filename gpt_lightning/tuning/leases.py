@@ -24,6 +24,7 @@ from gpt_lightning.files.processes import ProcessIdentity
 from gpt_lightning.tuning import entries as names
 from gpt_lightning.tuning.board_tab import close_killed
 from gpt_lightning.tuning.mailbox import Result, read_result
+from gpt_lightning.tuning.spec import SweepSpec
 from gpt_lightning.tuning.sweep import Sweep
 
 log = logging.getLogger("gpt_lightning")
@@ -154,7 +155,23 @@ def add_copy(sweep: Sweep, trial: FrozenTrial, **changes: Any) -> None:
 
 def tell(sweep: Sweep, number: int, result: Result) -> bool:
     """Tell the study a result that was written down before; whether it was the first one told."""
-    trial = trial_numbered(sweep, number)
+    trial, facts = trial_numbered(sweep, number), facts_of(result)
+    try:
+        set_facts(sweep, trial, facts)
+        if result.state == "complete":
+            handle = optuna.trial.Trial(sweep.study, trial._trial_id)
+            for name, excess in limits_of(sweep.spec, result).items():
+                sweep.store(lambda n=name, e=excess: handle.set_constraint(n, e), "a constraint")  # type: ignore[misc]
+            return _tell(sweep, number, values=result.value, state=TrialState.COMPLETE)
+        if result.state == "pruned":
+            return _tell(sweep, number, state=TrialState.PRUNED)
+        return _tell(sweep, number, state=TrialState.FAIL)
+    except optuna.exceptions.UpdateFinishedTrialError:
+        return False
+
+
+def facts_of(result: Result) -> dict[str, Any]:
+    """What the study keeps of a result besides its value."""
     facts: dict[str, Any] = {
         names.REASON: result.reason,
         names.ATTEMPTS: result.attempts,
@@ -165,22 +182,13 @@ def tell(sweep: Sweep, number: int, result: Result) -> bool:
         "seconds": result.seconds,
         "metrics": {name: value if value == value else "nan" for name, value in result.metrics.items()},
     }
-    if result.seed is not None:
-        facts["seed"] = result.seed
-    try:
-        set_facts(sweep, trial, facts)
-        if result.state == "complete":
-            handle = optuna.trial.Trial(sweep.study, trial._trial_id)
-            for constraint in sweep.spec.constraints:
-                measured = {**result.metrics, "seconds": result.seconds, "tokens": float(result.tokens)}
-                excess = constraint.excess(measured[constraint.metric])
-                sweep.store(lambda c=constraint, e=excess: handle.set_constraint(c.name, e), "a constraint")  # type: ignore[misc]
-            return _tell(sweep, number, values=result.value, state=TrialState.COMPLETE)
-        if result.state == "pruned":
-            return _tell(sweep, number, state=TrialState.PRUNED)
-        return _tell(sweep, number, state=TrialState.FAIL)
-    except optuna.exceptions.UpdateFinishedTrialError:
-        return False
+    return facts if result.seed is None else {**facts, "seed": result.seed}
+
+
+def limits_of(spec: SweepSpec, result: Result) -> dict[str, float]:
+    """Constraint -> how far a complete trial lies beyond it."""
+    measured = {**result.metrics, "seconds": result.seconds, "tokens": float(result.tokens)}
+    return {each.name: each.excess(measured[each.metric]) for each in spec.constraints}
 
 
 def set_facts(sweep: Sweep, trial: FrozenTrial, facts: dict[str, Any]) -> None:

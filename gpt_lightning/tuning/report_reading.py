@@ -12,7 +12,7 @@ import optuna
 from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from gpt_lightning.errors import UserError
+from gpt_lightning.errors import RunFolderError, UserError
 from gpt_lightning.parsing.strict_yaml import YAMLProblem, load_yaml, read_yaml
 from gpt_lightning.training.command_line import TrainerCommandLine
 from gpt_lightning.training.metrics_file import read_metrics
@@ -23,8 +23,8 @@ from gpt_lightning.tuning.mailbox import Mailbox, Report, read_result
 from gpt_lightning.tuning.parameters import LogGrid, Parameter
 from gpt_lightning.tuning.report_facts import Attempt, Objective, Point, StudyFacts, TrialFacts
 from gpt_lightning.tuning.spec import SweepSpec
-from gpt_lightning.tuning.study import open_storage
-from gpt_lightning.tuning.sweep import read_frozen
+from gpt_lightning.tuning.study import load_study
+from gpt_lightning.tuning.sweep import Sweep, read_frozen
 from gpt_lightning.tuning.sweep_folder import SweepFolder
 
 _STATES = {
@@ -51,15 +51,20 @@ def read_sweep(folder: Path) -> StudyFacts:
 
 
 def _read_trials(spec: SweepSpec, home: SweepFolder) -> list[FrozenTrial]:
-    """All attempts; none when the study was not created yet. A report creates nothing."""
-    if (spec.storage == "sqlite" and not home.database.exists()) or (
-        spec.storage == "journal" and not home.journal.exists()
-    ):
-        return []
+    """All attempts; none when the study was not created yet.
+
+    Raises:
+        RunFolderError: The study is gone, or does not know the folder's trials: a good report stays as it is.
+    """
+    numbers = home.numbers()
     try:
-        return optuna.load_study(study_name=spec.name, storage=open_storage(spec, home)).get_trials(deepcopy=False)
-    except KeyError:
+        sweep = Sweep(spec, home, load_study(spec, home))
+    except RunFolderError:
+        if numbers:
+            raise
         return []
+    sweep.check_folder()
+    return sweep.study.get_trials(deepcopy=False)
 
 
 def read_facts(spec: SweepSpec, trials: Sequence[FrozenTrial], folder: Path) -> StudyFacts:

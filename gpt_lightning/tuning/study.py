@@ -17,7 +17,7 @@ import random
 import sqlite3
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,17 +26,20 @@ import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.study import StudyDirection
+from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from gpt_lightning.errors import ConfigError, RunFolderError
 from gpt_lightning.files.markers import MarkerLock
 from gpt_lightning.files.processes import ctrl_z_deferred
+from gpt_lightning.parsing.suggest import join_names
 from gpt_lightning.tuning.spec import SweepSpec
 from gpt_lightning.tuning.sweep_folder import SweepFolder
 
 log = logging.getLogger("gpt_lightning")
 
-SPACE = "gpt_lightning:space"
+SPACE, FOLDER = "gpt_lightning:space", "gpt_lightning:folder"
+"""Attributes of a study: the space it was begun with, and the mark of the folder that holds its trials."""
 _BUSY_SECONDS = 60.0
 # Optuna 5 raises UnboundLocalError when a transaction fails early, which hides the cause.
 _OUTAGES = (optuna.exceptions.StorageInternalError, DBAPIError, UnboundLocalError, OSError)
@@ -121,10 +124,11 @@ def open_storage(spec: SweepSpec, folder: SweepFolder) -> BaseStorage:
     except (ImportError, ValueError, ArgumentError) as problem:
         reason = str(problem).splitlines()[0].rstrip(".")
         extra = "pip install 'gpt-lightning[postgres]'" if "postgres" in url else "Install the driver it names."
-        raise ConfigError(f"storage cannot be opened: {reason}", got=_without_password(url), fix=extra) from problem
+        raise ConfigError(f"storage cannot be opened: {reason}", got=without_password(url), fix=extra) from problem
 
 
-def _without_password(url: str) -> str:
+def without_password(url: str) -> str:
+    """A storage as it may be shown."""
     before, at, after = url.rpartition("@")
     return f"{before.rpartition(':')[0]}:***@{after}" if at and before.count(":") > 1 else url
 
@@ -162,28 +166,119 @@ def _cause(problem: BaseException) -> str:
     return f"{type(problem).__name__}: {str(problem).splitlines()[0] if str(problem) else ''}"
 
 
-def open_study(spec: SweepSpec, folder: SweepFolder, *, accept_change: bool = False) -> optuna.Study:
+def open_study(
+    spec: SweepSpec, folder: SweepFolder, *, accept_change: bool = False, rebuild: bool = False
+) -> optuna.Study:
     """Create the study, or load it when it is there; several processes may do so at once.
+
+    A folder that holds trials has a study: where that is gone, none is created, for new trials would be written over
+    the old ones.
 
     Args:
         spec: The sweep.
         folder: Its folder.
         accept_change: Go on although the space is another one (``--force``).
+        rebuild: Create it although the folder holds trials, which the caller adds.
 
     Raises:
-        RunFolderError: The study holds results of another space.
+        RunFolderError: The study holds results of another space, is of another folder, or is gone.
     """
 
     def create() -> optuna.Study:
-        storage = open_storage(spec, folder)
-        directions = [StudyDirection[metric.goal.upper()] for metric in spec.metrics]
-        study = optuna.create_study(storage=storage, study_name=spec.name, directions=directions, load_if_exists=True)
+        if folder.numbers() and not rebuild:
+            study = load_study(spec, folder)
+        else:
+            directions = [StudyDirection[metric.goal.upper()] for metric in spec.metrics]
+            study = optuna.create_study(
+                storage=open_storage(spec, folder), study_name=spec.name, directions=directions, load_if_exists=True
+            )
+        mark = folder.mark().get("study")
+        if mark and FOLDER not in study.user_attrs:
+            study.set_user_attr(FOLDER, mark)
+        _check_owner(study, spec, folder)
         _check_space(study, spec, accept_change)
         return study
 
     with folder.locked():
         # Another machine may be creating the same schema in a database: the loser of that race finds it done.
         return again(create, spec.retry.storage_seconds, "opening the study")
+
+
+def find_study(spec: SweepSpec, folder: SweepFolder) -> optuna.Study | None:
+    """The study of that name, whosever it is; whoever only reads creates none, nor a file for it."""
+
+    def load() -> optuna.Study | None:
+        if not _storage_is_there(spec, folder):
+            return None
+        try:
+            study = optuna.load_study(study_name=spec.name, storage=open_storage(spec, folder))
+        except KeyError:
+            return None
+        return study if SPACE in study.user_attrs else None
+
+    return again(load, spec.retry.storage_seconds, "opening the study")
+
+
+def load_study(spec: SweepSpec, folder: SweepFolder) -> optuna.Study:
+    """The study of a folder, as ``find_study``.
+
+    Raises:
+        RunFolderError: There is none, or it is that of another folder.
+    """
+    study = find_study(spec, folder)
+    if study is None:
+        raise lost_study(folder, "The study is gone to which these belong: the trials of", folder.numbers())
+    _check_owner(study, spec, folder)
+    return study
+
+
+def _storage_is_there(spec: SweepSpec, folder: SweepFolder) -> bool:
+    files = {"sqlite": folder.database, "journal": folder.journal}
+    if spec.storage in files:
+        return files[spec.storage].exists()
+    try:
+        url = make_url(spec.storage)
+    except ArgumentError:
+        return True  # which is told when it is opened
+    if url.get_backend_name() == "sqlite":
+        return url.database is not None and Path(url.database).exists()
+    return True
+
+
+def lost_study(folder: SweepFolder, problem: str, numbers: Sequence[int]) -> RunFolderError:
+    """What to say of a folder whose study is not there, or not its own."""
+    if not numbers:
+        return RunFolderError(f"{folder.path} holds no study", fix=f"Start it: gpt-lightning sweep run {folder.path}.")
+    return RunFolderError(
+        f"{problem} {folder.path}",
+        got=join_numbers(numbers),
+        fix="If its file or database is elsewhere for now, bring it back. Else build the study anew from the results "
+        f"in the folder: gpt-lightning sweep fsck {folder.path} --repair.",
+    )
+
+
+def join_numbers(numbers: Sequence[int]) -> str:
+    """Trials by the names of their folders, the first few of many."""
+    return join_names([f"{each:05d}" for each in numbers], limit=6)
+
+
+def owns(study: optuna.Study, folder: SweepFolder) -> bool:
+    """Whether a study is that of a folder; those that were begun before folders had marks are."""
+    mark, owner = folder.mark().get("study"), study.user_attrs.get(FOLDER)
+    return mark is None or owner in (None, mark)
+
+
+def _check_owner(study: optuna.Study, spec: SweepSpec, folder: SweepFolder) -> None:
+    if owns(study, folder):
+        return
+    if folder.numbers():
+        raise lost_study(folder, "The study in this storage is of another folder than the trials of", folder.numbers())
+    raise RunFolderError(
+        f"The study {spec.name} in this storage is not that of {folder.path}, but of another folder",
+        got=without_password(spec.storage),
+        fix="Work in the folder where it was begun (on a disk that all machines share), or take another name: "
+        "--set name=OTHER.",
+    )
 
 
 def _check_space(study: optuna.Study, spec: SweepSpec, accept_change: bool) -> None:

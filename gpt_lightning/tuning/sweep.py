@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +16,7 @@ from gpt_lightning.tuning.entries import Entry, list_entries, rank
 from gpt_lightning.tuning.reading import read_spec
 from gpt_lightning.tuning.samplers import grid_points, make_sampler
 from gpt_lightning.tuning.spec import SweepSpec
-from gpt_lightning.tuning.study import SPACE, again, open_study
+from gpt_lightning.tuning.study import again, load_study, lost_study
 from gpt_lightning.tuning.sweep_folder import SweepFolder
 
 BASE, STOP = "gpt_lightning:base", "gpt_lightning:stop"
@@ -62,30 +62,46 @@ class Sweep:
         """Complete, feasible trials, best first."""
         return rank(self.spec, self.entries())
 
+    def check_folder(self) -> None:
+        """Whether the study knows all trials of the folder; else new ones would be written over them.
+
+        Raises:
+            RunFolderError: It does not.
+        """
+        numbers = self.folder.numbers()  # before the study, which knows a trial first
+        unknown = sorted({*numbers} - {entry.first for entry in self.entries()}) if numbers else []
+        if unknown:
+            raise lost_study(self.folder, f"The study does not know {len(unknown)} trials of", unknown)
+
     def store(self, call: Callable[[], _T], what: str) -> _T:
         """A call to the storage, tried again while the storage does not answer."""
         return again(call, self.spec.retry.storage_seconds, what)
 
 
 def open_sweep(folder: SweepFolder) -> Sweep:
-    """Open a sweep that was created before.
+    """Open a sweep that was created before; creates nothing.
 
     Raises:
-        RunFolderError: Its study is not there.
+        RunFolderError: Its study is not there, or does not know the trials of the folder.
     """
     spec = read_frozen(folder)
-    study = open_study(spec, folder)
-    sweep = Sweep(spec, folder, study)
-    if SPACE not in study.user_attrs:
-        raise RunFolderError(f"{folder.path} holds no study", fix=f"Start it: gpt-lightning sweep run {folder.path}.")
-    study.sampler = sweep.sampler
+    sweep = Sweep(spec, folder, load_study(spec, folder))
+    sweep.check_folder()
+    sweep.study.sampler = sweep.sampler
     return sweep
 
 
-def read_frozen(folder: SweepFolder) -> SweepSpec:
-    """The sweep file in a sweep's folder, with the copies of its bases."""
+def read_frozen(folder: SweepFolder, changes: Sequence[str] = ()) -> SweepSpec:
+    """The sweep file in a sweep's folder, with the copies of its bases and with ``changes``, as of ``--set``.
+
+    Raises:
+        RunFolderError: A copy is missing.
+    """
     copies = sorted((folder.path / "base").glob("*-*"), key=_index)
-    return read_spec(folder.file, bases=copies)
+    if [_index(path) for path in copies] != list(range(len(copies))):
+        found = [each.name for each in copies]
+        raise RunFolderError(f"{folder.path / 'base'} has not all copies of the base", got=found)
+    return read_spec(folder.file, changes, copies)
 
 
 def _index(path: Path) -> int:

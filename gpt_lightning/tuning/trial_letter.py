@@ -43,6 +43,8 @@ def compose_letter(
         "patience": _VERDICT_SECONDS,
         "reuse": _reuse(sweep, int(trial.user_attrs[names.FIRST])),
         "varied": session_values(spec, chosen),
+        "values": chosen,
+        "repeats": trial.user_attrs.get("repeats"),
         "supervisor": supervisor.plain(),
     }
 

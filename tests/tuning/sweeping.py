@@ -11,12 +11,13 @@ from gpt_lightning.parsing.strict_yaml import dump_yaml
 from gpt_lightning.tuning.claiming import claim, enqueue_points
 from gpt_lightning.tuning.creating import begin
 from gpt_lightning.tuning.leases import Lease, Reaper, tell
-from gpt_lightning.tuning.mailbox import Result
+from gpt_lightning.tuning.mailbox import Result, write_letter
 from gpt_lightning.tuning.reading import read_spec
 from gpt_lightning.tuning.slots import Slot
 from gpt_lightning.tuning.study import open_study
 from gpt_lightning.tuning.sweep import Sweep, open_sweep
 from gpt_lightning.tuning.sweep_folder import sweep_folder_of
+from gpt_lightning.tuning.trial_letter import compose_letter
 from gpt_lightning.tuning.worker import work
 from tests.training.forked import TEXT
 
@@ -75,9 +76,16 @@ def train_all(
 
 
 def pretend(
-    sweep: Sweep, count: int, value: Callable[[Mapping[str, Any]], float] | None = None
+    sweep: Sweep,
+    count: int,
+    value: Callable[[Mapping[str, Any]], float] | None = None,
+    *,
+    on_disk: bool = False,
 ) -> list[dict[str, Any]]:
-    """Claim ``count`` trials and tell made-up results without training; the values that were chosen."""
+    """Claim ``count`` trials and tell made-up results without training; the values that were chosen.
+
+    With ``on_disk`` their folders hold what a supervisor leaves there.
+    """
     measure = value or (lambda values: abs(math.log10(values["model.optimizer.lr"]) + 2))
     found, reaper, lease = [], Reaper(sweep), Lease()
     for _ in range(count):
@@ -85,5 +93,12 @@ def pretend(
         assert trial is not None
         values = dict(trial.user_attrs["config"])
         found.append(values)
-        tell(sweep, trial.number, Result("complete", value=measure(values), number=trial.number, seconds=1.0))
+        seed = trial.user_attrs.get("seed", sweep.spec.seed)
+        result = Result("complete", value=measure(values), number=trial.number, seconds=1.0, seed=seed)
+        if on_disk:
+            folder = sweep.folder.trial(trial.user_attrs["first"])
+            folder.mkdir(parents=True, exist_ok=True)
+            write_letter(folder, compose_letter(sweep, trial, Slot(), lease.owner, "start"))
+            result.write(folder)
+        tell(sweep, trial.number, result)
     return found
