@@ -17,6 +17,8 @@ from typing import Any, ClassVar
 from gpt_lightning.parsing.extras import import_extra
 
 _READ_BYTES = 1 << 18
+_LARGEST_WINDOW = 1 << 31
+"""What the format allows; memory is taken as a file asks for it."""
 
 
 def _buffered(stream: Any) -> io.BufferedIOBase:
@@ -29,9 +31,11 @@ class Compression(ABC):
 
     Attributes:
         suffix: Of the files, with its dot.
+        magic: How every such file begins.
     """
 
     suffix: ClassVar[str]
+    magic: ClassVar[bytes]
 
     @abstractmethod
     def expand(self, stored: io.BufferedIOBase) -> io.BufferedIOBase:
@@ -42,6 +46,7 @@ class Gzip(Compression):
     """RFC 1952, several members allowed."""
 
     suffix = ".gz"
+    magic = b"\x1f\x8b\x08"
 
     def expand(self, stored: io.BufferedIOBase) -> io.BufferedIOBase:
         """With zlib."""
@@ -52,6 +57,7 @@ class Bzip2(Compression):
     """Several streams allowed."""
 
     suffix = ".bz2"
+    magic = b"BZh"
 
     def expand(self, stored: io.BufferedIOBase) -> io.BufferedIOBase:
         """With libbz2."""
@@ -62,6 +68,7 @@ class Xz(Compression):
     """LZMA in an .xz container."""
 
     suffix = ".xz"
+    magic = b"\xfd7zXZ\x00"
 
     def expand(self, stored: io.BufferedIOBase) -> io.BufferedIOBase:
         """With liblzma."""
@@ -73,6 +80,7 @@ class Zstandard(Compression):
     """RFC 8878, several frames allowed."""
 
     suffix = ".zst"
+    magic = b"\x28\xb5\x2f\xfd"
 
     def expand(self, stored: io.BufferedIOBase) -> io.BufferedIOBase:
         """With the package zstandard, imported now."""
@@ -107,7 +115,8 @@ class _ZstandardStream(io.RawIOBase):
 
     def _expand_more(self) -> None:
         if self._frame is None:
-            self._frame = self._package.ZstdDecompressor().decompressobj()
+            # The package's own limit refuses the long windows that public dumps have (zstd --long=31).
+            self._frame = self._package.ZstdDecompressor(max_window_size=_LARGEST_WINDOW).decompressobj()
         try:
             self._ready = self._frame.decompress(self._compressed)
         except self._package.ZstdError as error:
@@ -125,6 +134,12 @@ def find_compression(name: str) -> Compression | None:
     """The compression that a file's name states."""
     path = strip_query(name).lower()
     return next((each for each in COMPRESSIONS if path.endswith(each.suffix)), None)
+
+
+def recognize_compression(head: bytes) -> Compression | None:
+    """The compression of a file that begins with ``head``, whatever its name; bzip2's two letters alone are text."""
+    found = next((each for each in COMPRESSIONS if head.startswith(each.magic)), None)
+    return None if isinstance(found, Bzip2) and head[4:10] != b"1AY&SY" else found
 
 
 def strip_query(name: str) -> str:

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from gpt_lightning.data.files import InputFile
+from gpt_lightning.data.folders import STORE_MARKER
 from gpt_lightning.errors import DataError
 from gpt_lightning.parsing.extras import import_extra
 
@@ -173,12 +174,18 @@ def match_far_files(source: str) -> list[InputFile]:
         elif system.isfile(path):
             found = [path]
         else:
-            found = [name for name in system.find(path) if not _is_hidden(name[len(path) :])]
+            found = _leave_out(system.find(path), path)
         found = [name for name in found if system.isfile(name)]
         names = sorted(str(system.unstrip_protocol(name)) for name in found)
     if not names:
         raise DataError("No file is behind the URL", got=source, fix="Check it, and your credentials for the server.")
     return [FarFile(name) for name in names]
+
+
+def _leave_out(names: list[str], folder: str) -> list[str]:
+    """Without hidden names and without the files of our own stores, which carry a marker."""
+    stores = {name.rpartition("/")[0] for name in names if name.endswith(f"/{STORE_MARKER}")}
+    return [name for name in names if not _is_hidden(name[len(folder) :]) and name.rpartition("/")[0] not in stores]
 
 
 def _is_hidden(relative: str) -> bool:

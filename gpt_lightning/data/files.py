@@ -17,7 +17,8 @@ from pathlib import Path, PurePosixPath
 from tempfile import SpooledTemporaryFile
 from typing import Any
 
-from gpt_lightning.data.compression import damage_errors, find_compression, strip_query
+from gpt_lightning.data.compression import damage_errors, find_compression, recognize_compression, strip_query
+from gpt_lightning.data.recognizing import HEAD_BYTES, refuse_pointer
 from gpt_lightning.errors import ConfigError, DataError
 
 _BOM = "\ufeff"
@@ -101,13 +102,15 @@ def open_stored(file: InputFile) -> Iterator[io.BufferedIOBase]:
 
 @contextmanager
 def open_expanded(file: InputFile) -> Iterator[OpenFile]:
-    """The file with its compression undone, if its suffix names one.
+    """The file with its compression undone, if its suffix names one or its first bytes are those of one.
 
     Raises:
         DataError: As ``open_stored``; or it is not what its suffix says, cut short, or needs a package.
     """
-    compression = find_compression(file.name)
     with open_stored(file) as stored:
+        head = peek(stored)
+        refuse_pointer(head, file.name)
+        compression = find_compression(file.name) or recognize_compression(head)
         if compression is None:
             yield OpenFile(stored, stored)
             return
@@ -131,6 +134,24 @@ def spool(stream: io.BufferedIOBase) -> Iterator[io.BufferedIOBase]:
         copy.seek(0)
         seekable: Any = copy
         yield seekable
+
+
+def is_compressed(file: InputFile) -> bool:
+    """Whether the bytes are compressed, by name or by how they begin.
+
+    Raises:
+        DataError: As ``open_stored``.
+    """
+    if find_compression(file.name) is not None:
+        return True
+    with open_stored(file) as stored:
+        return recognize_compression(peek(stored)) is not None
+
+
+def peek(stream: Any) -> bytes:
+    """The next bytes of a buffered stream, some thousands if there are so many; they stay to be read."""
+    head: bytes = stream.peek(HEAD_BYTES)
+    return head[:HEAD_BYTES]
 
 
 def logical_suffix(name: str) -> str:

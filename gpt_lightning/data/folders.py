@@ -23,7 +23,7 @@ from gpt_lightning.files.locks import FileLock, is_locked, read_last_words
 from gpt_lightning.files.processes import own_mark
 
 _log = logging.getLogger(__name__)
-_MARKER = ".gpt-lightning-store"
+STORE_MARKER = ".gpt-lightning-store"
 JOURNAL_FILE = "journal.jsonl"
 """In a working folder: a line with the number of units, then one for each that is finished."""
 
@@ -36,7 +36,7 @@ def cache_folder() -> Path:
 
 def is_marked(folder: Path) -> bool:
     """Whether this program made a folder for a store."""
-    return (folder / _MARKER).is_file()
+    return (folder / STORE_MARKER).is_file()
 
 
 @contextmanager
@@ -116,7 +116,7 @@ def work_folder(store: Path) -> Iterator[Path]:
         with _explain_disk(store):
             _take_over(store)
             folder.mkdir(exist_ok=True)
-            (folder / _MARKER).touch()
+            (folder / STORE_MARKER).touch()
             yield folder
     except BaseException:
         if count_finished(store)[0] == 0:
@@ -166,7 +166,7 @@ def _begin(store: Path) -> Path:
             _remove_marked(leftover)
     folder = store.with_name(f".preparing-{store.name}@{own_mark()}")
     folder.mkdir()
-    (folder / _MARKER).touch()
+    (folder / STORE_MARKER).touch()
     return folder
 
 
@@ -183,13 +183,13 @@ def _publish(temporary: Path, store: Path) -> None:
 
 def check_place(store: Path) -> None:
     """Raise DataError when ``store`` holds something that we did not write."""
-    if not store.exists() or (store / _MARKER).is_file():
+    if not store.exists() or (store / STORE_MARKER).is_file():
         return
     if store.is_dir() and not any(store.iterdir()):
         store.rmdir()
         return
     raise DataError(
-        f"{store} exists and is not a store of gpt-lightning (it has no {_MARKER}), so it will not be replaced",
+        f"{store} exists and is not a store of gpt-lightning (it has no {STORE_MARKER}), so it will not be replaced",
         fix="Choose another --data.store.",
     )
 
@@ -199,9 +199,9 @@ def _remove_marked(folder: Path) -> None:
     if not folder.is_dir():
         return
     names = {child.name for child in folder.iterdir()}
-    if names and _MARKER not in names:
+    if names and STORE_MARKER not in names:
         return
     # The marker goes last, or an interrupted removal would leave a folder that nobody may delete.
-    for name in sorted(names, key=lambda name: name == _MARKER):
+    for name in sorted(names, key=lambda name: name == STORE_MARKER):
         (folder / name).unlink()
     folder.rmdir()

@@ -1,45 +1,215 @@
-"""A path or glob as typed -> files, or a message that helps to find them."""
+"""A path or glob as typed -> files, or a message that helps to find them.
+
+What our own commands wrote is no text: prepared stores, runs, sweeps, checkpoints and tokenizers are left out of a
+folder or glob, as are token files of other programs. Everything that is left out, and everything that looks as if it
+should be, is told.
+"""
 
 from __future__ import annotations
 
+import fnmatch
 import glob
-from pathlib import Path
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path, PurePath, PurePosixPath
 
+from gpt_lightning.data.folders import is_marked
 from gpt_lightning.data.saved_datasets import list_saved_dataset
 from gpt_lightning.errors import DataError
 
+Told = Callable[[str], None]
 
-def match_files(source: str, *, accepted: tuple[str, ...]) -> list[Path]:
+_TOKEN_FILES = (".bin", ".ds", ".ds.index", ".ds.metadata", ".idx", "meta.pkl")
+"""Of other programs; ``meta.pkl`` is nanoGPT's table of characters."""
+_CARDS = {"readme", "license", "licence", "copying", "notice", "dataset_card", "dataset_info", "dataset_infos"}
+_HELD_OUT = {"test", "val", "valid", "validation", "dev", "eval"}
+_TRAINING = {"train", "training"}
+
+
+def ignore(note: str) -> None:
+    """Tell nobody."""
+
+
+def match_files(source: str, *, accepted: tuple[str, ...], tell: Told = ignore) -> list[Path]:
     """Files that a path, folder or glob means, sorted.
 
     Args:
-        source: A file, a folder (recursive, hidden names left out; a saved dataset gives its files) or a glob (``**``
-            crosses folders).
+        source: A file, a folder (recursive, links followed, hidden names left out; a saved dataset gives its files) or
+            a glob (``**`` crosses folders).
         accepted: Suffixes with a reader of their own; for the message only.
+        tell: Called with what is left out, and what may have been meant otherwise.
 
     Raises:
-        DataError: Nothing matches (names the nearest folder that exists and what is in it), or a saved dataset of
-            several splits.
+        DataError: Nothing matches (names the nearest folder that exists and what is in it), a saved dataset of
+            several splits, or the source is something that we wrote.
     """
     path = Path(source).expanduser()
     if path.is_file():  # before globbing: a name may contain brackets
+        _refuse_own(path.parent, path, {"a prepared store"})
         return [path]
     if path.is_dir() and (saved := list_saved_dataset(path)) is not None:
         return saved
+    sieve = _Sieve()
     if path.is_dir():
-        found = [file for file in path.rglob("*") if file.is_file() and not _is_hidden(file.relative_to(path))]
+        _refuse_own(path, path, None)
+        found = sorted(sieve.walk(path), key=lambda file: file.as_posix())
     else:
-        found = [Path(name) for name in glob.glob(str(path), recursive=True) if Path(name).is_file()]
+        found = sorted(sieve.match(path), key=lambda file: file.as_posix())
     if not found:
-        raise _nothing_matches(source, path, accepted)
-    return sorted(found, key=lambda file: file.as_posix())
+        raise _nothing_matches(source, path, accepted, sieve.notes)
+    for note in (*sieve.notes, *question(source, found)):
+        tell(note)
+    return found
 
 
-def _is_hidden(relative: Path) -> bool:
-    return any(part.startswith(".") for part in relative.parts)
+def question(source: str, files: Sequence[PurePath]) -> Iterator[str]:
+    """What among the files of a source may not have been meant as text to train on, in sentences."""
+    cards = [file for file in files if file.stem.lower() in _CARDS]
+    if cards and {file.suffix for file in files} > {file.suffix for file in cards}:
+        yield f"{source}: {_list(cards)} would be trained on like the rest; a glob such as **/*.txt leaves files out"
+    words = {file: set(re.split(r"[^a-z]+", str(file).lower())) for file in files}
+    held_out = [file for file in files if words[file] & _HELD_OUT and not words[file] & _TRAINING]
+    if held_out and any(each & _TRAINING for each in words.values()):
+        yield (
+            f"{source}: by their names {_list(held_out)} are for measuring, and would be trained on like the rest; a "
+            "glob such as **/*train* leaves files out"
+        )
 
 
-def _nothing_matches(source: str, path: Path, accepted: tuple[str, ...]) -> DataError:
+def _list(files: Sequence[object]) -> str:
+    return ", ".join(map(str, files[:3])) + (f" and {len(files) - 3} more" if len(files) > 3 else "")
+
+
+def describe_own(folder: Path) -> str | None:
+    """What of ours a folder is, by the files in it; None = something else."""
+    names = set(os.listdir(folder)) if os.access(folder, os.R_OK) else set()
+    if is_marked(folder) or ("manifest.json" in names and any(name.startswith("tokens-") for name in names)):
+        return "a prepared store"
+    if "run.lock" in names or names >= {"config.yaml", "manifest.json", "metrics.jsonl"}:
+        return "a run"
+    if names >= {"sweep.yaml", "trials"}:
+        return "a sweep"
+    if names >= {"state.pt", "manifest.json"}:
+        return "a checkpoint"
+    return "an exported model" if "config.json" in names and any(n.endswith(".safetensors") for n in names) else None
+
+
+def _refuse_own(folder: Path, source: Path, kinds: set[str] | None) -> None:
+    what = describe_own(folder)
+    if what is None or (kinds is not None and what not in kinds):
+        return
+    fix = f"Train on it with --data.store {folder}." if what == "a prepared store" else "Name the text itself."
+    belongs = "is" if source == folder else "belongs to"
+    raise DataError(f"The source {belongs} {what} of gpt-lightning, not text", got=str(source), fix=fix)
+
+
+class _Sieve:
+    """Lets through what may be text, and notes the rest."""
+
+    def __init__(self) -> None:
+        self._left_out: dict[str, list[Path]] = {}
+        self._own: dict[Path, str | None] = {}
+
+    @property
+    def notes(self) -> list[str]:
+        """What was left out, in sentences."""
+        return [f"Left out of the source: {_list(sorted(paths))} ({what})" for what, paths in self._left_out.items()]
+
+    def walk(self, folder: Path, pattern: Sequence[str] = ("**",)) -> Iterator[Path]:
+        """Files below a folder, hidden names left out; each real folder once, so that links cannot lead in circles.
+
+        Args:
+            folder: Where to look.
+            pattern: What the names below it must match, part by part.
+        """
+        links = [folder]
+        seen: set[tuple[int, int]] = set()
+        while links:
+            for place, folders, names in os.walk(links.pop(0), onerror=_refuse_unreadable):
+                status = os.stat(place)
+                if (status.st_dev, status.st_ino) in seen:
+                    folders.clear()
+                    continue
+                seen.add((status.st_dev, status.st_ino))
+                inside = [Path(place, name) for name in sorted(folders) if not name.startswith(".")]
+                entered = [each for each in inside if self._enters(each)]
+                links += [each for each in entered if each.is_symlink()]
+                folders[:] = [each.name for each in entered if not each.is_symlink()]
+                for path in (Path(place, name) for name in names if not name.startswith(".")):
+                    if _matches(path.relative_to(folder).parts, pattern) and self._passes(path):
+                        yield path
+
+    def match(self, pattern: Path) -> Iterator[Path]:
+        """Files that a glob means."""
+        root = next(parent for parent in pattern.parents if not glob.has_magic(str(parent)))
+        rest = pattern.relative_to(root).parts
+        if "**" in rest and root.is_dir():
+            yield from self.walk(root, rest)
+            return
+        for path in map(Path, glob.glob(str(pattern))):
+            inside = [parent for parent in path.parents if root in parent.parents]
+            if all(self._enters(parent) for parent in inside) and not path.is_dir() and self._passes(path):
+                yield path
+
+    def _enters(self, folder: Path) -> bool:
+        if folder not in self._own:
+            self._own[folder] = what = describe_own(folder)
+            if what is not None:
+                self._note(f"{what} of gpt-lightning", folder)
+        return self._own[folder] is None
+
+    def _passes(self, path: Path) -> bool:
+        if not path.is_file():
+            if path.is_symlink():
+                self._note("a link to what is not there", path)
+            return False
+        what = _describe_other(path)
+        if what is not None:
+            self._note(what, path)
+        return what is None
+
+    def _note(self, what: str, path: Path) -> None:
+        self._left_out.setdefault(what, []).append(path)
+
+
+def _matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
+    if not pattern or not parts:
+        return not parts and all(each == "**" for each in pattern)
+    if pattern[0] == "**":
+        return _matches(parts, pattern[1:]) or _matches(parts[1:], pattern)
+    return fnmatch.fnmatchcase(parts[0], pattern[0]) and _matches(parts[1:], pattern[1:])
+
+
+def _describe_other(path: Path) -> str | None:
+    """Why a file is no text, as far as its name or its first bytes tell."""
+    if path.name.lower().endswith(_TOKEN_FILES):
+        return "token files"
+    if path.suffix == ".lock" and is_marked(path.with_suffix("")):
+        return "the lock of a prepared store"
+    if path.suffix != ".json":
+        return None
+    try:
+        with path.open("rb") as file:
+            head = file.read(512)
+    except OSError:
+        return None  # whoever reads it says so
+    own = all(name in head for name in (b'"kind"', b'"name"', b'"fingerprint"', b'"parts"'))
+    return "a tokenizer" if own or (b'"truncation"' in head and b'"added_tokens"' in head) else None
+
+
+def _refuse_unreadable(error: OSError) -> None:
+    raise DataError(
+        f"Cannot read the folder {error.filename} ({error.strerror})", fix="Make it readable, or name what to read."
+    ) from error
+
+
+def question_far(source: str, names: Sequence[str]) -> Iterator[str]:
+    """``question`` for the addresses behind a URL."""
+    return question(source, [PurePosixPath(name) for name in names])
+
+
+def _nothing_matches(source: str, path: Path, accepted: tuple[str, ...], notes: Sequence[str]) -> DataError:
     absolute = path.absolute()
     parent = absolute
     while glob.has_magic(str(parent)) or not parent.is_dir():
@@ -47,8 +217,10 @@ def _nothing_matches(source: str, path: Path, accepted: tuple[str, ...]) -> Data
     names = sorted(child.name + "/" * child.is_dir() for child in parent.iterdir())
     listed = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
     where = f" (that is, {absolute})" if str(absolute) != source else ""
+    dangling = f"; it is a link to {os.readlink(path)}, which is not there" if path.is_symlink() else ""
+    left_out = f". {'. '.join(notes)}" if notes else ""
     return DataError(
-        f"No file matches the source{where}",
+        f"No file matches the source{where}{dangling}{left_out}",
         got=source,
         allowed=f"a file, a folder with files, a glob, or builtin:pydoc; suffixes {' '.join(accepted)}, others as text",
         fix=f"The nearest folder that exists, {parent}, holds: {listed or 'nothing'}.",

@@ -236,7 +236,7 @@ def find_or_prepare_all(
     assert len({wish.folder for wish in wishes}) == len(wishes)
     found = {} if rebuild else _find_all(wishes)
     if missing := [wish for wish in wishes if wish.folder not in found]:
-        readers = open_sources(settings.sources, settings.reading)
+        readers = open_sources(settings.sources, settings.reading, tell=_log.warning)
         with ExitStack() as locks:
             # In one order everywhere, or two processes could wait for each other.
             for wish in sorted(missing, key=lambda wish: wish.folder):

@@ -17,8 +17,17 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from gpt_lightning.data.builtin import BUILTIN, python_fingerprint
-from gpt_lightning.data.compression import find_compression
-from gpt_lightning.data.files import InputFile, OpenFile, keeps_newlines, open_expanded, open_stored, widen
+from gpt_lightning.data.files import (
+    InputFile,
+    OpenFile,
+    is_compressed,
+    keeps_newlines,
+    open_expanded,
+    open_stored,
+    peek,
+    widen,
+)
+from gpt_lightning.data.recognizing import refuse_binary
 from gpt_lightning.errors import DataError
 
 
@@ -161,7 +170,13 @@ class FileReader(Reader):
     def iterate_documents(self, span: Span | None = None) -> Iterator[Document]:
         """From the file, opened for as long as the iteration lasts."""
         with open_expanded(self.file) as opened:
+            self._look(opened)
             yield from self._iterate(opened, span or self._whole())
+
+    def _look(self, opened: OpenFile) -> None:
+        """Refuse what is not text at all, though it may happen to decode."""
+        encoding = self.reading.encoding
+        refuse_binary(peek(opened.stream), self.name, encoding, is_wide=not keeps_newlines(encoding))
 
     def measure(self) -> tuple[int, int]:
         """From where the file lies."""
@@ -205,11 +220,13 @@ class LineFileReader(FileReader):
     def list_spans(self, target_bytes: int) -> list[Span]:
         """Equal parts, wherever their borders fall; a line belongs to the part in which it begins."""
         size, _ = self.measure()
-        undivided = find_compression(self.name) is not None or not keeps_newlines(self.reading.encoding)
-        if undivided or size <= target_bytes or not self.file.can_be_entered():
+        if size <= target_bytes or not self._can_be_entered():
             return [self._whole()]
         *starts, last = range(0, size, target_bytes)
         return [*(Span(start, start + target_bytes, target_bytes) for start in starts), Span(last, None, size - last)]
+
+    def _can_be_entered(self) -> bool:
+        return keeps_newlines(self.reading.encoding) and not is_compressed(self.file) and self.file.can_be_entered()
 
     @contextmanager
     def _stream(self, opened: OpenFile) -> Iterator[io.BufferedIOBase]:

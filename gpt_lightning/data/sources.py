@@ -1,9 +1,9 @@
 """What the user typed -> readers.
 
-A source is a file, a folder (recursive, hidden names left out), a folder written by ``save_to_disk`` of the library
-datasets, a glob, a URL of these, or ``builtin:NAME``; several make a list. The order is that of the list, sorted inside
-folders and globs; a file named twice is read once. The suffix chooses the reader, behind one of compression if there is
-one.
+A source is a file, a folder (recursive, hidden names and our own outputs left out), a folder written by
+``save_to_disk`` of the library datasets, a glob, a URL of these, or ``builtin:NAME``; several make a list. The order is
+that of the list, sorted inside folders and globs; a file named twice is read once. The suffix chooses the reader,
+behind one of compression if there is one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from gpt_lightning.data.formats.columns import ArrowReader, ParquetReader
 from gpt_lightning.data.formats.records import JsonLinesReader, JsonReader
 from gpt_lightning.data.formats.tables import CsvReader, TsvReader
 from gpt_lightning.data.formats.text import TEXT_READERS, TextReader
-from gpt_lightning.data.matching import match_files
+from gpt_lightning.data.matching import Told, ignore, match_files, question_far
 from gpt_lightning.data.readers import BuiltinReader, FileReader, Reader, Reading
 from gpt_lightning.errors import DataError
 
@@ -33,12 +33,13 @@ RECORD_READERS: tuple[type[FileReader], ...] = (
 """Readers of records by suffix; what none of them claims is plain text, read as ``data.document_per`` says."""
 
 
-def open_sources(sources: Sequence[str], reading: Reading) -> list[Reader]:
+def open_sources(sources: Sequence[str], reading: Reading, tell: Told = ignore) -> list[Reader]:
     """Readers for what the user typed, in order; nothing is read yet.
 
     Args:
         sources: Files, folders, globs and ``builtin:NAME``.
         reading: How files become documents.
+        tell: Called with what was left out of folders, and what in them may not have been meant.
 
     Raises:
         DataError: A path or glob matches nothing, a built-in corpus does not exist, the list is empty, or
@@ -56,7 +57,7 @@ def open_sources(sources: Sequence[str], reading: Reading) -> list[Reader]:
                 readers.append(BuiltinReader(source.removeprefix("builtin:")))
             seen.add(source)
             continue
-        for file in _match(source):
+        for file in _match(source, tell):
             place = file.path.resolve() if isinstance(file, LocalFile) else file.name
             if place not in seen:
                 readers.append(choose_reader(file, reading))
@@ -71,10 +72,13 @@ def open_sources(sources: Sequence[str], reading: Reading) -> list[Reader]:
     return readers
 
 
-def _match(source: str) -> Sequence[InputFile]:
+def _match(source: str, tell: Told) -> Sequence[InputFile]:
     if is_far(source):
-        return match_far_files(source)
-    return [LocalFile(path) for path in match_files(source, accepted=_accepted())]
+        files = match_far_files(source)
+        for note in question_far(source, [file.name for file in files]):
+            tell(note)
+        return files
+    return [LocalFile(path) for path in match_files(source, accepted=_accepted(), tell=tell)]
 
 
 def choose_reader(file: InputFile, reading: Reading) -> FileReader:

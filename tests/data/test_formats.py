@@ -213,3 +213,15 @@ def test_unknown_encodings_are_refused(encoding: str) -> None:
 )
 def test_the_suffix_is_that_of_the_content(name: str, suffix: str) -> None:
     assert logical_suffix(name) == suffix
+
+
+@pytest.mark.parametrize("window_log", [22, 28])
+def test_zstandard_with_a_long_window_is_read(window_log: int, tmp_path: Path) -> None:
+    zstandard = pytest.importorskip("zstandard")
+    parameters = zstandard.ZstdCompressionParameters(window_log=window_log, enable_ldm=True)
+    # Of a stream, whose length the compressor does not know: only then the window is the one asked for.
+    packer = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
+    packed = packer.compress(b'{"text": "one"}\n' * 1000) + packer.flush()
+    assert zstandard.get_frame_parameters(packed).window_size == 1 << window_log
+    (tmp_path / "x.jsonl.zst").write_bytes(packed)
+    assert len(read(tmp_path / "x.jsonl.zst")) == 1000

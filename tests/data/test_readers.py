@@ -7,6 +7,9 @@ import pytest
 
 from gpt_lightning.data.formats.records import JsonLinesReader
 from gpt_lightning.data.formats.text import TextReader
+from gpt_lightning.data.prepare import PrepareSettings, find_or_prepare, prepare
+from gpt_lightning.data.sources import open_sources
+from gpt_lightning.data.tokenizers import ByteTokenizer, write_tokenizer
 from gpt_lightning.errors import DataError
 from tests.data.inputs import open_all
 
@@ -90,3 +93,121 @@ def test_blank_lines_are_no_documents(tmp_path: Path) -> None:
         ("a", f"{path}:2"),
         ("b", f"{path}:4"),
     ]
+
+
+def names_of(sources: list[str], notes: list[str] | None = None) -> list[str]:
+    readers = open_sources(sources, PrepareSettings().reading, ([] if notes is None else notes).append)
+    return [os.path.relpath(reader.name) for reader in readers]
+
+
+def test_links_are_followed_once_and_what_dangles_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("text/real/a.txt", "elsewhere/b.txt", "elsewhere/deep/c.txt"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_text(name)
+    Path("text/linked").symlink_to("../elsewhere")
+    Path("text/again").symlink_to("real")  # what lies in the folder under its own name keeps it
+    Path("elsewhere/deep/loop").symlink_to("../../text")
+    Path("text/self").symlink_to("self")
+    Path("text/gone.txt").symlink_to("nowhere.txt")
+    Path("text/d.txt").symlink_to("../elsewhere/b.txt")
+    expected = ["text/d.txt", "text/linked/deep/c.txt", "text/real/a.txt"]
+    for source in ("text", "text/**"):
+        notes: list[str] = []
+        found = names_of([source], notes)
+        assert len(found) == 3
+        assert source == "text/**" or found == expected
+        assert any("text/gone.txt" in note and "a link to what is not there" in note for note in notes)
+    with pytest.raises(DataError, match=r"it is a link to nowhere\.txt, which is not there"):
+        names_of(["text/gone.txt"])
+
+
+@pytest.fixture
+def busy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of text in which everything that our commands write lies as well."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "text"
+    for name in (
+        "a.txt", "run/config.yaml", "run/manifest.json", "run/metrics.jsonl", "run/checkpoints/step-1/state.pt",
+        "saved/state.pt", "saved/manifest.json", "lr/sweep.yaml", "lr/trials/00000/run.lock", "lr/report.md",
+        "old/run.lock", "old/samples.jsonl", "exported/config.json", "exported/model.safetensors",
+        "deep/b.txt", "train.bin", "meta.pkl", "x.ds", "x.ds.index", "y.idx",
+    ):  # fmt: skip
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("some text")
+    write_tokenizer(ByteTokenizer(), folder / "bpe.json")
+    return folder
+
+
+@pytest.mark.parametrize("source", ["text", "text/**"])
+def test_what_our_own_commands_wrote_is_left_out_and_told(source: str, busy: Path) -> None:
+    settings = PrepareSettings("text", "bytes", val_fraction=0.0)
+    prepare(settings, store=busy / "store")
+    first = find_or_prepare(settings, store=busy / "store")
+    (busy / "store2").mkdir()
+    for path in first.path.iterdir():
+        if not path.name.startswith("."):  # copied without its hidden marker
+            (busy / "store2" / path.name).write_bytes(path.read_bytes())
+    notes: list[str] = []
+    assert names_of([source], notes) == ["text/a.txt", "text/deep/b.txt"]
+    told = " ".join(notes)
+    for part in (
+        "text/run (a run",
+        "a sweep of",
+        "a checkpoint of",
+        "an exported model of",
+        "a tokenizer",
+        "token files",
+    ):
+        assert part in told
+    assert "text/store, text/store2 (a prepared store of gpt-lightning)" in told
+    assert "text/store.lock (the lock of a prepared store)" in told
+    assert find_or_prepare(settings, store=busy / "store").path.stat().st_ino == first.path.stat().st_ino
+
+
+def test_our_own_outputs_as_a_source_are_told_as_what_they_are(busy: Path) -> None:
+    store = prepare(PrepareSettings("text", "bytes", val_fraction=0.0), store=busy / "store").path
+    for source in (store, store / "docs-train-00000.idx"):
+        with pytest.raises(DataError, match=rf"a prepared store of gpt-lightning.*--data\.store {store}"):
+            names_of([str(source)])
+    with pytest.raises(DataError, match=r"The source is a run of gpt-lightning"):
+        names_of(["text/run"])
+    (busy / "only").mkdir()
+    (busy / "only" / "train.bin").write_bytes(b"ab")
+    with pytest.raises(DataError, match=r"Left out of the source: text/only/train\.bin \(token files\)"):
+        names_of(["text/only"])
+
+
+@pytest.mark.parametrize(
+    ("files", "notes"),
+    [
+        (["train.jsonl", "test.jsonl"], ["test.jsonl are for measuring"]),
+        (["data/train-00000-of-1.jsonl", "data/validation-00000-of-1.jsonl"], ["are for measuring"]),
+        (["train/a.txt", "dev/a.txt"], ["dev/a.txt are for measuring"]),
+        (["README.md", "a.jsonl", "LICENSE"], ["LICENSE, ", "README.md would be trained on"]),
+        (["README.md", "guide.md"], []),
+        (["latest.txt", "training.txt"], []),
+        (["test.jsonl", "b.jsonl"], []),
+    ],
+)
+def test_what_a_repository_holds_beside_its_data_is_told(
+    files: list[str], notes: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in files:
+        path = Path("corpus", name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text('{"text": "a"}')
+    told: list[str] = []
+    assert len(names_of(["corpus"], told)) == len(files)
+    assert bool(told) == bool(notes)
+    assert all(note in told[0] for note in notes)
+
+
+def test_a_folder_that_may_not_be_read_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(place: str) -> None:
+        raise PermissionError(13, "Permission denied", place)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(DataError, match=r"Cannot read the folder .*text \(Permission denied\)"):
+        names_of(["text"])

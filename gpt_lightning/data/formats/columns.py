@@ -8,8 +8,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
-from gpt_lightning.data.compression import find_compression
-from gpt_lightning.data.files import OpenFile, open_expanded, spool
+from gpt_lightning.data.files import OpenFile, is_compressed, open_expanded, spool
 from gpt_lightning.data.formats.fields import TextField
 from gpt_lightning.data.readers import Document, FileReader, Span
 from gpt_lightning.errors import DataError
@@ -56,7 +55,10 @@ class ParquetReader(FileReader):
 
     @cached_property
     def _can_be_entered(self) -> bool:
-        return find_compression(self.name) is None and self.file.can_be_entered()
+        return not is_compressed(self.file) and self.file.can_be_entered()
+
+    def _look(self, opened: OpenFile) -> None:
+        """The library says what is wrong with its own formats."""
 
     @contextmanager
     def _stream(self, opened: OpenFile) -> Iterator[io.BufferedIOBase]:
