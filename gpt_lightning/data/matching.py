@@ -185,7 +185,8 @@ def _describe_other(path: Path) -> str | None:
     """Why a file is no text, as far as its name or its first bytes tell."""
     if path.name.lower().endswith(_TOKEN_FILES):
         return "token files"
-    if path.suffix == ".lock" and is_marked(path.with_suffix("")):
+    lock = path.with_suffix("") if path.suffix == ".held" else path  # the marker of file systems without locks
+    if lock.suffix == ".lock" and is_marked(lock.with_suffix("")):
         return "the lock of a prepared store"
     if path.suffix != ".json":
         return None
