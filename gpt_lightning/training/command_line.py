@@ -20,6 +20,7 @@ from gpt_lightning.parsing.origins import Origin
 from gpt_lightning.parsing.parser import StrictParserMixin
 from gpt_lightning.training.consent import OPTION
 from gpt_lightning.training.datamodule import TokenDataModule
+from gpt_lightning.training.expectation import KEY, expectation_holds
 from gpt_lightning.training.help_pages import EXAMPLES
 from gpt_lightning.training.module import GPTModule
 from gpt_lightning.training.monitor import Monitor
@@ -147,8 +148,13 @@ class TrainerCommandLine(LightningCLI):
             )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parse ``args`` alone; the stock method warns whenever a program has arguments of its own."""
+        """Parse ``args`` alone; the stock method warns whenever a program has arguments of its own.
+
+        An expected loss that was measured with other settings is dropped here, so that nobody compares with it later.
+        """
         self.config = parser.parse_args(args)
+        if not expectation_holds(parser.given):
+            self.config[KEY] = None
 
     def _set_seed(self) -> None:
         """Seeding is part of building a run."""

@@ -23,7 +23,8 @@ class RunSettings:
         keep_checkpoints: How many of the newest checkpoints stay (the best one always does).
         prompt: Start of the sample continuation written at the end.
         sample_tokens: Length of that sample; 0 writes none.
-        expected_val_loss: What a config promises, shown beside the loss reached.
+        expected_val_loss: What a config promises, shown beside the loss reached as long as nothing else is set that
+            changes what is learned: another text, tokenizer, model or length.
         allow_changes: Settings that may differ from the checkpoint on --resume, e.g. ["trainer.max_steps"].
     """
 
