@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import gc
 import importlib
+import io
 import os
 import sys
 from dataclasses import dataclass
 from types import ModuleType
+from typing import TextIO
 
 _PROGRAM = "gpt-lightning"
 _CONFIG_OPTIONS = ("-c", "--config")
@@ -217,7 +219,23 @@ def console() -> None:
     # Large tensors on pages of 2 MB (Linux, read by torch at its first allocation): a decoder that reads all weights
     # for every token was 4 to 12 % faster. Set it to 0 to do without.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    _prepare_streams()
     sys.exit(main())
+
+
+def _prepare_streams() -> None:
+    """Standard output and error that take every text: a finished training does not fail because nobody can read it."""
+    null = os.open(os.devnull, os.O_RDWR)
+    while null <= 2:  # closed by whoever started us; the next file that is opened would take its place
+        null = os.dup(null)
+    os.close(null)
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 (as long as the process)
+        elif isinstance(stream, io.TextIOWrapper):
+            # A character that the terminal's encoding lacks is shown by its number.
+            stream.reconfigure(errors="backslashreplace")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -250,6 +268,11 @@ def main(argv: list[str] | None = None) -> int:
         # `generate ... | head`. Python would complain once more while it flushes stdout at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except OSError as problem:
+        if problem.filename is not None or not _is_stuck(sys.stdout):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _complain(f"error: standard output cannot be written: {problem.strerror}.", 3)
     except SystemExit as end:
         # argparse ends the process after --help and --print_config.
         return end.code if isinstance(end.code, int) else int(end.code is not None)
@@ -371,6 +394,19 @@ def _complain(text: str, code: int) -> int:
     sys.stdout.flush()
     sys.stderr.write(" ".join(text.split()) + "\n")
     return code
+
+
+def _is_stuck(stream: TextIO) -> bool:
+    """Whether nothing that is written to a stream gets out."""
+    try:
+        number = stream.fileno()
+    except (OSError, ValueError):
+        return False
+    try:
+        os.write(number, b"\n")
+    except OSError:
+        return True
+    return False
 
 
 def _print_traceback() -> None:

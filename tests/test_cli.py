@@ -181,3 +181,37 @@ def test_versions(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_every_user_error_has_an_exit_code_of_its_own_kind() -> None:
     assert {kind.exit_code for kind in UserError.__subclasses__()} == {2, 3, 4}
+
+
+def print_snowman() -> None:
+    """Print what not every terminal has."""
+    sys.stdout.write("\N{SNOWMAN}\n")
+    sys.stdout.flush()
+
+
+_CONSOLE = (
+    "import sys; from gpt_lightning import cli; "
+    "cli.COMMANDS['snow'] = cli.Command('tests.test_cli', 'print_snowman', 'h', 'g'); sys.argv = ['x', 'snow']; "
+    "cli.console()"
+)
+
+
+@pytest.mark.parametrize(
+    ("redirect", "code", "told"),
+    [
+        ("", 0, "\\u2603\n"),
+        (">&-", 0, ""),
+        (">&- 2>&- <&-", 0, ""),
+        ("> /dev/full", 3, "error: standard output cannot be written: No space left on device."),
+    ],
+)
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux")
+def test_an_output_that_takes_nothing_is_no_traceback(redirect: str, code: int, told: str) -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii:strict", "PYTHONPATH": os.getcwd()}
+    line = f'{sys.executable} -c "$CODE" {redirect}'
+    done = subprocess.run(
+        ["sh", "-c", line], env={**environment, "CODE": _CONSOLE}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == code
+    assert told in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr

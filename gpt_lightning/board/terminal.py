@@ -6,6 +6,7 @@ warning never lands in the middle of a line that is being rewritten.
 
 from __future__ import annotations
 
+import os
 import shutil
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from gpt_lightning.pages.numbers import sparkline
 
-_CURVE = 40
+_CURVE, _NARROW = 40, 30
 
 
 @runtime_checkable
@@ -109,9 +110,9 @@ class RewrittenLine(View):
         self._open = False
 
     def show(self, standing: Standing) -> None:
-        """Rewrite the line, cut off where the terminal ends: a wrapped one could not be rewritten."""
-        width = shutil.get_terminal_size().columns - 1
-        self._stream.write("\r\x1b[K" + describe(standing, curve=True)[:width] + ("\n" if standing.is_last else ""))
+        """Rewrite the line, no longer than the terminal is wide: a wrapped one could not be rewritten."""
+        line = describe(standing, curve=_draws_blocks(self._stream), width=shutil.get_terminal_size().columns - 1)
+        self._stream.write("\r\x1b[K" + line + ("\n" if standing.is_last else ""))
         self._stream.flush()
         self._open = not standing.is_last
 
@@ -142,7 +143,7 @@ class LiveTable(View):
         from rich.console import Console
         from rich.live import Live
 
-        self._name = name
+        self._name, self._curve = name, _draws_blocks(stream)
         self._console = Console(file=stream)  # type: ignore[arg-type] # it asks for no more
         # Drawn when there is news, by the training loop: a thread that refreshes takes turns with it.
         self._live = Live(console=self._console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
@@ -153,7 +154,8 @@ class LiveTable(View):
         if not self._started:
             self._live.start()
             self._started = True
-        self._live.update(build_table(standing, self._name), refresh=True)
+        table = build_table(standing, self._name, self._console.width, curve=self._curve)
+        self._live.update(table, refresh=True)
 
     def say(self, text: str) -> None:
         """A line above the table."""
@@ -190,6 +192,8 @@ class Nothing(View):
 def choose_view(progress: str | None, stream: Stream, name: str) -> View:
     """The view that was asked for: plain, rich or none; None = a table on a terminal, lines elsewhere."""
     terminal = stream.isatty()
+    if terminal and os.name != "nt" and os.environ.get("TERM", "") in ("", "dumb", "unknown"):
+        terminal, progress = False, "none" if progress == "none" else "plain"  # it cannot move back in a line
     if progress == "none":
         return Nothing(stream)
     if progress == "rich" or (progress is None and terminal):
@@ -197,48 +201,99 @@ def choose_view(progress: str | None, stream: Stream, name: str) -> View:
     return RewrittenLine(stream) if terminal else Lines(stream)
 
 
-def describe(standing: Standing, *, curve: bool = False) -> str:
+def _draws_blocks(stream: Stream) -> bool:
+    """Whether the encoding of a stream has the characters of a sparkline."""
+    try:
+        sparkline([0.0, 1.0]).encode(getattr(stream, "encoding", None) or "utf-8")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
+def describe(standing: Standing, *, curve: bool = False, width: int | None = None) -> str:
     """One line.
+
+    Args:
+        standing: Where training stands.
+        curve: Whether to draw the losses so far.
+        width: Most columns; what matters least is left out. None = as many as it takes.
 
     >>> describe(Standing(20, 100, 3.5, 0.01, 12345.0, eta_seconds=75.0))
     'step 20/100  loss 3.5000  lr 1.00e-02  12.3k tokens/s  ETA 1:15'
     """
-    parts = [f"step {standing.step}/{standing.total}", f"loss {standing.loss:.4f}"]
-    if standing.val_loss is not None:
-        parts.append(f"val {standing.val_loss:.4f}")
-    parts += [f"lr {standing.lr:.2e}", f"{format_count(standing.tokens_per_second)} tokens/s"]
-    if standing.eta_seconds is not None:
-        parts.append(f"ETA {format_clock(standing.eta_seconds)}")
-    if curve and len(standing.losses) > 1:
-        parts.append(sparkline(standing.losses, 16))
-    return "  ".join(parts)
+    val, eta = standing.val_loss, standing.eta_seconds
+    parts = {
+        "step": f"step {standing.step}/{standing.total}",
+        "loss": f"loss {standing.loss:.4f}",
+        "val": "" if val is None else f"val {val:.4f}",
+        "lr": f"lr {standing.lr:.2e}",
+        "speed": f"{format_count(standing.tokens_per_second)} tokens/s",
+        "eta": "" if eta is None else f"ETA {format_clock(eta)}",
+        "curve": sparkline(standing.losses, 16) if curve and len(standing.losses) > 1 else "",
+    }
+    for least in ("", "curve", "lr", "speed", "eta", "val"):
+        parts.pop(least, None)
+        line = "  ".join(part for part in parts.values() if part)
+        if width is None or len(line) <= width:
+            return line
+    return f"{standing.step}/{standing.total} {standing.loss:.4f}"[:width]
 
 
-def build_table(standing: Standing, name: str) -> Any:
-    """The table that ``LiveTable`` draws."""
+def build_table(standing: Standing, name: str, width: int = 120, *, curve: bool = True) -> Any:
+    """The table that ``LiveTable`` draws.
+
+    Args:
+        standing: Where training stands.
+        name: Of the run.
+        width: Columns of the terminal; columns of the table that have no room are left out.
+        curve: Whether to draw the losses so far.
+    """
     from rich.panel import Panel
     from rich.progress_bar import ProgressBar
     from rich.table import Table
+    from rich.text import Text
 
+    if width < _NARROW:
+        return Text(describe(standing, width=width), no_wrap=True)
+    inner = width - 4
     head = Table.grid(padding=(0, 2), expand=True)
     head.add_column(ratio=1)
-    head.add_column(justify="right")
+    head.add_column(justify="right", no_wrap=True)
     share = f"step {standing.step:,} of {standing.total:,}   {standing.step / standing.total:.0%}"
+    if len(share) + 10 > inner:
+        share = f"{standing.step}/{standing.total}"
     head.add_row(ProgressBar(total=standing.total, completed=standing.step), share)
     facts = Table.grid(padding=(0, 3))
-    facts.add_row("loss", "validation", "learning rate", "tokens/s", "time left", "loss so far", style="dim")
-    facts.add_row(
-        f"{standing.loss:.4f}",
-        "-" if standing.val_loss is None else f"{standing.val_loss:.4f}",
-        f"{standing.lr:.2e}",
-        format_count(standing.tokens_per_second),
-        "-" if standing.eta_seconds is None else format_clock(standing.eta_seconds),
-        sparkline(standing.losses, _CURVE),
-    )
+    columns = _choose_columns(standing, inner, curve=curve)
+    facts.add_row(*columns.keys(), style="dim")
+    facts.add_row(*columns.values())
     whole = Table.grid(expand=True)
     whole.add_row(head)
     whole.add_row(facts)
     return Panel(whole, title=name, title_align="left")
+
+
+def _choose_columns(standing: Standing, width: int, *, curve: bool) -> dict[str, str]:
+    """The numbers under their names, without those that matter least where there is no room."""
+    columns = {
+        "loss": f"{standing.loss:.4f}",
+        "validation": "-" if standing.val_loss is None else f"{standing.val_loss:.4f}",
+        "learning rate": f"{standing.lr:.2e}",
+        "tokens/s": format_count(standing.tokens_per_second),
+        "time left": "-" if standing.eta_seconds is None else format_clock(standing.eta_seconds),
+        "loss so far": sparkline(standing.losses, _CURVE) if curve else "",
+    }
+    for least in ("", "learning rate", "tokens/s", "time left", "validation"):
+        columns.pop(least, None)
+        needed = sum(max(len(name), len(value)) + 3 for name, value in columns.items() if name != "loss so far")
+        room = width - needed
+        if "loss so far" in columns and (not curve or room < len("loss so far")):
+            del columns["loss so far"]
+        if needed - 3 <= width:
+            break
+    if "loss so far" in columns:
+        columns["loss so far"] = sparkline(standing.losses, min(room, _CURVE))
+    return columns
 
 
 def format_clock(seconds: float) -> str:

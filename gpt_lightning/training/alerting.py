@@ -78,9 +78,16 @@ class Alerts(Logger):
         for rule, message in self._watch.see(Point(self._step, metrics, self._folder)):
             self.raise_alert(rule, message)
 
-    def raise_alert(self, rule: str, message: str) -> None:
-        """Show, keep and send one."""
-        log.warning("alert at step %d: %s (%s)", self._step, message, rule)
+    def raise_alert(self, rule: str, message: str, *, said: bool = False) -> None:
+        """Show, keep and send one.
+
+        Args:
+            rule: Who raises it.
+            message: One sentence.
+            said: Whether the terminal is told anyway.
+        """
+        if not said:
+            log.warning("alert at step %d: %s (%s)", self._step, message, rule)
         self._postman.send(write_notice(self._folder.name, self._step, rule, message))
         if self._board is not None:
             # One text for all alerts of a step: of two, TensorBoard would show the last.

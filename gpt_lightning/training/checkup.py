@@ -15,6 +15,7 @@ from gpt_lightning.training.memory_estimate import MemoryEstimate
 
 _FORWARD_SHARE = 1 / 3
 """Of a step's operations; for validation where no step was measured in parts."""
+_COMPARABLE_BYTES = 256 << 20
 _NEARLY_FULL, _MOST_EPOCHS = 0.85, 4.0
 """Text seen more than about four times teaches less and less (Muennighoff et al. 2023)."""
 
@@ -125,8 +126,13 @@ class Checkup:
 
     @property
     def memory_error(self) -> float | None:
-        """How far the estimate is from what the steps took, as a share of that; None = one of both is unknown."""
+        """How far the estimate is from what the steps took, as a share of that; None = they cannot be compared.
+
+        Resident memory holds code and buffers too: beside a small model's tensors they are nearly all of it.
+        """
         if self.memory is None or not self.grown_bytes:
+            return None
+        if self.device != "cuda" and self.memory.peak < _COMPARABLE_BYTES:
             return None
         return self.memory.peak / self.grown_bytes - 1
 

@@ -57,10 +57,12 @@ def _memory(checkup: Checkup) -> Iterator[str]:
         if count:
             more = f", one copy of the logits {format_bytes(memory.logits)}" if name == "activations" else ""
             yield _row("", f"{format_bytes(count):>11} {name}{more}")
-    if checkup.memory_error is not None:
+    if checkup.grown_bytes:
         measured = format_bytes(checkup.grown_bytes)
         kind = "in tensors" if checkup.device == "cuda" else "resident, with code and buffers that are no tensors"
-        yield _row("", f"measured {measured} {kind}; the estimate is {checkup.memory_error:+.0%} from that")
+        error = checkup.memory_error
+        beside = "" if error is None else f"; the estimate of the tensors is {error:+.0%} from that"
+        yield _row("", f"measured {measured} {kind}{beside}")
 
 
 def _costs(checkup: Checkup) -> Iterator[str]:

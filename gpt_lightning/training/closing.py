@@ -15,6 +15,9 @@ from gpt_lightning.training.run import FitResult, Run
 from gpt_lightning.training.run_folder import SAMPLES_FILE
 from gpt_lightning.training.sharded_strategy import Sharded
 
+_BEGINNING = 16
+"""Tokens of the training text, from which a prompt is taken."""
+
 
 def describe_result(run: Run, result: FitResult, config_files: list[str]) -> str:
     """The closing report, several lines."""
@@ -74,12 +77,29 @@ def sample_text(run: Run) -> str:
 
 
 def _next_commands(run: Run, result: FitResult, config_files: list[str]) -> list[str]:
-    prompt, rate = run.settings.prompt.strip() or "The", run.module.optimizer_recipe.rates["matrix"]
+    rate = run.module.optimizer_recipe.rates["matrix"]
+    prompt = _choose_prompt(run)
     space = f"parameters.model.optimizer.lr={{distribution: log_grid, min: {rate / 4:g}, max: {rate * 4:g}}}"
     base = config_files[0] if len(config_files) == 1 else f"{result.folder}/config.yaml"
-    return [
-        f"  monitor    gpt-lightning monitor {result.folder.parent}",
-        f"  report     gpt-lightning runs report {result.folder}",
-        f"  generate   gpt-lightning generate {result.folder} --prompt {shlex.quote(prompt)}",
-        f"  sweep      gpt-lightning sweep run {base} --set '{space}' --set budget.trials=5",
-    ]
+    commands: dict[str, list[object]] = {
+        "monitor": ["monitor", result.folder.parent],
+        "report": ["runs", "report", result.folder],
+        "generate": [
+            "generate",
+            result.folder,
+            *([f"--prompt={prompt}"] if prompt[:1] == "-" else ["--prompt", prompt]),
+        ],
+        "sweep": ["sweep", "run", base, "--set", space, "--set", "budget.trials=5"],
+    }
+    return [f"  {name:<11}gpt-lightning {shlex.join(map(str, words))}" for name, words in commands.items()]
+
+
+def _choose_prompt(run: Run) -> str:
+    """A prompt that the vocabulary knows: ``run.prompt``, or how the training text begins."""
+    tokenizer, prompt = run.datamodule.open_store().tokenizer, run.settings.prompt.strip() or "The"
+    try:
+        tokenizer.encode(prompt)
+        return prompt
+    except DataError:
+        words = tokenizer.decode([int(token) for token in run.datamodule.first_window()[:_BEGINNING]]).split()
+        return words[0] if words else ""

@@ -25,6 +25,10 @@ from gpt_lightning.training.callbacks.snapshot import Snapshot
 from gpt_lightning.training.processes import process_rank
 
 log = logging.getLogger("gpt_lightning")
+_GO_ON = (
+    "go on from the last checkpoint with --resume auto --run.allow_changes "
+    "'[model.optimizer,model.schedule,model.nonfinite,trainer.gradient_clip_val]'."
+)
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,7 @@ class Stop(NonFinitePolicy):
         raise DivergedError(
             f"Training stopped before step {step.number}: {step.describe()}; the weights are those of the step before",
             fix="Lower --model.optimizer.lr (a third is a good start), lengthen the warmup, or set "
-            "--trainer.gradient_clip_val 1.0; then go on from the last checkpoint with --resume auto.",
+            f"--trainer.gradient_clip_val 1.0; then {_GO_ON}",
         )
 
 
@@ -111,7 +115,7 @@ class Skip(NonFinitePolicy):
                 f"Training stopped before step {step.number}: {step.describe()}, and {len(skipped)} steps were left "
                 f"out before ({', '.join(map(str, skipped))})",
                 fix="Lower --model.optimizer.lr (a third is a good start), or allow more with "
-                "--model.nonfinite.max_steps.",
+                f"--model.nonfinite.max_steps; then {_GO_ON}",
             )
         skipped.append(step.number)
 

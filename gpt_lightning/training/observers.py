@@ -100,7 +100,8 @@ class Observers:
             raise
         except BaseException as error:
             if process_rank() == 0:
-                self._alerts.raise_alert("RunFailed", f"{type(error).__name__}: {' '.join(str(error).split())}"[:400])
+                sentence = f"{type(error).__name__}: {' '.join(str(error).split())}"[:400]
+                self._alerts.raise_alert("RunFailed", sentence, said=True)  # as the error that ends the program
             raise
         finally:
             if watchdog is not None:

@@ -82,7 +82,7 @@ def test_a_run_that_fails_says_so(place: Path, monkeypatch: pytest.MonkeyPatch) 
         run.fit()
     (entry,) = alerts(place / "run")
     assert entry["rule"] == "RunFailed"
-    assert "TrainingError" in entry["message"]
+    assert "Training stopped before step" in entry["message"]
     ((_, shown),) = Events(place / "run").text("run/alerts")
     assert "RunFailed" in shown, "not flushed"
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import math
 import re
+import shlex
 import shutil
 from pathlib import Path
 
 import pytest
 
 from gpt_lightning.cli import main
+from gpt_lightning.errors import DivergedError
 from gpt_lightning.parsing.strict_yaml import dump_yaml, load_yaml, read_yaml
 from gpt_lightning.training.metrics_file import read_metrics
+from gpt_lightning.training.nonfinite import BadStep, Stop
 from tests.training.forked import TINY, write_corpus
 
 
@@ -22,6 +25,9 @@ def write_config(folder: Path) -> None:
     run = {**TINY["run"], "sample_tokens": 5, "expected_val_loss": 5.0}
     text = dump_yaml({**TINY, "data": data, "trainer": trainer, "run": run})
     (folder / "tiny.yaml").write_text(text, encoding="utf-8")
+
+
+CALM = ["--model.optimizer.lr=1e-3", "--trainer.gradient_clip_val=0.5", "--model.schedule.warmup=2"]
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +80,8 @@ def test_fit_says_what_was_reached_and_what_to_type_next(
 def test_progress_goes_to_stderr_with_all_its_parts(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fit", "--config=tiny.yaml"]) == 0
     line = capsys.readouterr().err.strip().splitlines()[-1]
-    assert re.fullmatch(r"step 4/4  loss \S+(  val \S+)?  lr \S+  \S+ tokens/s  ETA 0:00", line)
+    loss = read_metrics(place / "runs" / "tiny-2")[-1]["val/loss"]
+    assert re.fullmatch(rf"step 4/4  loss \S+  val {loss:.4f}  lr \S+  \S+ tokens/s  ETA 0:00", line)
 
 
 def test_fit_without_validation_still_ends_well(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -89,6 +96,35 @@ def test_a_prompt_the_vocabulary_lacks_does_not_fail_a_finished_run(
     text = told(capsys, "fit", "--config=tiny.yaml", "--data.tokenizer=chars", "--run.prompt=\N{SNOWMAN}")
     assert "Done: 4 steps" in text
     assert re.search(r"No sample of run.prompt: Character .*U\+2603", text)
+
+
+def test_what_to_type_next_can_be_typed(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Names with spaces, and a vocabulary that does not know run.prompt."""
+    shutil.copy("tiny.yaml", "my tiny.yaml")
+    args = ["--config=my tiny.yaml", "--data.tokenizer=chars", "--run.prompt=\N{SNOWMAN}", "--run.dir=runs/a 'b"]
+    lines = re.findall(r"^  \w+ +gpt-lightning (.+)$", told(capsys, "fit", *args), flags=re.MULTILINE)
+    words = [shlex.split(line) for line in lines]
+    assert words[1] == ["runs", "report", "runs/a 'b"]
+    assert words[3][:3] == ["sweep", "run", "my tiny.yaml"]
+    assert words[2][:3] == ["generate", "runs/a 'b", "--prompt"]
+    assert words[2][3] in (place / "corpus.txt").read_text(encoding="utf-8")
+    assert told(capsys, *words[2], "--max_tokens=3")
+
+
+def test_a_failure_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fit", "--config=tiny.yaml", "--model.optimizer.lr=1e30", "--run.name=wild"]) == 4
+    assert capsys.readouterr().err.count("Training stopped before step") == 1
+
+
+def test_the_advice_after_a_failure_can_be_followed(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.rmtree(place / "runs/tiny-1/checkpoints/step-000000004")
+    with pytest.raises(DivergedError) as told_so:
+        Stop().meet(BadStep(4, math.nan, math.nan, 1.0), [])
+    advice = shlex.split(str(told_so.value).partition("last checkpoint with ")[2].rstrip("."))
+    assert main(["fit", "--config=tiny.yaml", "--resume=auto", *CALM]) == 3, "other settings are another run"
+    assert "Done: 4 steps" in told(capsys, "fit", "--config=tiny.yaml", *advice, *CALM)
+    rates = [line["optim/lr/matrix"] for line in read_metrics(place / "runs/tiny-1") if "optim/lr/matrix" in line]
+    assert rates[-1] <= 1e-3 < rates[-2], "the new rate from step 4 on"
 
 
 def test_a_run_that_skipped_to_its_end_has_no_sample(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

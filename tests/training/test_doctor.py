@@ -15,6 +15,7 @@ from gpt_lightning.cli import main
 from gpt_lightning.training import bench, doctor
 from gpt_lightning.training.advice import Measurement
 from gpt_lightning.training.checkup import Checkup, find_problems
+from gpt_lightning.training.checkup_report import describe_checkup
 from gpt_lightning.training.memory_estimate import MemoryEstimate
 from gpt_lightning.training.step_parts import PARTS
 from tests.training.forked import write_corpus
@@ -148,7 +149,16 @@ def test_costs_follow_from_the_measured_steps() -> None:
     assert checkup.validation_seconds == 10 * 640 / 64 * 1.0
     assert checkup.watt_hours == 3100 * 360 / 3600
     assert replace(checkup, measured=None).watt_hours is None
-    assert replace(checkup, grown_bytes=10_000).memory_error == pytest.approx(-0.2)
+    assert replace(checkup, grown_bytes=10_000, device="cuda").memory_error == pytest.approx(-0.2)
+
+
+def test_a_small_estimate_is_not_compared_with_resident_code() -> None:
+    """Of 40 MiB that the process grew by, 8 kB are tensors: "-98 %" would say nothing of the estimate."""
+    checkup = replace(_HEALTHY, grown_bytes=40 << 20)
+    assert checkup.memory_error is None
+    text = describe_checkup(checkup, [])
+    assert "measured 40.0 MiB resident, with code and buffers that are no tensors\n" in text
+    assert "estimate of the tensors is" not in text
 
 
 @pytest.mark.gpu

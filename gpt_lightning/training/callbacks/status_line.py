@@ -1,7 +1,8 @@
 """Tells a view in the terminal where training stands: step, loss, learning rate, tokens per second, time left.
 
-As often as the view wishes, after each validation and at the end. Only process 0 shows, on standard error, so that
-standard output stays for results. What the program logs meanwhile goes through the view as well.
+As often as the view wishes, after each validation and at the end, when the last validation is known. Only process 0
+shows, on standard error, so that standard output stays for results. What the program logs meanwhile goes through the
+view as well.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
 
 from gpt_lightning.board.terminal import Standing, View
 from gpt_lightning.training.callbacks.saving import at_step_border
@@ -35,6 +37,7 @@ class StatusLine(Callback):
         self._last_time, self._last_step = 0.0, 0
         self._paused = 0.0
         self._validated = False
+        self._newest: Tensor | None = None
         self._filter = _ThroughView(view)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -50,7 +53,10 @@ class StatusLine(Callback):
     ) -> None:
         """Show if it is time."""
         now = time.perf_counter()
-        due = now - self._last_time >= self._view.seconds or self._validated or trainer.global_step >= trainer.max_steps
+        self._newest = outputs["mean"]
+        if trainer.global_step >= trainer.max_steps:
+            return  # it is shown at the end, beside the validation that follows
+        due = now - self._last_time >= self._view.seconds or self._validated
         if due and trainer.is_global_zero and at_step_border(trainer):
             self._validated = False
             self._show(trainer, float(outputs["mean"]), now)
@@ -84,6 +90,11 @@ class StatusLine(Callback):
         value = trainer.callback_metrics.get("val/loss")
         self._val_loss = None if value is None else float(value)
         self._validated = True
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Show where it ended, with the last validation."""
+        if self._newest is not None and trainer.is_global_zero:
+            self._show(trainer, float(self._newest), time.perf_counter())
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Give the terminal back."""
