@@ -19,6 +19,9 @@ from torch import nn
 from gpt_lightning.errors import ConfigError
 from gpt_lightning.optim.parametrization import Parametrization, Standard, count_layers, layer_of
 
+_SETTINGS = ("initial_lr", "weight_decay", "betas", "eps", "momentum", "nesterov")
+"""What a recipe says of a group; the rest is its state, or follows."""
+
 Role = Literal["matrix", "embedding", "head", "vector"]
 
 
@@ -90,6 +93,20 @@ def _depth(name: str, role: Role, layers: int) -> int:
     if layer is not None:
         return layer + 1
     return 0 if role == "embedding" or name.startswith("smear.") else layers + 1
+
+
+def keep_settings(optimizer: torch.optim.Optimizer) -> None:
+    """Let the settings of every group stay those it was built with when a saved state is loaded.
+
+    torch loads them with the state, so that a run that goes on with another learning rate would train with the old one.
+    """
+    built = [{key: group[key] for key in _SETTINGS if key in group} for group in optimizer.param_groups]
+
+    def restore(loaded: torch.optim.Optimizer) -> None:
+        for group, settings in zip(loaded.param_groups, built, strict=True):
+            group.update(settings)
+
+    optimizer.register_load_state_dict_post_hook(restore)
 
 
 def set_learning_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:

@@ -28,7 +28,7 @@ from gpt_lightning.objectives.base import Objective
 from gpt_lightning.objectives.causal import CausalLM
 from gpt_lightning.optim import cycles, points  # noqa: F401 (a config can name their classes once they are imported)
 from gpt_lightning.optim.clipping import clip_gradients, measure_gradients
-from gpt_lightning.optim.groups import set_learning_rates
+from gpt_lightning.optim.groups import keep_settings, set_learning_rates
 from gpt_lightning.optim.lengths import Horizon
 from gpt_lightning.optim.optimizers import AdamW, OptimizerRecipe
 from gpt_lightning.optim.parametrization import Parametrization, Standard
@@ -255,7 +255,9 @@ class GPTModule(LightningModule):
         # Kept, because walking through the modules at every step costs; in the model's order, so that the last digit of
         # the gradient's norm does not depend on how parameters are grouped.
         self._trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-        return self.optimizer_recipe.build(self.model, self.parametrization)
+        optimizer = self.optimizer_recipe.build(self.model, self.parametrization)
+        keep_settings(optimizer)
+        return optimizer
 
     def optimizer_step(
         self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable[[], Any] | None = None
