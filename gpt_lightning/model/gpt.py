@@ -13,6 +13,7 @@ Initial values, the one table of them (width-independent, as in GPT-2's released
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -23,14 +24,14 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from gpt_lightning.errors import DataError
+from gpt_lightning.errors import ConfigError, DataError
 from gpt_lightning.model.block import Block
 from gpt_lightning.model.cache import KeyValueCache, LayerCache
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.model.embeddings import BigramEmbedding, Smear, reserve_embedding
 from gpt_lightning.model.norm import build_norm
 from gpt_lightning.model.positions import Rotation, build_rotation, count_positions, find_begins, rotate_rows
-from gpt_lightning.model.sight import Sight, look
+from gpt_lightning.model.sight import Opens, Sight, look
 from gpt_lightning.model.slots import SlotRows
 
 _INIT_STD = 0.02
@@ -132,6 +133,7 @@ class GPT(nn.Module):
         tokens: Int[Tensor, "batch time"],
         cache: KeyValueCache | None = None,
         documents: Int[Tensor, "batch time"] | None = None,
+        opens: Opens = False,
     ) -> Float[Tensor, "batch time embed"]:
         """Hidden states after the final norm.
 
@@ -142,10 +144,13 @@ class GPT(nn.Module):
             documents: Document number of every token; the tokens of a document stand together. Each document then
                 gives what it would give in a row of its own: attention stays inside it, positions count from its
                 first token, and nothing of the token before that one is mixed in. None = each row is one document.
+            opens: Positions that everybody of their document sees, also those before them (``model.sight``): False =
+                causal, True = full attention, or a table ``(batch, time)`` that is True in a prefix.
 
         Raises:
             DataError: The sequence, with what the cache holds, is longer than ``block_size``.
-            ConfigError: ``documents`` came with some of the cached tokens and not with others.
+            ConfigError: ``documents`` came with some of the cached tokens and not with others, or ``opens`` behind
+                cached tokens, which could not see the new ones any more.
         """
         start = 0 if cache is None else cache.length
         end = start + tokens.shape[1]
@@ -156,10 +161,17 @@ class GPT(nn.Module):
                 allowed=f"at most block_size={self.block_size} tokens",
                 fix="Cut the sequence, or build the model with a larger block_size.",
             )
+        if opens is not False and start > 0:
+            raise ConfigError(
+                "positions that open came behind cached ones, whose hidden states would change",
+                got=f"{start} cached positions",
+                allowed="opens only in the first call with a cache",
+                fix="Clear the cache and pass the whole prefix at once.",
+            )
         if cache is not None:
             documents = cache.extend_documents(documents)
         hidden = self._embed(tokens, start, cache, documents)
-        sights = self._look(start, end, documents, tokens.device)
+        sights = self._look(start, end, documents, opens, tokens.device)
         theta, rotation = self.config.rope_theta, None
         if theta is not None:
             rotation = build_rotation(start, end, self.config.head_size, theta, tokens.device, self._stretch)
@@ -249,13 +261,15 @@ class GPT(nn.Module):
             embedded = embedded + self.bigram_embedding(tokens, before, begins)
         return embedded
 
-    def _look(self, start: int, end: int, documents: Tensor | None, device: torch.device) -> dict[int | None, Sight]:
+    def _look(
+        self, start: int, end: int, documents: Tensor | None, opens: Opens, device: torch.device
+    ) -> dict[int | None, Sight]:
         """What local and global layers see, by their window."""
         dropout = self.config.dropout if self.training else 0.0
-        return {
-            window: look(end - start, end, device=device, window=window, documents=documents, dropout=dropout)
-            for window in self._windows()
-        }
+        look_from_here = functools.partial(
+            look, end - start, end, device=device, documents=documents, opens=opens, dropout=dropout
+        )
+        return {window: look_from_here(window=window) for window in self._windows()}
 
     def _windows(self) -> set[int | None]:
         return {self.config.window_of(layer) for layer in range(self.config.n_layer)}

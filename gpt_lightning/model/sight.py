@@ -1,10 +1,16 @@
 """What a position may look at, and the kernel that computes it fastest.
 
-Every position sees itself and what is before it; two things narrow that down: a window (local layers see only the
-last so many positions) and documents (a row of several documents must not mix them). A ``Sight`` is made once per
-forward pass and shared by the layers:
+One rule covers causal, full, prefix and packed attention (Dong et al. 2019; Raffel et al. 2020):
+
+    sees(query, key) = (key <= query or opens[key]) and |query - key| < window and same document
+
+Every position sees itself and what is before it. A position that *opens* is seen by everybody of its document, also by
+what stands before it: all positions open are an encoder, those of a prefix are a prefix LM. A window (local layers see
+only positions so near) and documents (a row of several documents must not mix them) narrow that down. A ``Sight`` is
+made once per forward pass and shared by the layers:
 
     Triangle    nothing but the order: the fused kernel's own triangle, faster than any mask
+    Everything  everybody sees everybody: no mask at all
     Masked      a table of who sees whom; every device, a cost of time x context per row
     Sparse      the same rule as a function, compiled by FlexAttention: only blocks that somebody sees are computed
 """
@@ -68,6 +74,25 @@ class Triangle(Sight):
             enable_gqa=queries.shape[1] != keys.shape[1],
         )
 
+
+class Everything(Sight):
+    """All positions of the context."""
+
+    def mix(
+        self,
+        queries: Float[Tensor, "batch heads time head"],
+        keys: Float[Tensor, "batch groups context head"],
+        values: Float[Tensor, "batch groups context head"],
+        dropout: float = 0.0,
+    ) -> Float[Tensor, "batch heads time head"]:
+        """As in ``Sight.mix``."""
+        return F.scaled_dot_product_attention(
+            queries, keys, values, dropout_p=dropout, enable_gqa=queries.shape[1] != keys.shape[1]
+        )
+
+
+Opens = bool | Bool[Tensor, "batch context"]
+"""Which positions everybody of their document sees: none (False), all (True), or those that are True."""
 
 _SHORT = 128
 """Positions up to which a compiler's own attention beats torch's kernel on a CPU (by 15 to 30 %; at 256 they are equal,
@@ -154,6 +179,7 @@ def look(
     device: torch.device,
     window: int | None = None,
     documents: Int[Tensor, "batch context"] | None = None,
+    opens: Opens = False,
     dropout: float = 0.0,
 ) -> Sight:
     """The cheapest sight that obeys the rule on ``device``.
@@ -162,18 +188,22 @@ def look(
         time: Number of new positions, the last of the context.
         context: Number of all positions.
         device: Where attention will run.
-        window: Positions seen at most, the own one included; None = all.
+        window: Reach of a position, itself included: it sees what is less than that far from it; None = everything.
         documents: Document number of every position of the context; None = one document.
+        opens: Which positions are seen by those before them too. A flag costs no table where nothing else narrows.
         dropout: Probability of dropping an attention weight.
     """
     narrowed = documents is not None or (window is not None and window < context)
-    if not narrowed and time in (1, context):
+    if not narrowed and opens is True:
+        return Everything()
+    if not narrowed and opens is False and time in (1, context):
         return Triangle()
     # Behind a filled cache there are few new rows: a table is small, and a block mask would be compiled anew for
     # every length.
     if device.type == "cuda" and dropout == 0.0 and time == context:
-        return build_sparse(time, device=device, window=window, documents=documents, kernel=_compiled_kernel())
-    return build_masked(time, context, device=device, window=window, documents=documents)
+        kernel = _compiled_kernel()
+        return build_sparse(time, device=device, window=window, documents=documents, opens=opens, kernel=kernel)
+    return build_masked(time, context, device=device, window=window, documents=documents, opens=opens)
 
 
 def build_masked(
@@ -183,16 +213,20 @@ def build_masked(
     device: torch.device,
     window: int | None = None,
     documents: Int[Tensor, "batch context"] | None = None,
+    opens: Opens = False,
 ) -> Masked:
     """The rule as a table; arguments as in ``look``."""
     start = context - time
-    table = torch.ones(time, context, dtype=torch.bool, device=device).tril(start)
+    everything = torch.ones(time, context, dtype=torch.bool, device=device)
+    table = everything if opens is True else everything.tril(start)
+    if isinstance(opens, Tensor):
+        table = table | opens[:, None, :]  # B T context
     if window is not None:
-        table = table.triu(start - window + 1)
-    if documents is None:
-        return Masked(table)
-    same = documents[:, start:, None] == documents[:, None, :]
-    return Masked((same & table)[:, None])
+        # What is later matters only where something opens.
+        table = table & everything.triu(start - window + 1).tril(start + window - 1)
+    if documents is not None:
+        table = table & (documents[:, start:, None] == documents[:, None, :])
+    return Masked(table if table.ndim == 2 else table[:, None])
 
 
 def build_sparse(
@@ -202,19 +236,26 @@ def build_sparse(
     kernel: Callable[..., Any],
     window: int | None = None,
     documents: Int[Tensor, "batch context"] | None = None,
+    opens: Opens = False,
 ) -> Sparse:
     """The rule as a FlexAttention block mask, for a whole context at once; arguments as in ``look``."""
     from torch.nn.attention.flex_attention import and_masks, create_block_mask
 
     # Lambdas, not functions: FlexAttention counts their arguments, which a wrapper around a function would hide.
-    rules: list[Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]] = [lambda _row, _head, query, key: query >= key]
+    rules: list[Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]] = []
+    if isinstance(opens, Tensor):
+        seen_by_all = opens
+        rules.append(lambda row, _head, query, key: (query >= key) | seen_by_all[row, key])
+    elif not opens:
+        rules.append(lambda _row, _head, query, key: query >= key)
     if window is not None:
         reach = window
-        rules.append(lambda _row, _head, query, key: query - key < reach)
+        rules.append(lambda _row, _head, query, key: (query - key).abs() < reach)
     if documents is not None:
         numbers = documents
         rules.append(lambda row, _head, query, key: numbers[row, query] == numbers[row, key])
-    rows = None if documents is None else documents.shape[0]
+    by_row = [part for part in (documents, opens) if isinstance(part, Tensor)]
+    rows = by_row[0].shape[0] if by_row else None
     return Sparse(create_block_mask(and_masks(*rules), rows, None, time, time, device=str(device)), kernel)
 
 

@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 from torch.nn.attention.flex_attention import flex_attention
 
-from gpt_lightning.model.sight import Masked, Sparse, Triangle, _mix_short, build_masked, build_sparse, look
+from gpt_lightning.model.sight import Everything, Masked, Sparse, Triangle, _mix_short, build_masked, build_sparse, look
 
 _CPU = torch.device("cpu")
 _DOCUMENTS = torch.tensor([[5, 5, 5, 2, 2, 2, 2, 9, 9], [1, 1, 1, 1, 1, 1, 1, 1, 7]])
+_PREFIXES = torch.tensor([[1, 1, 0, 1, 1, 1, 0, 0, 0], [0, 0, 0, 0, 1, 1, 0, 0, 0]]).bool()
+"""Open positions; in the second row they do not begin with the document."""
 
 
 def _heads(groups: int, time: int, context: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -23,7 +25,9 @@ def _heads(groups: int, time: int, context: int) -> tuple[Tensor, Tensor, Tensor
     return queries, keys, values
 
 
-def _attend(heads: tuple[Tensor, Tensor, Tensor], window: int | None, documents: Tensor | None) -> Tensor:
+def _attend(
+    heads: tuple[Tensor, Tensor, Tensor], window: int | None, documents: Tensor | None, opens: Tensor | bool = False
+) -> Tensor:
     """Attention by definition, one query after the other."""
     queries, keys, values = heads
     time, context, share = queries.shape[2], keys.shape[2], queries.shape[1] // keys.shape[1]
@@ -34,8 +38,9 @@ def _attend(heads: tuple[Tensor, Tensor, Tensor], window: int | None, documents:
                 own = context - time + query
                 seen = [
                     key
-                    for key in range(own + 1)
-                    if (window is None or own - key < window)
+                    for key in range(context)
+                    if (key <= own or (opens if isinstance(opens, bool) else bool(opens[row, key])))
+                    and (window is None or abs(own - key) < window)
                     and (documents is None or documents[row, own] == documents[row, key])
                 ]
                 scores = keys[row, head // share, seen] @ queries[row, head, query] / math.sqrt(8)
@@ -52,6 +57,23 @@ def test_attention_by_definition(time: int, window: int | None, given: Tensor | 
     sight = look(time, 9, device=_CPU, window=window, documents=given)
     with torch.no_grad():
         torch.testing.assert_close(sight.mix(*heads), _attend(heads, window, given), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("opens", [_PREFIXES, True], ids=["prefixes", "all"])
+@pytest.mark.parametrize("given", [None, _DOCUMENTS], ids=["one", "documents"])
+@pytest.mark.parametrize("window", [None, 3, 50])
+@pytest.mark.parametrize("time", [9, 4])
+def test_open_positions_by_definition(
+    time: int, window: int | None, given: Tensor | None, opens: Tensor | bool
+) -> None:
+    heads = _heads(2, time, 9)
+    sight = look(time, 9, device=_CPU, window=window, documents=given, opens=opens)
+    with torch.no_grad():
+        found, wanted = sight.mix(*heads), _attend(heads, window, given, opens)
+        torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
+        shifted = opens.roll(1, dims=1) if isinstance(opens, Tensor) else False
+        others = look(time, 9, device=_CPU, window=window, documents=given, opens=shifted).mix(*heads)
+        assert not torch.allclose(others, wanted, rtol=1e-5, atol=1e-5)  # the tolerance sees a prefix one too long
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
@@ -72,20 +94,22 @@ def test_written_out_for_a_compiler(groups: int, time: int, dtype: torch.dtype) 
 @pytest.mark.parametrize("groups", [4, 2])
 @pytest.mark.parametrize("given", [None, _DOCUMENTS], ids=["one", "documents"])
 @pytest.mark.parametrize("window", [None, 3])
-def test_sparse_equals_masked(window: int | None, given: Tensor | None, groups: int) -> None:
+@pytest.mark.parametrize("opens", [False, True, _PREFIXES], ids=["causal", "all", "prefixes"])
+def test_sparse_equals_masked(window: int | None, given: Tensor | None, groups: int, opens: Tensor | bool) -> None:
     queries, keys, values = (part.detach() for part in _heads(groups, 9, 9))  # no backward pass on a CPU
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*flex_attention called without torch.compile.*")
-        sparse = build_sparse(9, device=_CPU, window=window, documents=given, kernel=flex_attention).mix(
-            queries, keys, values
+        sparse = build_sparse(9, device=_CPU, window=window, documents=given, opens=opens, kernel=flex_attention)
+        masked = build_masked(9, 9, device=_CPU, window=window, documents=given, opens=opens)
+        torch.testing.assert_close(
+            sparse.mix(queries, keys, values), masked.mix(queries, keys, values), rtol=1e-5, atol=1e-5
         )
-        masked = build_masked(9, 9, device=_CPU, window=window, documents=given).mix(queries, keys, values)
-    torch.testing.assert_close(sparse, masked, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.gpu
+@pytest.mark.parametrize("opens", [False, True])
 @pytest.mark.parametrize("window", [None, 100])
-def test_sparse_equals_masked_on_a_gpu_with_gradients(window: int | None) -> None:
+def test_sparse_equals_masked_on_a_gpu_with_gradients(window: int | None, opens: bool) -> None:
     device = torch.device("cuda")
     generator = torch.Generator(device).manual_seed(0)
     shapes = [(2, 4, 256, 64), (2, 2, 256, 64), (2, 2, 256, 64)]
@@ -94,10 +118,10 @@ def test_sparse_equals_masked_on_a_gpu_with_gradients(window: int | None) -> Non
     )
     heads = queries, keys, values
     documents = torch.arange(256, device=device).div(50, rounding_mode="floor").expand(2, -1)
-    sight = look(256, 256, device=device, window=window, documents=documents)
+    sight = look(256, 256, device=device, window=window, documents=documents, opens=opens)
     assert isinstance(sight, Sparse)
     sparse = sight.mix(*heads)
-    masked = build_masked(256, 256, device=device, window=window, documents=documents).mix(*heads)
+    masked = build_masked(256, 256, device=device, window=window, documents=documents, opens=opens).mix(*heads)
     torch.testing.assert_close(sparse, masked, rtol=1e-2, atol=1e-2)
     expected = torch.autograd.grad(masked.square().sum(), heads)
     for gradient, wanted in zip(torch.autograd.grad(sparse.square().sum(), heads), expected, strict=True):
@@ -111,6 +135,9 @@ def test_the_cheapest_sight_is_chosen() -> None:
     assert isinstance(look(4, 9, device=_CPU), Masked)
     assert isinstance(look(9, 9, device=_CPU, window=8), Masked)
     assert isinstance(look(1, 9, device=_CPU, documents=_DOCUMENTS), Masked)
+    assert isinstance(look(9, 9, device=_CPU, opens=True), Everything)
+    assert isinstance(look(9, 9, device=_CPU, opens=True, window=3), Masked)
+    assert isinstance(look(9, 9, device=_CPU, opens=_PREFIXES), Masked)
 
 
 def test_dropout_reaches_the_kernels() -> None:
