@@ -17,11 +17,12 @@ from pathlib import Path, PurePosixPath
 from tempfile import SpooledTemporaryFile
 from typing import Any
 
+from gpt_lightning.data.bad_records import BadRecord
 from gpt_lightning.data.compression import damage_errors, find_compression, recognize_compression, strip_query
 from gpt_lightning.data.recognizing import HEAD_BYTES, refuse_pointer
 from gpt_lightning.errors import ConfigError, DataError
 
-_BOM = "\ufeff"
+BOM = "\ufeff"
 _SPOOL_BYTES = 1 << 27
 
 
@@ -183,26 +184,26 @@ def keeps_newlines(encoding: str) -> bool:
     return "\n".encode(encoding) == b"\n" or codecs.lookup(encoding).name == "utf-8-sig"
 
 
-def decode(data: bytes, encoding: str, name: str, offset: int) -> str:
+def decode(data: bytes, encoding: str, name: str, offset: int, kind: type[DataError] = BadRecord) -> str:
     """Text of bytes that begin at ``offset`` of a file; a byte order mark at its start is dropped.
 
     Raises:
-        DataError: Names the file, the first byte that does not belong there, and the encoding tried.
+        DataError: Of that kind: names the file, the first byte that does not belong there, and the encoding tried.
     """
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError as error:
-        raise DataError(
+        raise kind(
             f"{name} is not {encoding.upper()} at byte {offset + error.start} ({error.reason})",
             got=data[error.start : error.start + 4],
             fix="Say what it is in with data.encoding or --encoding (gb18030, utf-16, latin-1 ...), or leave the file "
             "out with a glob such as folder/**/*.txt.",
         ) from error
-    return text.removeprefix(_BOM) if offset == 0 else text
+    return text.removeprefix(BOM) if offset == 0 else text
 
 
 def widen(opened: OpenFile, encoding: str, name: str) -> io.BufferedIOBase:
     """The same text as UTF-8, for encodings that cannot be cut at line ends; read as a whole."""
     data = opened.stream.read()
-    raw: Any = io.BytesIO(decode(data, encoding, name, 0).encode("utf-8"))
+    raw: Any = io.BytesIO(decode(data, encoding, name, 0, DataError).encode("utf-8"))
     return io.BufferedReader(raw)

@@ -18,6 +18,7 @@ from typing import Any
 
 from gpt_lightning._version import __version__
 from gpt_lightning.data.assembling import Assembled, Mask, assemble, read_masks
+from gpt_lightning.data.bad_records import MOST_NAMED
 from gpt_lightning.data.cleaning import Cleaning
 from gpt_lightning.data.crew import do_units
 from gpt_lightning.data.folders import build_folder, work_folder
@@ -231,6 +232,7 @@ def _publish(
             inputs=done.inputs,
             split_rule=done.job.rule.summary,
             skipped=skipped,
+            bad_records=[problem for result in done.results for problem in result.bad_records][:MOST_NAMED],
             replaced_surrogates=sum(result.num_replaced for result in done.results),
             created_by={"python": platform.python_version(), "gpt_lightning": __version__},
             counts=assembled.counts,

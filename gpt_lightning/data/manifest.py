@@ -106,6 +106,7 @@ class Manifest:
         inputs: What was read, in order.
         split_rule: How documents were divided, in words.
         skipped: Documents left out, by reason.
+        bad_records: What was wrong with the first of the records left out as bad, with file and row.
         replaced_surrogates: Characters that UTF-8 cannot hold and that became U+FFFD.
         created_by: Versions of Python and of this package.
         counts: Totals over all splits for the report: ``characters``; ``chinese_characters`` and ``chinese_tokens`` of
@@ -123,6 +124,7 @@ class Manifest:
     inputs: list[InputRecord]
     split_rule: str
     skipped: dict[str, int] = field(default_factory=dict)
+    bad_records: list[str] = field(default_factory=list)
     replaced_surrogates: int = 0
     created_by: dict[str, str] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)

@@ -18,6 +18,7 @@ from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from gpt_lightning.data.bad_records import BAD_RECORDS
 from gpt_lightning.data.builtin import python_fingerprint
 from gpt_lightning.data.cleaning import Cleaning
 from gpt_lightning.data.far_files import is_far
@@ -52,8 +53,11 @@ class PrepareSettings:
         test_fraction: Share of the documents kept for the test split.
         split_seed: Seed of the division into splits.
         document_per: What a document is in plain text: file, line or paragraph (lines between blank ones).
-        text_field: The field of a record that holds its text, or a template such as "{title}\n{body}".
+        text_field: The field of a record that holds its text (meta.text: inside another), or a template such as
+            "{title}\n{body}".
         encoding: Of the files, unless they are parquet or arrow.
+        bad_records: What happens to a record that is not what its file promises (no JSON, no text in the field, bytes
+            of another encoding): refuse ends with its file and row; skip leaves it out, counts and names it.
         normalize_nfc: Whether to bring text into Unicode's normal form C, in which equal text is equal bytes.
         drop_duplicates: Whether a text that occurs again, exactly the same, is left out.
         min_characters: Shorter documents are left out.
@@ -75,6 +79,7 @@ class PrepareSettings:
     document_per: str = "file"
     text_field: str = "text"
     encoding: str = "utf-8"
+    bad_records: str = "refuse"
     normalize_nfc: bool = False
     drop_duplicates: bool = False
     min_characters: int = 0
@@ -99,6 +104,10 @@ class PrepareSettings:
             raise ConfigError(
                 "data.document_per", got=self.document_per, allowed=", ".join(TEXT_READERS), fix="Correct the name."
             )
+        if self.bad_records not in BAD_RECORDS:
+            raise ConfigError(
+                "data.bad_records", got=self.bad_records, allowed=", ".join(BAD_RECORDS), fix="Correct the name."
+            )
         if self.dtype not in (None, "uint16", "uint32"):
             raise ConfigError("data.dtype", got=self.dtype, allowed="uint16, uint32, null", fix="Correct the name.")
         TextField(self.text_field)
@@ -116,7 +125,7 @@ class PrepareSettings:
     @property
     def reading(self) -> Reading:
         """The part that readers need."""
-        return Reading(document_per=self.document_per, text_field=self.text_field, encoding=self.encoding)
+        return Reading(self.document_per, self.text_field, self.encoding, self.bad_records)
 
     def describe(self) -> dict[str, Any]:
         """Plain JSON values, for the manifest.

@@ -11,11 +11,12 @@ import difflib
 import hashlib
 import io
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar
 
+from gpt_lightning.data.bad_records import BadRecord
 from gpt_lightning.data.builtin import BUILTIN, python_fingerprint
 from gpt_lightning.data.files import (
     InputFile,
@@ -27,6 +28,7 @@ from gpt_lightning.data.files import (
     peek,
     widen,
 )
+from gpt_lightning.data.line_ends import end_lines
 from gpt_lightning.data.recognizing import refuse_binary
 from gpt_lightning.errors import DataError
 
@@ -39,11 +41,13 @@ class Document:
         text: The content.
         name: Where it comes from, for messages: file, or file:line.
         num_bytes: Stored bytes of the input that it used up; for progress.
+        problem: Why it cannot be used, under ``data.bad_records skip``; empty otherwise.
     """
 
     text: str
     name: str
     num_bytes: int
+    problem: str = ""
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,7 @@ class Reading:
     document_per: str
     text_field: str
     encoding: str
+    bad_records: str = "refuse"
 
 
 class Reader(ABC):
@@ -154,6 +159,7 @@ class FileReader(Reader):
 
     def __init__(self, file: InputFile, reading: Reading) -> None:
         self.file, self.reading, self.name = file, reading, file.name
+        self._planned: tuple[int, int] | None = None
 
     @abstractmethod
     def _iterate(self, opened: OpenFile, span: Span) -> Iterator[Document]:
@@ -169,9 +175,27 @@ class FileReader(Reader):
 
     def iterate_documents(self, span: Span | None = None) -> Iterator[Document]:
         """From the file, opened for as long as the iteration lasts."""
-        with open_expanded(self.file) as opened:
-            self._look(opened)
-            yield from self._iterate(opened, span or self._whole())
+        try:
+            with open_expanded(self.file) as opened:
+                self._look(opened)
+                yield from self._iterate(opened, span or self._whole())
+        except DataError as error:
+            if self._planned not in (None, self.measure()):
+                # Half a file is no wrong one.
+                raise DataError(
+                    f"{self.name} was changed while it was being read", fix="Run the same command again."
+                ) from error
+            raise
+
+    def _document(self, place: str, num_bytes: int, read: Callable[[], str | None]) -> Document | None:
+        """What ``read`` gives as a document, None if it gives none; a bad record as the user wants it."""
+        try:
+            text = read()
+        except BadRecord as error:
+            if self.reading.bad_records == "refuse":
+                raise
+            return Document("", place, num_bytes, error.brief)
+        return None if text is None else Document(text, place, num_bytes)
 
     def _look(self, opened: OpenFile) -> None:
         """Refuse what is not text at all, though it may happen to decode."""
@@ -181,7 +205,9 @@ class FileReader(Reader):
     def measure(self) -> tuple[int, int]:
         """From where the file lies."""
         with open_stored(self.file):
-            return self.file.measure()
+            measured = self.file.measure()
+        self._planned = self._planned or measured
+        return measured
 
     def checksum(self) -> str:
         """Of the bytes."""
@@ -231,10 +257,10 @@ class LineFileReader(FileReader):
     @contextmanager
     def _stream(self, opened: OpenFile) -> Iterator[io.BufferedIOBase]:
         if keeps_newlines(self.reading.encoding):
-            yield opened.stream
+            yield end_lines(opened.stream)
             return
         with widen(opened, self.reading.encoding, self.name) as stream:
-            yield stream
+            yield end_lines(stream)
 
     def iterate_lines(self, opened: OpenFile, span: Span) -> Iterator[Line]:
         """Lines from the first that begins in the span **to the end of the file**; the caller stops behind the span.

@@ -53,6 +53,7 @@ def summarize(manifest: Manifest) -> str:
     lines += _describe_vocabulary(manifest)
     skipped = ", ".join(f"{count:,} {reason}" for reason, count in manifest.skipped.items())
     lines.append(f"skipped     {skipped or 'nothing'}")
+    lines += [f"bad record  {problem}" for problem in manifest.bad_records]
     if manifest.replaced_surrogates:
         lines.append(f"replaced    {manifest.replaced_surrogates:,} lone surrogates by U+FFFD")
     lines += _describe_round_trip(manifest.round_trip)

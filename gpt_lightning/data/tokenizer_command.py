@@ -38,6 +38,7 @@ def train_tokenizer(
     max_bytes: int = SAMPLE_BYTES,
     document_per: str = PrepareSettings.document_per,
     text_field: str = PrepareSettings.text_field,
+    bad_records: str = PrepareSettings.bad_records,
     encoding: str = PrepareSettings.encoding,
     normalize_nfc: bool = PrepareSettings.normalize_nfc,
 ) -> None:
@@ -56,11 +57,14 @@ def train_tokenizer(
         max_bytes: Learn from a sample of about so many bytes, spread over the corpus, when there are more.
         document_per: As data.document_per.
         text_field: As data.text_field.
+        bad_records: As data.bad_records.
         encoding: As data.encoding.
         normalize_nfc: As data.normalize_nfc.
     """
     _check(vocab_size, pattern, max_bytes, Path(out))
-    settings = PrepareSettings(files, document_per=document_per, text_field=text_field, encoding=encoding)
+    settings = PrepareSettings(
+        files, document_per=document_per, text_field=text_field, encoding=encoding, bad_records=bad_records
+    )
     readers = open_sources(settings.sources, settings.reading)
     units = plan_units(readers, settings.reading)
     total = min(max_bytes, sum(unit.num_bytes for unit in units))

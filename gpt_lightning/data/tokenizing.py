@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gpt_lightning.data.bad_records import MOST_NAMED
 from gpt_lightning.data.cleaning import Cleaning
 from gpt_lightning.data.parts import Part, PartBuilder, write_parts
 from gpt_lightning.data.readers import Reader
@@ -75,6 +76,7 @@ class UnitResult:
         num_tokens: Tokens of all splits of the first store.
         num_replaced: Surrogates that became U+FFFD.
         skipped: Documents left out, by reason.
+        bad_records: What was wrong with the first of the records left out as bad.
         round_trips: What encoding did to the text, for each store; see ``RoundTrip``.
     """
 
@@ -86,6 +88,7 @@ class UnitResult:
     num_replaced: int
     skipped: dict[str, int] = field(default_factory=dict)
     round_trips: list[dict[str, int]] = field(default_factory=list)
+    bad_records: list[str] = field(default_factory=list)
 
 
 class RoundTrip:
@@ -150,8 +153,14 @@ class UnitWorker:
         builders = [{name: PartBuilder(each.eot_id, each.dtype) for name in job.splits} for each in self._tokenizers]
         digests, skipped, num_replaced = bytearray(), Counter[str](), 0
         self._proofs = [RoundTrip(each) for each in self._tokenizers]
+        self._bad_records: list[str] = []
         num_documents = 0
         for document in unit.iterate_documents(job.readers):
+            if document.problem:
+                skipped["bad records"] += 1
+                self._bad_records.append(document.problem)
+                tell(document.num_bytes, 0)
+                continue
             cleaned = job.cleaning.apply(document.text)
             num_tokens = 0
             if cleaned.text is None:
@@ -195,7 +204,7 @@ class UnitWorker:
                 num_tokens = sum(len(part.ids) for part in parts.values())
         return UnitResult(
             job.key(unit), sizes, num_documents, train_tokens, num_tokens, num_replaced, dict(sorted(skipped.items())),
-            [proof.counts for proof in self._proofs],
+            [proof.counts for proof in self._proofs], self._bad_records[:MOST_NAMED],
         )  # fmt: skip
 
     def _encode(self, store: int, text: str, name: str) -> npt.NDArray[Any]:

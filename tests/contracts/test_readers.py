@@ -46,8 +46,12 @@ def write_json(path: Path, texts: list[str]) -> None:
 
 def write_csv(path: Path, texts: list[str]) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
-        rows = csv.writer(file, delimiter="\t" if path.suffix == ".tsv" else ",", quoting=csv.QUOTE_ALL)
+        rows = csv.writer(file, quoting=csv.QUOTE_ALL)
         rows.writerows([["id", "text"], *([str(n), text] for n, text in enumerate(texts))])
+
+
+def write_tsv(path: Path, texts: list[str]) -> None:
+    path.write_bytes("".join(["id\ttext\n", *(f"{n}\t{text}\n" for n, text in enumerate(texts))]).encode())
 
 
 def write_parquet(path: Path, texts: list[str]) -> None:
@@ -97,7 +101,7 @@ CASES = [
     Case(JsonLinesReader, ".jsonl", write_json_lines),
     Case(JsonReader, ".json", write_json),
     Case(CsvReader, ".csv", write_csv, [text.replace("\x00", "") for text in TEXTS]),
-    Case(TsvReader, ".tsv", write_csv, [text.replace("\x00", "") for text in TEXTS]),
+    Case(TsvReader, ".tsv", write_tsv, [*LINES, "", '"', '"one', 'two"']),
     Case(ParquetReader, ".parquet", write_parquet, is_text=False),
     Case(ArrowReader, ".arrow", write_arrow, is_text=False),
     Case(ArrowReader, ".file.arrow", write_arrow_file, is_text=False),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
+from gpt_lightning.data.bad_records import BadRecord
 from gpt_lightning.data.files import OpenFile, is_compressed, open_expanded, spool
 from gpt_lightning.data.formats.fields import TextField
 from gpt_lightning.data.readers import Document, FileReader, Span
@@ -47,11 +48,11 @@ class ParquetReader(FileReader):
             with self._explained():
                 file = _open_parquet(stream)
                 groups = range(span.start, file.metadata.num_row_groups if span.end is None else span.end)
-                self._check_columns(field, file.schema_arrow.names)
+                columns = self._check_columns(field, file.schema_arrow.names)
                 num_rows = sum(file.metadata.row_group(group).num_rows for group in groups)
                 row = sum(file.metadata.row_group(group).num_rows for group in range(span.start))
-                batches = file.iter_batches(_BATCH_ROWS, row_groups=list(groups), columns=field.fields)
-            yield from self._pick(field, batches, row, _Shares(span.num_bytes, num_rows))
+                batches = file.iter_batches(_BATCH_ROWS, row_groups=list(groups), columns=columns)
+            yield from self._pick(field, columns, batches, row, _Shares(span.num_bytes, num_rows))
 
     @cached_property
     def _can_be_entered(self) -> bool:
@@ -69,23 +70,36 @@ class ParquetReader(FileReader):
         with spool(opened.stream) as copy:
             yield copy
 
-    def _check_columns(self, field: TextField, names: list[str]) -> None:
-        for wanted in field.fields:
-            if wanted not in names:
-                field.pick(dict.fromkeys(names), self.name)
+    def _check_columns(self, field: TextField, names: list[str]) -> list[str]:
+        """The columns that hold the fields, ``meta`` for ``meta.text``."""
+        columns = [wanted if wanted in names else wanted.partition(".")[0] for wanted in field.fields]
+        for wanted, column in zip(field.fields, columns, strict=True):
+            if column not in names:
+                raise field.complain(dict.fromkeys(names), wanted, self.name, DataError)
+            if names.count(column) > 1:
+                raise DataError(
+                    f"{self.name} has several columns of the same name",
+                    got=column,
+                    fix="Write it again without one of them, or set data.text_field to another.",
+                )
+        return list(dict.fromkeys(columns))
 
-    def _pick(self, field: TextField, batches: Iterator[Any], row: int, shares: _Shares) -> Iterator[Document]:
+    def _pick(
+        self, field: TextField, columns: list[str], batches: Iterator[Any], row: int, shares: _Shares
+    ) -> Iterator[Document]:
         batches = iter(batches)
         while True:
             with self._explained():
                 batch = next(batches, None)
-                if batch is None:
-                    return
-                columns = {name: batch.column(name).to_pylist() for name in field.fields}
-            for values in zip(*columns.values(), strict=True):
+            if batch is None:
+                return
+            values = {name: _to_list(batch.column(name)) for name in columns}
+            for number in range(batch.num_rows):
                 row += 1
                 place = f"{self.name}, row {row}"
-                yield Document(field.pick(dict(zip(columns, values, strict=True)), place), place, shares.next())
+                read = partial(_read, field, values, number, place)
+                if document := self._document(place, shares.next(), read):
+                    yield document
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -116,8 +130,40 @@ class ArrowReader(ParquetReader):
         with self._stream(opened) as stream:
             with self._explained():
                 names, batches = _open_arrow(stream)
-            self._check_columns(field, names)
-            yield from self._pick(field, batches, 0, _Shares(span.num_bytes, 0))
+            columns = self._check_columns(field, names)
+            yield from self._pick(field, columns, batches, 0, _Shares(span.num_bytes, 0))
+
+
+def _to_list(column: Any) -> Sequence[Any]:
+    """The values of a column; one by one, when one of them is not what the column says."""
+    try:
+        values: Sequence[Any] = column.to_pylist()
+    except UnicodeDecodeError:
+        return _OneByOne(column)
+    return values
+
+
+class _OneByOne(Sequence[Any]):
+    def __init__(self, column: Any) -> None:
+        self._column = column
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._column[index].as_py()
+
+    def __len__(self) -> int:
+        return len(self._column)
+
+
+def _read(field: TextField, values: Mapping[str, Sequence[Any]], number: int, place: str) -> str:
+    try:
+        record = {name: column[number] for name, column in values.items()}
+    except UnicodeDecodeError as error:
+        raise BadRecord(
+            f"{place} is not UTF-8 at byte {error.start} of its text ({error.reason})",
+            got=error.object[error.start : error.start + 4],
+            fix="Write the file again from sound text.",
+        ) from error
+    return field.pick(record, place)
 
 
 class _Shares:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from gpt_lightning.data.bad_records import BadRecord
 from gpt_lightning.errors import ConfigError, DataError
 
 _HOLE = re.compile(r"\{([^{}]+)\}")
 
 
 class TextField:
-    r"""The name of a field (``text``), or a template with fields in braces (``{title}\n\n{body}``).
+    r"""The name of a field (``text``, or ``meta.text`` inside another), or a template (``{title}\n\n{body}``).
 
     ``\n`` and ``\t`` in a template are a new line and a tab, since a command line can hardly hold them; braces around
     anything else cannot be written.
@@ -43,28 +44,43 @@ class TextField:
         In a template numbers and other JSON values are written as Python shows them; a single field must be text.
 
         Raises:
-            DataError: A field is missing, null, or (without a template) not text; lists the fields there are.
+            BadRecord: A field is missing, null, or (without a template) not text; lists the fields there are.
         """
+        values = {}
         for field in self.fields:
-            value = record.get(field)
+            values[field] = value = find_value(record, field)
             if value is None or not (self.is_template or isinstance(value, str)):
-                raise DataError(
-                    f"{place} has no text in the field {field!r}",
-                    got=shorten(_describe(record, field)),
-                    allowed=f'{{"{field}": "..."}}',
-                    fix="Set data.text_field to the field that holds the text, or to a template such as "
-                    "{title}\\n{body}.",
-                )
+                raise self.complain(record, field, place)
         if not self.is_template:
-            return str(record[self.spec])
-        return _HOLE.sub(lambda hole: str(record[hole[1]]), self._template)
+            return str(values[self.spec])
+        return _HOLE.sub(lambda hole: str(values[hole[1]]), self._template)
+
+    def complain(
+        self, record: Mapping[str, object], field: str, place: str, kind: type[DataError] = BadRecord
+    ) -> DataError:
+        """The error for a field that holds no text."""
+        return kind(
+            f"{place} has no text in the field {field!r}",
+            got=shorten(_describe(record, field)),
+            allowed=f'{{"{field}": "..."}}',
+            fix="Set data.text_field to the field that holds the text, or to a template such as {title}\\n{body}.",
+        )
+
+
+def find_value(record: Mapping[str, object], field: str) -> object:
+    """The value of a field, ``meta.text`` being the field text of the record meta; None = there is none."""
+    if field in record:
+        return record[field]
+    head, _, rest = field.partition(".")
+    inner = record.get(head)
+    return find_value(inner, rest) if rest and isinstance(inner, Mapping) else None
 
 
 def _describe(record: Mapping[str, object], field: str) -> str:
     """What is there instead of text."""
-    if field not in record:
+    if field not in record and field.partition(".")[0] not in record:
         return f"fields {', '.join(map(str, record))}"
-    value = record[field]
+    value = find_value(record, field)
     return "null" if value is None else f"{value!r} of type {type(value).__name__}"
 
 

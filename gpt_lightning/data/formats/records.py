@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
-from gpt_lightning.data.files import OpenFile, decode
+from gpt_lightning.data.bad_records import BadRecord
+from gpt_lightning.data.files import BOM, OpenFile, decode
 from gpt_lightning.data.formats.fields import TextField, shorten
-from gpt_lightning.data.readers import Document, FileReader, LineFileReader, Span
+from gpt_lightning.data.readers import Document, FileReader, Line, LineFileReader, Span
 from gpt_lightning.errors import DataError
 
 
 def _pick(field: TextField, record: object, place: str) -> str:
     if isinstance(record, dict):
         return field.pick(record, place)
-    raise DataError(
+    raise BadRecord(
         f"{place} has no text in the field {field.fields[0]!r}",
         got=type(record).__name__,
         allowed=f'{{"{field.fields[0]}": "..."}}',
@@ -37,15 +38,20 @@ class JsonLinesReader(LineFileReader):
         for line in self.iterate_lines(opened, span):
             if self.lies_behind(line, span):
                 return
-            if content := decode(line.content, self.codec, self.name, line.offset).strip():
-                yield Document(_pick(self._field, _parse(content, line.place), line.place), line.place, line.num_bytes)
+            if document := self._document(line.place, line.num_bytes, partial(self._read, line)):
+                yield document
+
+    def _read(self, line: Line) -> str | None:
+        # A mark in the middle is from files that were put one behind the other.
+        content = decode(line.content, self.codec, self.name, line.offset).strip().lstrip(BOM)
+        return _pick(self._field, _parse(content, line.place), line.place) if content else None
 
 
 def _parse(content: str, place: str) -> object:
     try:
         return json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise DataError(
+        raise BadRecord(
             f"{place} is not JSON ({error})", got=shorten(content), fix="Write one JSON object per line."
         ) from error
 
@@ -59,11 +65,12 @@ class JsonReader(FileReader):
         field = TextField(self.reading.text_field)
         data = opened.stream.read()
         size = opened.use(len(data))
-        records = self._load(decode(data, self.reading.encoding, self.name, 0))
+        records = self._load(decode(data, self.reading.encoding, self.name, 0, DataError))
         for number, record in enumerate(records):
             place = f"{self.name}, record {number + 1}"
             share = size * (number + 1) // len(records) - size * number // len(records)
-            yield Document(_pick(field, record, place), place, share)
+            if document := self._document(place, share, partial(_pick, field, record, place)):
+                yield document
 
     def _load(self, content: str) -> list[Any]:
         try:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
-from gpt_lightning.data.files import OpenFile, decode
+from gpt_lightning.data.files import BOM, OpenFile, decode
 from gpt_lightning.data.readers import Document, FileReader, Line, LineFileReader, Span
+
+_LONGEST_BLANK = 400
 
 
 class TextReader(FileReader):
@@ -15,7 +18,9 @@ class TextReader(FileReader):
 
     def _iterate(self, opened: OpenFile, span: Span) -> Iterator[Document]:
         data = opened.stream.read()
-        yield Document(decode(data, self.reading.encoding, self.name, 0), self.name, opened.use(len(data)))
+        used = opened.use(len(data))
+        if document := self._document(self.name, used, lambda: decode(data, self.reading.encoding, self.name, 0)):
+            yield document
 
 
 class LineReader(LineFileReader):
@@ -25,9 +30,13 @@ class LineReader(LineFileReader):
         for line in self.iterate_lines(opened, span):
             if self.lies_behind(line, span):
                 return
-            text = decode(line.content, self.codec, self.name, line.offset).rstrip("\r\n")
-            if text.strip():
-                yield Document(text, line.place, line.num_bytes)
+            if document := self._document(line.place, line.num_bytes, partial(self._read, line)):
+                yield document
+
+    def _read(self, line: Line) -> str | None:
+        # A mark in the middle is from files that were put one behind the other.
+        text = decode(line.content, self.codec, self.name, line.offset).rstrip("\r\n").removeprefix(BOM)
+        return text if text.strip() else None
 
 
 class ParagraphReader(LineFileReader):
@@ -41,23 +50,34 @@ class ParagraphReader(LineFileReader):
         collected: list[Line] = []
         ours = span.start == 0
         for line in self.iterate_lines(opened, span):
-            if not line.content.isspace():
+            if not self._is_blank(line.content):
                 if ours:
                     collected.append(line)
                 continue
             if collected:
-                yield self._join(collected)
+                yield from self._join(collected)
                 collected = []
             if self.lies_behind(line, span):
                 return
             ours = True
         if collected:
-            yield self._join(collected)
+            yield from self._join(collected)
 
-    def _join(self, lines: list[Line]) -> Document:
-        data = b"".join(line.content for line in lines)
-        text = decode(data, self.codec, self.name, lines[0].offset).rstrip("\r\n")
-        return Document(text, lines[0].place, sum(line.num_bytes for line in lines))
+    def _is_blank(self, content: bytes) -> bool:
+        if content.isspace():
+            return True
+        # Spaces beyond ASCII: ideographic ones, no-break ones. A long line holds something else.
+        begins = content.strip()[:1]
+        return begins > b"\x7f" and len(content) <= _LONGEST_BLANK and content.decode(self.codec, "replace").isspace()
+
+    def _join(self, lines: list[Line]) -> Iterator[Document]:
+        data, used = b"".join(line.content for line in lines), sum(line.num_bytes for line in lines)
+
+        def read() -> str:
+            return decode(data, self.codec, self.name, lines[0].offset).rstrip("\r\n").removeprefix(BOM)
+
+        if document := self._document(lines[0].place, used, read):
+            yield document
 
 
 TEXT_READERS: dict[str, type[FileReader]] = {"file": TextReader, "line": LineReader, "paragraph": ParagraphReader}
