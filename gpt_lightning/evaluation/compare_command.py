@@ -10,7 +10,7 @@ from pathlib import Path
 from gpt_lightning.errors import ConfigError, DataError
 from gpt_lightning.evaluation.reporting import align, format_score
 from gpt_lightning.evaluation.resampling import Difference, compare_rows
-from gpt_lightning.evaluation.results import Evaluation, check_output, read_evaluation
+from gpt_lightning.evaluation.results import Evaluation, check_output, plain, read_evaluation
 from gpt_lightning.files.atomic import write_text_durably
 
 
@@ -39,7 +39,10 @@ def compare_command(first: str, second: str, resamples: int = 1000, seed: int = 
     if output is not None:
         record = {
             "name": one.name, "first": one.model, "second": two.model, "items": len(one.items),
-            "metrics": {name: asdict(difference) for name, difference in found.items()},
+            "metrics": {
+                name: {part: plain(value) for part, value in asdict(difference).items()}
+                for name, difference in found.items()
+            },
         }  # fmt: skip
         write_text_durably(Path(output), json.dumps(record, ensure_ascii=False, indent=1) + "\n")
         sys.stdout.write(f"wrote {output}\n")

@@ -60,7 +60,8 @@ class Difference:
         second: Of the second.
         low: Lower end of the 95 % interval of the difference.
         high: Its upper end.
-        p_value: Two-sided, of the paired bootstrap: how often a resample turns the difference round.
+        p_value: Two-sided, of the paired bootstrap: how often a resample turns the difference round; NaN where no
+            resample has a difference.
         wins: Items on which the second is better.
         losses: Items on which the first is.
         sign_p_value: Two-sided, of the sign test over these.
@@ -101,10 +102,12 @@ def compare_rows(
     results = {}
     for name in whole[0]:
         sign = -1.0 if name in score.lower_is_better else 1.0
+        # A resample without anything to divide by, or with infinity on both sides, says nothing either way.
         changes = np.array([b[name] - a[name] for a, b in drawn])
+        changes = changes[~np.isnan(changes)]
         gains = np.array([sign * (b[name] - a[name]) for a, b in single])
         wins, losses = int((gains > 0).sum()), int((gains < 0).sum())
-        low, high = np.percentile(changes, [2.5, 97.5])
+        low, high = np.percentile(changes, [2.5, 97.5]) if len(changes) else (math.nan, math.nan)
         results[name] = Difference(
             whole[0][name], whole[1][name], float(low), float(high), _two_sided(changes), wins, losses,
             sign_test(wins, losses),
@@ -113,6 +116,8 @@ def compare_rows(
 
 
 def _two_sided(changes: Float[np.ndarray, " resamples"]) -> float:
+    if not len(changes):
+        return math.nan
     # One is added, so that no finite number of resamples says "never" (Davison and Hinkley 1997, section 4.2).
     tail = min((changes <= 0).sum(), (changes >= 0).sum())
     return min(1.0, 2 * (float(tail) + 1) / (len(changes) + 1))

@@ -147,12 +147,12 @@ def write_evaluation(evaluation: Evaluation, path: Path) -> None:
         "name": evaluation.name,
         "model": evaluation.model,
         "settings": dict(evaluation.settings),
-        "scores": {name: _plain(value) for name, value in evaluation.scores.items()},
-        "intervals_95": {name: list(map(_plain, limits)) for name, limits in evaluation.intervals.items()},
+        "scores": {name: plain(value) for name, value in evaluation.scores.items()},
+        "intervals_95": {name: list(map(plain, limits)) for name, limits in evaluation.intervals.items()},
         "how": evaluation.describe(),
         "published": list(evaluation.published),
         "tables": {
-            title: {"headers": head, "rows": [[_plain(c) if isinstance(c, float) else c for c in row] for row in rows]}
+            title: {"headers": head, "rows": [[plain(c) if isinstance(c, float) else c for c in row] for row in rows]}
             for title, (head, rows) in evaluation.tables.items()
         },
         "measures": [asdict(measure) for measure in evaluation.measures],
@@ -230,6 +230,6 @@ def _unpack(record: Mapping[str, Any]) -> Outcome:
     return kind(**values)
 
 
-def _plain(value: float) -> float | None:
-    # JSON has neither NaN nor infinity.
+def plain(value: float | int) -> float | int | None:
+    """The same for JSON, which has neither NaN nor infinity."""
     return value if math.isfinite(value) else None

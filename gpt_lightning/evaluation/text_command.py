@@ -88,22 +88,24 @@ def compare_texts(
     for number, prediction in enumerate(predictions):
         known = [reference for column in columns for reference in _several(*column[number])]
         answers.append(Answer(prediction, tuple(known)))
-    cut = choose_cut(each for answer in answers for each in answer.references) if tokenize == AUTO else tokenize
+    measures = text_measures(tokenize, [each.references for each in answers])
     items = [
         Item(f"line {number}", digest(*answer.references), {"": answer})
         for number, answer in enumerate(answers, start=1)
     ]
-    return Evaluation(name, str(hypotheses), {"tokenize": cut}, text_measures(cut, answers), items)
+    return Evaluation(name, str(hypotheses), {"tokenize": measures[0].options["cut"]}, measures, items)
 
 
-def text_measures(cut: str, answers: list[Answer], normalize: bool = False) -> list[Measure]:
-    """Every score of texts, cut in one way; ``normalize``: exact match without case and punctuation."""
-    counts = {len(answer.references) for answer in answers}
+def text_measures(tokenize: str, references: list[tuple[str, ...]], normalize: bool = False) -> list[Measure]:
+    """Every score of texts; ``normalize``: exact match without case and punctuation."""
+    known = [each for several in references for each in several]
+    cut, words = (choose_cut(known, of_words=each) if tokenize == AUTO else tokenize for each in (False, True))
+    counts = {len(several) for several in references}
     number = counts.pop() if len(counts) == 1 else None
     return [
         Measure("Bleu", {"cut": cut, "num_references": number}),
         Measure("ChrF", {"num_references": number}),
-        Measure("Rouge", {"cut": cut}),
+        Measure("Rouge", {"cut": words}),
         Measure("ExactMatch", {"cut": cut} if normalize else {}),
         Measure("TokenF1", {"cut": cut}),
         Measure("EditDistance"),

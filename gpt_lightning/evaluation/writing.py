@@ -11,7 +11,7 @@ from gpt_lightning.evaluation.text_command import text_measures
 from gpt_lightning.generation.engine import Engine
 from gpt_lightning.generation.requests import Request
 from gpt_lightning.generation.sampling import Sampling
-from gpt_lightning.metrics.cutting import AUTO, check_cut, choose_cut
+from gpt_lightning.metrics.cutting import AUTO, check_cut
 from gpt_lightning.metrics.overlap import Answer
 from gpt_lightning.weights.loading import LoadedModel
 
@@ -73,8 +73,7 @@ class Generation(Task):
     def run(self, loaded: LoadedModel, asking: Asking) -> Evaluation:
         """Ask a model everything, many rows at a time."""
         rows, shots = self.files.read(asking, self.home)
-        known = [reference for row in rows for reference in self._known(row)]
-        cut = choose_cut(known) if self._cut == AUTO else self._cut
+        measures = text_measures(self._cut, [self._known(row) for row in rows], normalize=True)
         rows = asking.take(rows)
         shown = "".join(self._solve(row) + self._separator for row in shots)
         requests = [self._request(loaded, asking, row, shown) for row in rows]
@@ -84,10 +83,9 @@ class Generation(Task):
             for row, completions in zip(rows, engine.generate(requests), strict=True)
         ]
         items = [Item(row.place, self._key(row), {"": answer}) for row, answer in zip(rows, answers, strict=True)]
-        settings = {**self.settings(asking), "tokenize": cut, "max_tokens": self._max_tokens}
+        settings = {**self.settings(asking), "tokenize": measures[0].options["cut"], "max_tokens": self._max_tokens}
         return Evaluation(
-            self.files.name, str(loaded.path), settings, text_measures(cut, answers, normalize=True), items,
-            self.files.published,
+            self.files.name, str(loaded.path), settings, measures, items, self.files.published
         )  # fmt: skip
 
     def _request(self, loaded: LoadedModel, asking: Asking, row: Row, shown: str) -> Request:

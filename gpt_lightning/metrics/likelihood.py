@@ -59,10 +59,10 @@ class UnitPerplexity(Score[Likelihood]):
     """
 
     size = 2
-    lower_is_better = ("word_perplexity", "character_perplexity", "byte_perplexity", "bits_per_character")
 
     def __init__(self, unit: str) -> None:
         self._unit = unit
+        self.lower_is_better = (f"{unit}_perplexity", "bits_per_character")
 
     def measure(self, outcome: Likelihood) -> Sequence[float]:
         """Nats, units."""

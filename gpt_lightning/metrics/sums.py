@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -25,11 +25,11 @@ class Score(ABC, Generic[Outcome]):
 
     Attributes:
         size: Numbers that an item adds.
-        lower_is_better: Results of which less is more.
+        lower_is_better: Results of which less is more; the one place that knows.
     """
 
     size: int
-    lower_is_better: ClassVar[tuple[str, ...]] = ()
+    lower_is_better: tuple[str, ...] = ()
 
     @abstractmethod
     def measure(self, outcome: Outcome) -> Sequence[float]:

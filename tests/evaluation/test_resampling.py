@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 from scipy.stats import binomtest
 
 from gpt_lightning.evaluation.resampling import bootstrap_interval, compare_rows, sign_test
+from gpt_lightning.evaluation.results import _SCORES
 from gpt_lightning.metrics.answers import EditDistance
 from gpt_lightning.metrics.labels import Accuracy, Choice
+from gpt_lightning.metrics.likelihood import Likelihood, UnitPerplexity
 from gpt_lightning.metrics.overlap import Answer
 from gpt_lightning.metrics.sums import measure_all
 
@@ -76,3 +79,48 @@ def test_noise_is_rarely_called_a_difference() -> None:
         first, second = (rights((generator.random(60) < 0.5).tolist()) for _ in range(2))
         called += compare_rows(Accuracy(), first, second, seed=seed, resamples=100)["accuracy"].p_value < 0.05
     assert called <= 4
+
+
+def one_of(name: str) -> tuple[Any, Any, Any]:
+    """A score of this class, with an outcome that is bad and one that is good."""
+    texts = Answer("x y z w", ("a b c d",)), Answer("a b c d", ("a b c d",))
+    choices = Choice((0.4, 0.6), 0), Choice((1.0, 0.0), 0)
+    likelihoods = Likelihood(90.0, 4, 9, 2), Likelihood(1.0, 4, 9, 2, is_greedy=True)
+    kinds: dict[str, tuple[Any, tuple[Any, Any]]] = {
+        **{text: ({"cut": "13a"}, texts) for text in ("Bleu", "Rouge", "TokenF1")},
+        **{text: ({}, texts) for text in ("ChrF", "ExactMatch", "EditDistance")},
+        **{choice: ({}, choices) for choice in ("Accuracy", "Brier", "Calibration")},
+        "MacroF1": ({"num_labels": 2}, choices),
+        "UnitPerplexity": ({"unit": "target"}, likelihoods),
+        **{text: ({}, likelihoods) for text in ("Perplexity", "GuessAccuracy")},
+    }
+    options, (bad, good) = kinds[name]
+    return _SCORES[name](**options), bad, good
+
+
+@pytest.mark.parametrize("name", _SCORES)
+def test_every_measure_knows_which_direction_is_better(name: str) -> None:
+    score, bad, good = one_of(name)
+    found = compare_rows(score, measure_all(score, [bad] * 50), measure_all(score, [good] * 50), seed=0, resamples=100)
+    assert found
+    assert {(each.wins, each.losses) for each in found.values()} == {(50, 0)}
+
+
+@pytest.mark.parametrize("unit", ["target", "word", "character", "byte", "line"])
+def test_less_perplexity_is_better_whatever_the_unit(unit: str) -> None:
+    score = UnitPerplexity(unit)
+    bad, good = (measure_all(score, [Likelihood(nats, 3, 9, 3)] * 50) for nats in (5.0, 4.0))
+    found = compare_rows(score, bad, good, seed=0, resamples=100)
+    assert {(each.wins, each.losses) for each in found.values()} == {(50, 0)}
+
+
+def test_resamples_that_say_nothing_are_left_out() -> None:
+    score = EditDistance()
+    # An empty reference: the rate has nothing to divide by, in every resample or in some.
+    nothing = [Answer("a", ("",))] * 6
+    found = compare_rows(score, *(measure_all(score, nothing),) * 2, seed=0)["character_error_rate"]
+    assert math.isnan(found.p_value)
+    assert math.isnan(found.low)
+    some = [*nothing, Answer("abc", ("abd",))]
+    found = compare_rows(score, *(measure_all(score, some),) * 2, seed=0)["character_error_rate"]
+    assert (found.p_value, found.low, found.high) == (1.0, 0.0, 0.0)

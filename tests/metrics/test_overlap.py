@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 
 import numpy as np
@@ -11,6 +12,7 @@ from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
 from gpt_lightning.errors import ConfigError
+from gpt_lightning.metrics.answers import TokenF1
 from gpt_lightning.metrics.cutting import choose_cut, cut_text, normalize_answer
 from gpt_lightning.metrics.overlap import Answer, Bleu, ChrF, Rouge
 from gpt_lightning.metrics.sums import Score, measure_all
@@ -138,3 +140,44 @@ def test_without_the_extra_the_command_to_install_it_is_named(monkeypatch: pytes
     monkeypatch.setattr("gpt_lightning.parsing.extras.importlib.import_module", fail)
     with pytest.raises(ConfigError, match=r"pip install 'gpt-lightning\[eval\]'"):
         Bleu("13a")
+
+
+# Devanagari, Bengali, Tamil, Vietnamese and French: each pair differs in vowel signs or accents only.
+SIGNS = {
+    "hindi": ("कि की कु के को", "का कै कू कं कौ"),
+    "bengali": ("কি কী কু কে কো", "কা কৈ কূ কং কৌ"),
+    "tamil": ("கி கீ கு கே கோ", "கா கை கூ கெ கௌ"),
+    "vietnamese": ("má mà mả mã mạ", "mâ mă ma mấ mầ"),
+    "french": ("été où là ça dû", "ete ou la ca du"),
+    "arabic": ("كَتَبَ عِلم حُب قَلم دَرس", "كُتِبَ عَلم حِب قِلم دُرس"),
+}
+
+
+@pytest.mark.parametrize("language", SIGNS)
+def test_words_are_letters_with_their_marks(language: str) -> None:
+    text, other = SIGNS[language]
+    cut = choose_cut([text], of_words=True)
+    assert cut == "intl"
+    for form in ("NFC", "NFD"):
+        answers = [Answer(unicodedata.normalize(form, each), (text,)) for each in (other, text)]
+        for score in (Rouge(cut), TokenF1(cut)):
+            wrong, right = (score.compute(np.array(score.measure(each))) for each in answers)
+            assert set(wrong.values()) == {0.0}, "five other words"
+            assert set(right.values()) == {100.0}
+    assert len(cut_text(text, cut)) == 5
+
+
+def test_marks_without_a_letter_make_no_word() -> None:
+    assert cut_text("☺\ufe0f 你\ufe0f好 naïve", "zh") == ["你", "好", "naïve"]
+    assert cut_text("क\u200dष \u200d", "intl") == ["क\u200dष"]
+
+
+def test_a_few_foreign_names_leave_english_as_published() -> None:
+    assert (
+        choose_cut(
+            ["Beyoncé sang a song that everybody knew by heart. " + "the cat sat on the mat " * 20], of_words=True
+        )
+        == "13a"
+    )
+    german = ["Die Bäume blühen, und die Vögel singen im Garten der Großmutter."]
+    assert (choose_cut(german), choose_cut(german, of_words=True)) == ("13a", "intl")
