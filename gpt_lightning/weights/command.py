@@ -18,7 +18,7 @@ from gpt_lightning.parsing.strict_yaml import dump_yaml
 from gpt_lightning.weights.exporting import new_folder, parse_size, prepare_export, write_export
 from gpt_lightning.weights.foreign import ForeignModel, as_parameters, read_foreign
 from gpt_lightning.weights.hub import is_foreign
-from gpt_lightning.weights.loading import check_fit, describe_foreign, load_model
+from gpt_lightning.weights.loading import check_finite, check_fit, describe_foreign, load_model
 from gpt_lightning.weights.model_card import find_scores, read_scores, write_card
 from gpt_lightning.weights.starting import TOKENIZER_FILE
 from gpt_lightning.weights.verifying import verify_export
@@ -68,6 +68,7 @@ def _write_imported(found: ForeignModel, folder: Path, target: Path) -> None:
     weights = as_parameters(found.weights)
     model = GPT(found.config)
     check_fit(weights, model, found.path)
+    check_finite(weights, found.path)
     card = describe_foreign(found)
     state = {"state_dict": {f"model.{name}": tensor for name, tensor in weights.items()}, "gpt_lightning": card}
     facts = {name: value for name, value in card.items() if name != "tokenizer"}

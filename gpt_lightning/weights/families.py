@@ -181,7 +181,6 @@ class Llama(Family):
             "attention_bias": (False,),
             "mlp_bias": (False,),
             "use_sliding_window": (False,),
-            "pretraining_tp": (1,),
         }
         found = missing + _compare(settings, allowed)
         layers = settings.get("layer_types")

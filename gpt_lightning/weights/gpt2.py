@@ -18,17 +18,18 @@ from gpt_lightning.errors import CheckpointError
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.model.gpt import GPT
 from gpt_lightning.weights.keys import (
+    HEAD_FIX,
     check_architecture,
     check_keys,
     check_shapes,
     check_tied_head,
     cut_vocabulary,
     fill_vocabulary,
+    own_names,
 )
 
 _PREFIX = "transformer."
 _HEAD = "lm_head.weight"
-_BUFFER = re.compile(r"h\.\d+\.attn\.(masked_)?bias")
 # Ours -> theirs; True where the matrix is stored transposed.
 _OUTSIDE = {
     "token_embedding": ("wte", False),
@@ -70,12 +71,10 @@ def from_gpt2(state_dict: Mapping[str, Tensor], config: GPTConfig) -> dict[str, 
         ConfigError: ``config`` is not of GPT-2's architecture.
     """
     table = _build_table(config)
-    theirs = {key.removeprefix(_PREFIX): tensor for key, tensor in state_dict.items()}
-    theirs = {key: tensor for key, tensor in theirs.items() if not _BUFFER.fullmatch(key)}
+    theirs = {key.removeprefix(_PREFIX): tensor for key, tensor in own_names(state_dict).items()}
     head = theirs.pop(_HEAD, None) if config.tie_embeddings else None
     check_keys(theirs, {name: _their_shape(shape, turn) for name, shape, turn in table.values()})
-    fix = "Set tie_embeddings to false: this checkpoint has a head of its own."
-    check_tied_head(head, theirs["wte.weight"], (_HEAD, "wte.weight"), fix)
+    check_tied_head(head, theirs["wte.weight"], (_HEAD, "wte.weight"), HEAD_FIX)
     biases = [table[key][0] for key in table if not config.bias and key.endswith(".bias")]
     used = [name for name in biases if theirs[name].count_nonzero()]
     if used:
@@ -91,14 +90,42 @@ def from_gpt2(state_dict: Mapping[str, Tensor], config: GPTConfig) -> dict[str, 
     return fill_vocabulary(ours, config)
 
 
+def rename_gpt2(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Our names for GPT-2's, whatever the sizes; matrices are turned where they are stored as in the released files.
+
+    NanoGPT has the same names and PyTorch's layout: the matrix of queries, keys and values, three times as high as wide
+    or the other way round, tells which it is. (Its newer versions compute GELU exactly, not by its tanh form: logits
+    differ in the third digit.) A head equal to the embedding is left out, as a tied one is.
+
+    Raises:
+        CheckpointError: A name that GPT-2 does not have.
+    """
+    theirs = {key.removeprefix(_PREFIX): tensor for key, tensor in own_names(state_dict).items()}
+    names = {name: (ours, turn) for ours, (name, turn) in (_INSIDE | _OUTSIDE).items()}
+    head = theirs.get(_HEAD)
+    if head is not None and torch.equal(head, theirs["wte.weight"]):
+        del theirs[_HEAD]
+    ours = {}
+    for key, tensor in theirs.items():
+        path, _, kind = key.rpartition(".")
+        inside = re.fullmatch(r"h\.(\d+)\.(.+)", path)
+        name, turn = names.get(inside[2] if inside else path, (None, False))
+        if name is None:
+            raise CheckpointError(f"{key} is no weight of GPT-2", fix="Compare the checkpoint's architecture.")
+        stored = theirs.get(f"h.{inside[1]}.attn.c_attn.weight") if inside else None
+        turns = turn and kind == "weight" and stored is not None and stored.shape[0] < stored.shape[1]
+        place = f"blocks.{inside[1]}.{name}" if inside else name
+        ours[f"{place}.{kind}"] = tensor.t().contiguous() if turns else tensor
+    return ours
+
+
 def check_gpt2(shapes: Mapping[str, torch.Size], config: GPTConfig) -> None:
     """Whether ``from_gpt2`` would find every key and shape, without the tensors.
 
     Raises:
         CheckpointError: A key is missing, unknown or of another shape; each is named.
     """
-    found = {key.removeprefix(_PREFIX): shape for key, shape in shapes.items()}
-    found = {key: shape for key, shape in found.items() if not _BUFFER.fullmatch(key)}
+    found = {key.removeprefix(_PREFIX): shape for key, shape in own_names(shapes).items()}
     expected = {name: _their_shape(shape, turn) for name, shape, turn in _build_table(config).values()}
     if config.tie_embeddings and found.get(_HEAD) == expected["wte.weight"]:
         del found[_HEAD]

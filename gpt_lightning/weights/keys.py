@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +13,29 @@ from torch import Tensor
 from gpt_lightning.errors import CheckpointError, ConfigError
 from gpt_lightning.model.config import GPTConfig
 
+Value = TypeVar("Value")
+HEAD_FIX = (
+    "If the head is its own, set tie_embeddings to false (tie_word_embeddings in its config.json); if not, the files are "
+    "of two models."
+)
 _VOCABULARY_KEYS = ("token_embedding.weight", "head.weight")
+
+
+_COMPUTED = re.compile(
+    r"(?:.*\.)?(?:(?:self_)?attn\.(?:(?:masked_)?bias|mask)"  # causal triangles
+    r"|rotary_emb\.(?:(?:original_)?inv_freq|(?:cos|sin)_cached)|position_ids)"
+)
+
+
+def own_name(name: str) -> str | None:
+    """A tensor's name in its architecture; None for a buffer that the model computes itself."""
+    bare = ".".join(part for part in name.split(".") if part != "_orig_mod").removeprefix("module.")
+    return None if _COMPUTED.fullmatch(bare) else bare
+
+
+def own_names(found: Mapping[str, Value]) -> dict[str, Value]:
+    """The same by own names, without buffers."""
+    return {own: value for name, value in found.items() if (own := own_name(name)) is not None}
 
 
 def check_architecture(config: GPTConfig, family: str, required: Mapping[str, object]) -> None:

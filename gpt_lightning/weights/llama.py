@@ -16,12 +16,14 @@ from torch import Tensor
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.model.gpt import GPT
 from gpt_lightning.weights.keys import (
+    HEAD_FIX,
     check_architecture,
     check_keys,
     check_shapes,
     check_tied_head,
     cut_vocabulary,
     fill_vocabulary,
+    own_names,
 )
 
 _HEAD, _EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
@@ -61,11 +63,10 @@ def from_llama(state_dict: Mapping[str, Tensor], config: GPTConfig) -> dict[str,
         ConfigError: ``config`` is not inside Llama's and Qwen3's architecture.
     """
     table = _build_table(config)
-    theirs = dict(state_dict)
+    theirs = own_names(state_dict)
     head = theirs.pop(_HEAD, None) if config.tie_embeddings else None
     check_keys(theirs, {name: shape for parts in table.values() for name, shape in parts.items()})
-    fix = "Set tie_embeddings to false: this checkpoint has a head of its own."
-    check_tied_head(head, theirs[_EMBEDDING], (_HEAD, _EMBEDDING), fix)
+    check_tied_head(head, theirs[_EMBEDDING], (_HEAD, _EMBEDDING), HEAD_FIX)
     ours = {key: torch.cat([theirs[name] for name in parts]) for key, parts in table.items()}
     return fill_vocabulary(ours, config)
 
@@ -76,7 +77,7 @@ def check_llama(shapes: Mapping[str, torch.Size], config: GPTConfig) -> None:
     Raises:
         CheckpointError: A key is missing, unknown or of another shape; each is named.
     """
-    found = dict(shapes)
+    found = own_names(shapes)
     expected = {name: shape for parts in _build_table(config).values() for name, shape in parts.items()}
     if config.tie_embeddings and found.get(_HEAD) == expected[_EMBEDDING]:
         del found[_HEAD]

@@ -59,12 +59,14 @@ def load_model(path: Path | str, *, prefer: str = "best", device: str = "cpu") -
     model = GPT(GPTConfig.from_dict(card["model"]))
     weights = decoder_weights(state["state_dict"])
     check_fit(weights, model, checkpoint)
+    check_finite(weights, checkpoint)
     model.load_state_dict(weights)
     return LoadedModel(model.to(device).eval(), from_description(card["tokenizer"]), card, checkpoint)
 
 
 def _load_foreign(path: Path, device: str) -> LoadedModel:
     found = read_foreign(path)
+    check_finite(found.weights, found.path)
     model = GPT(found.config)
     model.load_state_dict(found.weights)
     return LoadedModel(model.to(device).eval(), found.tokenizer, describe_foreign(found), found.path)
@@ -105,3 +107,28 @@ def check_fit(weights: Mapping[str, Tensor], model: GPT, source: Path | str) -> 
             f"{source} holds another architecture: {shown}",
             fix="Leave model.config out: it is taken from there. Or give it the sizes of the checkpoint.",
         )
+
+
+def check_finite(weights: Mapping[str, Tensor], source: Path | str) -> None:
+    """Refuse weights that hold NaN or infinity, instead of leaving it to whatever is done with them.
+
+    Raises:
+        CheckpointError: They do; names the first tensor, and how many there are.
+    """
+    wrong = [name for name, tensor in weights.items() if not _is_finite(tensor)]
+    if wrong:
+        found = "NaN" if any(bool(weights[name].isnan().any()) for name in wrong) else "infinity"
+        more = f" and {len(wrong) - 1} other tensors" if len(wrong) > 1 else ""
+        raise CheckpointError(
+            f"The weights of {source} hold {found}, in {wrong[0]}{more}: training diverged, or the file is damaged",
+            fix="Take an earlier checkpoint of the run, train again with a lower --model.optimizer.lr, or copy the "
+            "file again.",
+        )
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    if not tensor.is_floating_point() or not tensor.numel():
+        return True
+    # NaN spreads into both, and neither needs a mask of the tensor's size.
+    low, high = tensor.aminmax()
+    return bool(low.isfinite()) and bool(high.isfinite())

@@ -13,6 +13,9 @@ from typing import Any
 from gpt_lightning.model.config import GPTConfig
 
 _STRETCHED = "llama3"
+_STRETCHING = ("linear", "dynamic", "yarn", _STRETCHED)
+"""Kinds that stretch by a factor, and by 1 not at all; yarn as long as nothing else is said of it."""
+_FURTHER = {"attention_factor", "mscale", "mscale_all_dim"}
 _THETA = 10000.0
 _STRETCH = {
     "rope_factor": "factor",
@@ -66,7 +69,9 @@ def _gather(settings: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _kind(rope: Mapping[str, Any]) -> Any:
-    return rope.get("rope_type", rope.get("type", "default"))
+    kind = rope.get("rope_type", rope.get("type", "default"))
+    stretches_nothing = rope.get("factor") == 1.0 and not rope.keys() & _FURTHER
+    return "default" if kind in _STRETCHING and stretches_nothing else kind
 
 
 def _is_positive(value: Any) -> bool:

@@ -21,12 +21,15 @@ from gpt_lightning.errors import CheckpointError, ConfigError, DataError
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.model.gpt import GPT
 from gpt_lightning.weights.foreign import as_parameters, read_foreign, read_foreign_config
+from gpt_lightning.weights.gpt2 import rename_gpt2
 from gpt_lightning.weights.hub import is_foreign
-from gpt_lightning.weights.loading import check_fit, decoder_weights
+from gpt_lightning.weights.keys import own_names
+from gpt_lightning.weights.loading import check_finite, check_fit, decoder_weights
 from gpt_lightning.weights.resizing import resize
 
 TOKENIZER_FILE = "tokenizer.json"
 """Where an imported folder keeps its vocabulary."""
+_NANOGPT = ("n_layer", "n_head", "n_embd", "block_size", "vocab_size", "bias", "dropout")
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class InitialWeights:
     Attributes:
         weights: Our state dict.
         path: Where it was found.
-        config: Its architecture; None for a file of weights, which does not tell.
+        config: Its architecture; None for a file of weights that does not tell.
         tokenizer: Description of its tokenizer; None where it is not told.
     """
 
@@ -87,18 +90,23 @@ def read_initial_weights(path: Path | str) -> InitialWeights:
     """Weights of a decoder to start from.
 
     Args:
-        path: Run folder, checkpoint folder, ``torch.save`` of a ``state_dict``, or a folder in Hugging Face's layout.
+        path: Run folder, checkpoint folder, ``torch.save`` of a ``state_dict`` (nanoGPT's checkpoint too), or a folder
+            in Hugging Face's layout.
 
     Raises:
         CheckpointError: Nothing usable there.
     """
-    place = local_path(path)
+    found = _read_initial_weights(local_path(path))
+    check_finite(found.weights, found.path)
+    return found
+
+
+def _read_initial_weights(place: Path) -> InitialWeights:
     if is_foreign(place):
         found = read_foreign(place)
         return InitialWeights(as_parameters(found.weights), place, found.config, found.tokenizer.describe())
     if place.is_file():
-        state = load_plain(place)
-        return InitialWeights(decoder_weights(state.get("state_dict", state)), place)
+        return _read_file(place)
     checkpoint = locate(place)
     state = read_checkpoint(checkpoint)
     weights, card = decoder_weights(state["state_dict"]), state.get("gpt_lightning") or {}
@@ -106,10 +114,39 @@ def read_initial_weights(path: Path | str) -> InitialWeights:
     return InitialWeights(weights, checkpoint, config, card.get("tokenizer"))
 
 
+def _read_file(place: Path) -> InitialWeights:
+    """A ``state_dict``, alone or under ``state_dict`` or ``model``, with our names or GPT-2's (as nanoGPT saves)."""
+    saved = load_plain(place)
+    nested = (saved[name] for name in ("state_dict", "model") if isinstance(saved.get(name), Mapping))
+    state = next(nested, saved)
+    wrong = [name for name, value in state.items() if not isinstance(value, Tensor)]
+    if wrong:
+        raise CheckpointError(
+            f"{place} holds {wrong[0]!r}, which is no tensor",
+            allowed="a state_dict, alone or under state_dict or model",
+            fix="Save the model's state_dict.",
+        )
+    weights = own_names(state)
+    if not any(name.endswith("wte.weight") for name in weights):
+        return InitialWeights(decoder_weights(weights), place)
+    sizes = saved.get("model_args")
+    config = _read_model_args(sizes, place) if isinstance(sizes, Mapping) else None
+    return InitialWeights(rename_gpt2(weights), place, config)
+
+
+def _read_model_args(sizes: Mapping[str, Any], place: Path) -> GPTConfig:
+    """NanoGPT's record of its sizes."""
+    known = {name: sizes[name] for name in _NANOGPT if sizes.get(name) is not None}
+    try:
+        return GPTConfig.from_dict({**known, "tie_embeddings": True})
+    except (ConfigError, TypeError) as error:
+        raise CheckpointError(f"{place} states sizes that make no model ({str(error).rstrip('.')})") from error
+
+
 def read_initial_settings(path: Path | str) -> dict[str, Any]:
     """Defaults that starting from somewhere gives, as dotted settings: its architecture, and its tokenizer if told.
 
-    Nothing for a file of weights.
+    Nothing for a file of weights that does not tell.
 
     Raises:
         CheckpointError: Nothing usable there.
@@ -119,7 +156,8 @@ def read_initial_settings(path: Path | str) -> dict[str, Any]:
         config, tokenizer = read_foreign_config(place)
         return _as_settings(config, tokenizer)
     if place.is_file():
-        return {}
+        config = _read_file(place).config
+        return {} if config is None else _as_settings(config, None)
     checkpoint = locate(place)
     facts = read_manifest(checkpoint)["facts"]
     if "model" not in facts:

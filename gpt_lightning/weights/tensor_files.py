@@ -4,6 +4,10 @@
     model.safetensors.index.json          names -> files of the same folder
     pytorch_model.bin (.index.json)       the older form, read as plain data only
 
+Names may carry what a wrapper put before them (``module.`` of DataParallel, ``_orig_mod.`` of torch.compile), and files
+may hold buffers that the model computes itself (causal masks, rotary frequencies), in whatever number format: the
+first are cut off, the second left out.
+
 Whoever opens such a folder compares names and shapes with what its ``config.json`` promises before ``read`` allocates
 anything: a folder that lies is refused for the price of its headers. A file is named by the index without a path, or
 it would be a way to read what lies elsewhere.
@@ -23,6 +27,7 @@ from torch import Tensor
 from gpt_lightning.checkpoints.folder import load_plain
 from gpt_lightning.errors import CheckpointError
 from gpt_lightning.parsing.extras import import_extra
+from gpt_lightning.weights.keys import own_name, own_names
 
 SAFETENSORS, PICKLES = "model.safetensors", "pytorch_model.bin"
 INDEX = ".index.json"
@@ -57,7 +62,12 @@ class SafeTensors(TensorFiles):
 
     def read(self) -> dict[str, Tensor]:
         """All tensors, in the number format of the files."""
-        return {name: file.get_tensor(name) for file in self._files.values() for name in file.keys()}  # noqa: SIM118
+        return {
+            own: file.get_tensor(name)
+            for file in self._files.values()
+            for name in file.keys()  # noqa: SIM118 (no mapping)
+            if (own := own_name(name)) is not None
+        }
 
 
 class Pickles(TensorFiles):
@@ -73,8 +83,9 @@ class Pickles(TensorFiles):
                 raise CheckpointError(
                     f"{folder / name} holds {wrong[0]!r}, which is no tensor", fix="Save a state_dict."
                 )
-            shapes[name] = {key: tensor.shape for key, tensor in found.items()}
-            self._tensors |= found
+            tensors = own_names(found)
+            shapes[name] = {key: tensor.shape for key, tensor in tensors.items()}
+            self._tensors |= tensors
         super().__init__(folder, _merge(folder, shapes))
 
     def read(self) -> dict[str, Tensor]:
@@ -136,6 +147,9 @@ def _open_safetensors(path: Path) -> Any:
 def _list_shapes(path: Path, file: Any) -> dict[str, torch.Size]:
     shapes = {}
     for name in file.keys():  # noqa: SIM118 (no mapping)
+        own = own_name(name)
+        if own is None:
+            continue
         piece = file.get_slice(name)
         if piece.get_dtype() not in _FLOATS:
             raise CheckpointError(
@@ -143,7 +157,7 @@ def _list_shapes(path: Path, file: Any) -> dict[str, torch.Size]:
                 allowed="floating-point weights",
                 fix="Import the model in its original precision, not a quantized copy.",
             )
-        shapes[name] = torch.Size(piece.get_shape())
+        shapes[own] = torch.Size(piece.get_shape())
     return shapes
 
 

@@ -16,7 +16,8 @@ import transformers
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from gpt_lightning.checkpoints.shelf import locate
+from gpt_lightning.checkpoints.folder import write_checkpoint
+from gpt_lightning.checkpoints.shelf import SHELF, locate
 from gpt_lightning.cli import main
 from gpt_lightning.data.bpe import train_vocabulary
 from gpt_lightning.data.tokenizer_json import describe_as_json
@@ -25,6 +26,7 @@ from gpt_lightning.errors import CheckpointError, ConfigError, UserError
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.model.gpt import GPT
 from gpt_lightning.weights.foreign import read_foreign
+from gpt_lightning.weights.gpt2 import to_gpt2
 from gpt_lightning.weights.loading import load_model
 from gpt_lightning.weights.resizing import resize
 from gpt_lightning.weights.starting import read_initial_settings, read_initial_weights
@@ -344,3 +346,167 @@ def test_an_imported_chat_model_stops(file: str, eos: Any, capsys: pytest.Captur
         assert main(["generate", folder, *files, "--temperature=0", "--max_tokens=9", bias]) == 0
         answer = json.loads(Path(f"{folder}.jsonl").read_text())
         assert (answer["text"], answer["finish_reason"]) == ("", "stop")
+
+
+def add_buffers(kind: str) -> dict[str, Tensor]:
+    mask = torch.ones(1, 1, 40, 40).tril()
+    if kind == "GPT2":
+        return {
+            "transformer.h.0.attn.bias": mask.bool(),
+            "transformer.h.1.attn.bias": mask.to(torch.uint8),
+            "transformer.h.0.attn.masked_bias": torch.tensor(-1e4),
+        }
+    return {
+        "model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(4),
+        "model.rotary_emb.inv_freq": torch.ones(4, dtype=torch.float64),
+        "model.layers.1.self_attn.bias": mask.bool(),
+        "model.layers.1.self_attn.masked_bias": torch.tensor(-1e9),
+        "model.layers.1.self_attn.rotary_emb.cos_cached": torch.ones(1, 1, 40, 8),
+        "model.embed_tokens.position_ids": torch.arange(40),
+    }
+
+
+FEW_GPT2 = {"n_layer": 2, "n_head": 2, "n_embd": 32, "n_positions": 40, "vocab_size": 320}
+
+
+@pytest.mark.parametrize(
+    ("kind", "sizes"), [("GPT2", FEW_GPT2), ("Llama", MODERN), ("Qwen3", {**MODERN, "head_dim": 8})]
+)
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod."])
+def test_buffers_and_the_names_of_wrappers_are_passed_over(kind: str, sizes: dict[str, Any], prefix: str) -> None:
+    save_theirs(kind, **sizes)
+    expected = load_model("theirs").model.state_dict()
+    tensors: dict[str, Tensor] = {}
+    for path in Path("theirs").glob("model*"):
+        tensors |= load_file(path) if path.suffix == ".safetensors" else {}
+        path.unlink()
+    told = {f"{prefix}{name}": tensor for name, tensor in (tensors | add_buffers(kind)).items()}
+    for write in (
+        lambda: save_file(told, "theirs/model.safetensors"),
+        lambda: torch.save(told, "theirs/pytorch_model.bin"),
+    ):
+        write()
+        found = load_model("theirs").model.state_dict()
+        assert all(torch.equal(tensor, found[name]) for name, tensor in expected.items())
+        for path in Path("theirs").glob("*model.*"):
+            path.unlink()
+
+
+def test_an_integer_weight_is_still_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    save_theirs("GPT2", **FEW_GPT2)
+    path = sorted(Path("theirs").glob("model*.safetensors"))[0]
+    tensors = load_file(path)
+    name = sorted(tensors)[0]
+    save_file({**tensors, name: tensors[name].to(torch.int8)}, path)
+    assert main(["import", "theirs", "--out", "back"]) == 3
+    assert "not a quantized copy" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"pretraining_tp": 2},
+        {"rope_scaling": {"type": "linear", "factor": 1.0}, "rope_parameters": None},
+        {"rope_scaling": {"rope_type": "dynamic", "factor": 1.0}, "rope_parameters": None},
+        {"rope_parameters": {**LLAMA3, "rope_theta": 10000.0, "factor": 1.0}},
+    ],
+    ids=["tp", "linear", "dynamic", "llama3"],
+)
+def test_settings_that_change_nothing_are_no_obstacle(change: dict[str, Any]) -> None:
+    save_theirs("Llama", **MODERN)
+    before = load_model("theirs").model.config
+    edit("config.json", lambda content: content.update(change))
+    assert load_model("theirs").model.config == before
+
+
+def test_a_factor_that_changes_something_still_is_one() -> None:
+    save_theirs("Llama", **MODERN)
+    for scaling in ({"type": "linear", "factor": 2.0}, {"rope_type": "yarn", "factor": 1.0, "attention_factor": 2.0}):
+        edit("config.json", lambda content, s=scaling: content.update(rope_scaling=s, rope_parameters=None))
+        with pytest.raises(CheckpointError, match="rotary positions of type"):
+            load_model("theirs")
+
+
+def test_a_head_that_differs_although_tied_says_what_can_be_done(capsys: pytest.CaptureFixture[str]) -> None:
+    save_theirs("GPT2", **{**FEW_GPT2, "tie_word_embeddings": False})
+    edit("config.json", lambda content: content.update(tie_word_embeddings=True))
+    assert main(["import", "theirs", "--out", "back"]) == 3
+    assert "set tie_word_embeddings to false in its config.json" in capsys.readouterr().err
+    edit("config.json", lambda content: content.update(tie_word_embeddings=False))
+    assert main(["import", "theirs", "--out", "back"]) == 0
+
+
+@pytest.mark.parametrize("wrap", ["", "_orig_mod.", "module.", "model._orig_mod."])
+@pytest.mark.parametrize("under", [None, "model", "state_dict"])
+def test_files_of_weights_may_be_wrapped(wrap: str, under: str | None) -> None:
+    model = loud_model(GPT2)
+    state: dict[str, Any] = {f"{wrap}{name}": tensor for name, tensor in model.state_dict().items()}
+    torch.save(state if under is None else {under: state, "step": 3}, "weights.pt")
+    found = read_initial_weights("weights.pt").fit(GPT2)
+    assert all(torch.equal(tensor, found[name]) for name, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize("layout", ["nanogpt", "released"])
+def test_a_checkpoint_of_nanogpt_is_taken_with_its_sizes(layout: str) -> None:
+    model = loud_model(GPT2)
+    theirs = to_gpt2(model.state_dict(), GPT2)
+    if layout == "nanogpt":  # the same names, in PyTorch's layout, wrapped by torch.compile
+        matrices = re.compile(r".*(c_attn|c_proj|c_fc)\.weight")
+        theirs = {key: tensor.t() if matrices.fullmatch(key) else tensor for key, tensor in theirs.items()}
+        theirs = {f"_orig_mod.{key}": tensor.contiguous() for key, tensor in theirs.items()}
+    sizes = {"n_layer": 2, "n_head": 2, "n_embd": 32, "block_size": 48, "vocab_size": 300, "bias": True, "dropout": 0.1}
+    torch.save({"model": theirs, "model_args": sizes, "iter_num": 7, "config": {"x": "y"}}, "ckpt.pt")
+    initial = read_initial_weights("ckpt.pt")
+    assert initial.config == GPT2
+    assert read_initial_settings("ckpt.pt")["model.config.n_embd"] == 32
+    found = initial.fit(GPT2)
+    assert all(torch.equal(tensor, found[name]) for name, tensor in model.state_dict().items())
+
+
+def test_files_that_are_no_weights_are_told(tmp_path: Path) -> None:
+    torch.save({"optimizer": {"lr": 1.0}, "epoch": 3}, "other.pt")
+    with pytest.raises(CheckpointError, match=r"other\.pt holds 'optimizer', which is no tensor"):
+        read_initial_weights("other.pt")
+    torch.save({"transformer.wte.weight": torch.ones(3, 2), "transformer.more": torch.ones(1)}, "more.pt")
+    with pytest.raises(CheckpointError, match=r"more is no weight of GPT-2"):
+        read_initial_weights("more.pt")
+
+
+def test_weights_that_hold_nan_are_told_the_same_everywhere(capsys: pytest.CaptureFixture[str]) -> None:
+    write_run(Path("run"), GPT2)
+    assert main(["export", "run", "out"]) == 0
+    model = loud_model(GPT2)
+    with torch.no_grad():
+        model.blocks[1].mlp.expand.weight[3, 2] = float("nan")  # type: ignore[union-attr, index, operator]
+    card = {"model": GPT2.to_dict(), "tokenizer": small_tokenizer().describe()}
+    state = {
+        "state_dict": {f"model.{name}": value for name, value in model.state_dict().items()},
+        "gpt_lightning": card,
+    }
+    write_checkpoint(Path("bad") / SHELF, step=5, state=state, facts={"model": card["model"]})
+    save_file(
+        {
+            name: tensor.clone()
+            for name, tensor in to_gpt2(model.state_dict(), GPT2).items()
+            if name != "lm_head.weight"
+        },
+        "out/model.safetensors",
+    )
+    Path("text.txt").write_text("hello world")
+    capsys.readouterr()
+    for args in (
+        ["generate", "bad"],
+        ["generate", "bad", "--beams=2"],
+        ["export", "bad", "gone", "--verify"],
+        ["evaluate", "ppl", "bad", "text.txt"],
+        ["import", "out", "--out=gone"],
+        ["generate", "out"],
+    ):
+        assert main(args) == 3, args
+        told = capsys.readouterr()
+        assert re.search(r"The weights of .* hold NaN, in blocks\.1\.mlp\.expand\.weight: training", told.err), told
+        assert told.err.count("\n") == 1
+        assert not Path("gone").exists()
+    for place in ("bad", "out"):
+        with pytest.raises(CheckpointError, match=r"hold NaN, in blocks\.1\.mlp\.expand\.weight"):
+            read_initial_weights(place)
