@@ -15,8 +15,8 @@ from gpt_lightning.model.config import GPTConfig
 
 Value = TypeVar("Value")
 HEAD_FIX = (
-    "If the head is its own, set tie_embeddings to false (tie_word_embeddings in its config.json); if not, the files are "
-    "of two models."
+    "If the head is its own, set tie_embeddings to false (tie_word_embeddings in its config.json); "
+    "if not, the files are of two models."
 )
 _VOCABULARY_KEYS = ("token_embedding.weight", "head.weight")
 

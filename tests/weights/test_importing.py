@@ -372,7 +372,7 @@ FEW_GPT2 = {"n_layer": 2, "n_head": 2, "n_embd": 32, "n_positions": 40, "vocab_s
 @pytest.mark.parametrize(
     ("kind", "sizes"), [("GPT2", FEW_GPT2), ("Llama", MODERN), ("Qwen3", {**MODERN, "head_dim": 8})]
 )
-@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod."])
+@pytest.mark.parametrize("prefix", ["", "module._orig_mod."])
 def test_buffers_and_the_names_of_wrappers_are_passed_over(kind: str, sizes: dict[str, Any], prefix: str) -> None:
     save_theirs(kind, **sizes)
     expected = load_model("theirs").model.state_dict()
@@ -431,7 +431,7 @@ def test_a_head_that_differs_although_tied_says_what_can_be_done(capsys: pytest.
     save_theirs("GPT2", **{**FEW_GPT2, "tie_word_embeddings": False})
     edit("config.json", lambda content: content.update(tie_word_embeddings=True))
     assert main(["import", "theirs", "--out", "back"]) == 3
-    assert "set tie_word_embeddings to false in its config.json" in capsys.readouterr().err
+    assert "to false (tie_word_embeddings in its config.json)" in capsys.readouterr().err
     edit("config.json", lambda content: content.update(tie_word_embeddings=False))
     assert main(["import", "theirs", "--out", "back"]) == 0
 
