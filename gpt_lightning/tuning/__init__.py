@@ -8,7 +8,7 @@
     checking        every key and edge value through the parser of ``fit``; planning says what it will cost
     study           Optuna's study: created once, opened by many, never mixed with another space
     sweep           spec, folder and study together; creating begins one, entries counts its trials
-    samplers        who chooses values, seeded for each trial
+    samplers        who chooses values, seeded for each trial; grid: all combinations, and which nobody has
     claiming        the next trial, under the folder's lock; leases: who works on it, and who takes it over
     worker          claims and runs trials; supervisor: one attempt of a trial
     children        the trial's process (child, forked_trial, preload); reporting is its end of the mailbox
@@ -41,7 +41,7 @@ shared between trials:
 
     >>> from gpt_lightning.tuning.parameters import LogGrid
     >>> LogGrid("model.optimizer.lr", minimum=1e-3, maximum=4e-3, per_octave=2).grid()
-    [0.001, 0.00141421, 0.002, 0.00282843, 0.004]
+    [0.001, 0.0014142135623730952, 0.002, 0.0028284271247461905, 0.004]
 
 From file to result one way: ``reading`` -> ``checking`` -> ``study`` (created once) -> a launcher starts workers. Each
 of them claims a trial, writes its arguments into the trial's folder, starts it as a process that goes through the

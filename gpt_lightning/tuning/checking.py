@@ -6,7 +6,7 @@ allow; each is parsed, its objects are built, and its schedule is laid over its 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ import optuna
 from gpt_lightning.errors import ConfigError, UserError
 from gpt_lightning.parsing.suggest import did_you_mean, join_names
 from gpt_lightning.tuning.derive import references
-from gpt_lightning.tuning.parameters import same
+from gpt_lightning.tuning.parameters import label, same
 from gpt_lightning.tuning.reading_parameters import is_active
 from gpt_lightning.tuning.samplers import make_sampler
 from gpt_lightning.tuning.spec import SweepSpec
@@ -24,6 +24,7 @@ from gpt_lightning.tuning.trial_arguments import complete_values, shares_steps, 
 if TYPE_CHECKING:
     from gpt_lightning.training.reuse_estimate import Savings
 
+_DERIVED_POINTS = 100
 MEASURED = ("seconds", "tokens", "sys/peak_mem_gb", "model/parameters")
 
 
@@ -85,6 +86,7 @@ def check_sweep(spec: SweepSpec) -> Checked:
                     fix=did_you_mean(name, [*spec.parameters, *plain]),
                 )
             checked.constants[name] = plain[name]
+    _try_derived(spec, checked.constants)
     for values in [*cover(spec), *spec.enqueue]:
         complete = complete_values(spec, values, checked.constants)
         _try(spec, trial_arguments(spec, complete, checked.classes), complete, checked)
@@ -100,41 +102,63 @@ def estimate(spec: SweepSpec, checked: Checked, count: int = 20) -> None:
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=spec.seed))
     sketches = []
     for _ in range(min(count, spec.budget.trials or count)):
-        trial, values = study.ask(), dict[str, Any]()
-        for key, parameter in spec.parameters.items():
-            if is_active(parameter, values):
-                values[key] = parameter.decode(parameter.suggest(trial))
-        complete = complete_values(spec, values, checked.constants)
+        complete = complete_values(spec, _draw(spec, study), checked.constants)
         sketches.append(sketch(trial_arguments(spec, complete, checked.classes)))
     checked.savings, checked.sampled = estimate_savings(sketches, spec.reuse.every), len(sketches)
 
 
 def cover(spec: SweepSpec) -> list[dict[str, Any]]:
-    """Few points in which every edge value of every parameter occurs."""
+    """Few points in which every edge value of every parameter occurs.
+
+    Raises:
+        ConfigError: A parameter exists beside no values of the others.
+    """
     missing = {key: list(parameter.edges()) for key, parameter in spec.parameters.items()}
     points: list[dict[str, Any]] = []
     while any(missing.values()):
+        wanted = next(key for key, values in missing.items() if values)
+        forced = next(_ways(spec, {wanted: missing[wanted][0]}), None)
+        if forced is None:
+            raise ConfigError(f"parameters.{wanted}.when is never true", got=dict(spec.parameters[wanted].when))
         point: dict[str, Any] = {}
-        before = sum(map(len, missing.values()))
         for key, parameter in spec.parameters.items():
             if is_active(parameter, point):
-                point[key] = _next_value(spec, key, missing)
+                point[key] = forced[key] if key in forced else (missing[key] or parameter.edges())[0]
         for key, value in point.items():
-            missing[key] = [each for each in missing[key] if not same(each, value)]
-        if sum(map(len, missing.values())) == before:
-            break  # what is left exists only inside of other values, and was reached there or never
+            # Not by class: of two mappings of one class, both are tried.
+            missing[key] = [each for each in missing[key] if (type(each), label(each)) != (type(value), label(value))]
         points.append(point)
     return points
 
 
-def _next_value(spec: SweepSpec, key: str, missing: dict[str, list[Any]]) -> Any:
-    """A value not seen yet, or one that lets something not seen yet exist."""
-    if missing[key]:
-        return missing[key][0]
-    for other, parameter in spec.parameters.items():
-        if missing[other] and key in parameter.when:
-            return next(each for each in spec.parameters[key].edges() if same(each, parameter.when[key][0]))
-    return spec.parameters[key].edges()[0]
+def _ways(spec: SweepSpec, forced: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """``forced`` with values of other parameters beside which all of it exists; nothing where there are none."""
+    conditions = [each for key in forced for each in spec.parameters[key].when.items()]
+    if any(key in forced and not any(same(forced[key], one) for one in allowed) for key, allowed in conditions):
+        return
+    waiting = next((each for each in conditions if each[0] not in forced), None)
+    if waiting is None:
+        yield forced
+        return
+    key, allowed = waiting
+    for value in spec.parameters[key].grid() or ():
+        if any(same(value, one) for one in allowed):
+            yield from _ways(spec, {**forced, key: value})
+
+
+def _try_derived(spec: SweepSpec, constants: dict[str, Any]) -> None:
+    """Derived settings between the edges: arithmetic may fail in the middle of a range."""
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=spec.seed))
+    for _ in range(_DERIVED_POINTS if spec.derive else 0):
+        complete_values(spec, _draw(spec, study), constants)
+
+
+def _draw(spec: SweepSpec, study: optuna.Study) -> dict[str, Any]:
+    trial, values = study.ask(), dict[str, Any]()
+    for key, parameter in spec.parameters.items():
+        if is_active(parameter, values):
+            values[key] = parameter.decode(parameter.suggest(trial))
+    return values
 
 
 def _parse(spec: SweepSpec, arguments: Sequence[str], values: dict[str, Any]) -> Any:

@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from gpt_lightning.tuning import entries as names
 from gpt_lightning.tuning.entries import Entry, chosen, list_entries
+from gpt_lightning.tuning.grid import held_points, point_key, point_of
 from gpt_lightning.tuning.leases import Lease, Reaper, set_facts
 from gpt_lightning.tuning.parameters import same
 from gpt_lightning.tuning.reading_parameters import is_active
@@ -40,9 +41,13 @@ def claim(sweep: Sweep, reaper: Reaper, lease: Lease) -> FrozenTrial | None:
 
 def places_left(sweep: Sweep, entries: list[Entry]) -> int | None:
     """New trials that the budget still allows; None = any number."""
-    if sweep.num_trials is None:
-        return None
-    return max(0, sweep.num_trials - sum(entry.repeats is None for entry in entries))
+    mine, limits = [entry for entry in entries if entry.repeats is None], []
+    if sweep.spec.budget.trials is not None:
+        limits.append(sweep.spec.budget.trials - len(mine))
+    if sweep.grid is not None:
+        undecided = sum(not entry.ended and not point_of(sweep.spec, entry) for entry in mine)
+        limits.append(sweep.grid.count_free(held_points(sweep.spec, mine)) - undecided)
+    return max(0, min(limits)) if limits else None
 
 
 def stopped(sweep: Sweep) -> str | None:
@@ -93,12 +98,13 @@ def _ask(sweep: Sweep, lease: Lease) -> FrozenTrial | None:
     ]
     before = [entry for entry in list_entries(trials) if entry.first < trial.number and entry.repeats is None]
     is_new = not {names.FIRST, "repeats"} & set(facts) and not frozen.system_attrs.get("fixed_params")
-    beyond = is_new and sweep.num_trials is not None and len(before) >= sweep.num_trials
+    most = sweep.spec.budget.trials
+    beyond = is_new and most is not None and len(before) >= most
     if beyond or (rivals and min(rivals) < trial.number):
-        set_facts(sweep, frozen, {names.VOID: True, names.REASON: "withdrawn: another worker was first"})
-        sweep.store(lambda: sweep.study.tell(trial, state=TrialState.FAIL), "withdrawing a trial")
-        return None
+        return _withdraw(sweep, trial, frozen)
     _suggest(sweep, trial)
+    if is_new and sweep.grid is not None and _is_held(sweep, trial):
+        return _withdraw(sweep, trial, frozen)
     first = facts.get(names.FIRST, trial.number)
     values = chosen(sweep.spec, trial.params)
     started: dict[str, Any] = {
@@ -113,6 +119,17 @@ def _ask(sweep: Sweep, lease: Lease) -> FrozenTrial | None:
         for each in sweep.store(lambda: sweep.study.get_trials(deepcopy=False), "reading the trials")
         if each.number == trial.number
     )
+
+
+def _withdraw(sweep: Sweep, trial: Trial, frozen: FrozenTrial) -> None:
+    set_facts(sweep, frozen, {names.VOID: True, names.REASON: "withdrawn: another worker was first"})
+    sweep.store(lambda: sweep.study.tell(trial, state=TrialState.FAIL), "withdrawing a trial")
+
+
+def _is_held(sweep: Sweep, trial: Trial) -> bool:
+    """Whether a trial that was begun before has taken the same point of the grid meanwhile."""
+    before = [entry for entry in sweep.entries() if entry.first < trial.number]
+    return point_key(chosen(sweep.spec, trial.params)) in held_points(sweep.spec, before)
 
 
 def _suggest(sweep: Sweep, trial: Trial) -> None:

@@ -74,7 +74,7 @@ def evaluate(key: str, expression: Any, known: Mapping[str, Any]) -> Any:
     if isinstance(expression, Mapping):
         return {name: evaluate(key, item, known) for name, item in expression.items()}
     if not isinstance(expression, str) or not references(expression):
-        return expression
+        return _finite(key, expression, expression)
     names: dict[str, Any] = {}
 
     def name_of(match: re.Match[str]) -> str:
@@ -95,13 +95,19 @@ def evaluate(key: str, expression: Any, known: Mapping[str, Any]) -> Any:
     try:
         if len(text) > _LONGEST:
             raise ValueError(f"more than {_LONGEST} characters")
-        return _value(ast.parse(text.strip(), mode="eval").body, names)
+        return _finite(key, _value(ast.parse(text.strip(), mode="eval").body, names), expression)
     except (SyntaxError, ValueError, TypeError, ArithmeticError, RecursionError, KeyError) as problem:
         raise ConfigError(
             f"derive.{key} cannot be computed: {problem}",
             got=expression,
             allowed=f"numbers, ${{keys}}, + - * / // % **, comparisons, if/else, {join_names(_FUNCTIONS)}",
         ) from problem
+
+
+def _finite(key: str, value: Any, expression: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"derive.{key} is {value}", got=expression, allowed="a finite number")
+    return value
 
 
 def _value(node: ast.expr, names: Mapping[str, Any]) -> Any:

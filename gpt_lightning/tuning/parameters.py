@@ -4,6 +4,9 @@ A parameter has two faces: the *value* that goes into a trial's configuration, a
 They are the same where Optuna can say it. A log grid is stored as an evenly spaced exponent, because Optuna has no
 grid in the logarithm and a categorical choice would hide the order from the sampler; text stands for lists and
 mappings, which Optuna cannot store.
+
+Numbers stay as they were written: the ends and the distance of steps exactly, sums of them as in decimals (0.05 + 6 x
+0.05 is 0.35), and steps of whole numbers give whole numbers, as settings that are counts want them.
 """
 
 from __future__ import annotations
@@ -12,14 +15,20 @@ import json
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from fractions import Fraction
 from statistics import NormalDist
-from typing import Any
+from typing import Any, overload
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import Trial
 
 from gpt_lightning.errors import ConfigError
+from gpt_lightning.parsing.extras import import_extra
 from gpt_lightning.parsing.suggest import join_names
+
+WHOLE = "whole numbers "
+"""Beginning of the description of a range of such."""
 
 Conditions = Mapping[str, tuple[Any, ...]]
 """Other key -> values at which a parameter exists at all."""
@@ -94,9 +103,13 @@ class Parameter(ABC):
             raise self._outside(value, f"{low:g} to {high:g}")
         return value
 
-    def grid(self) -> list[Any] | None:
-        """All values in order; None when there are too many to count."""
+    def grid(self) -> Sequence[Any] | None:
+        """All values in order, computed when they are asked for; None when there are too many to count."""
         return None
+
+    @abstractmethod
+    def exact(self) -> list[Any]:
+        """Its numbers or choices to the last digit, as plain data: two that agree are the same parameter."""
 
     def _outside(self, value: Any, allowed: str) -> ConfigError:
         return ConfigError(f"{self.key} has no such value in this sweep", got=value, allowed=allowed)
@@ -133,9 +146,55 @@ class Values(Parameter):
         """Every choice."""
         return list(self.values)
 
+    def exact(self) -> list[Any]:
+        """Every choice."""
+        return list(self.values)
+
     def describe(self) -> str:
         """The choices."""
         return "one of " + join_names((str(label(value)) for value in self.values), limit=8)
+
+
+class Steps(Sequence[Any]):
+    """``start + first * step``, ``start + (first + 1) * step`` ... as decimals, whole numbers where all of them are.
+
+    Args:
+        start: Where counting begins.
+        step: Distance, above 0.
+        minimum: No member is below.
+        maximum: No member is above.
+
+    Raises:
+        ConfigError: There is no member.
+    """
+
+    def __init__(self, start: float, step: float, minimum: float, maximum: float) -> None:
+        self._start, self._step = _decimal(start), _decimal(step)
+        low, high = (Fraction(_decimal(end)) - Fraction(self._start) for end in (minimum, maximum))
+        self._first, self._last = math.ceil(low / Fraction(self._step)), math.floor(high / Fraction(self._step))
+        self.whole = all(each == each.to_integral_value() for each in (self._start, self._step))
+        if self._last < self._first:
+            raise ConfigError(f"has no multiple between {minimum:g} and {maximum:g}", got=step)
+
+    def __len__(self) -> int:
+        return self._last - self._first + 1
+
+    @overload
+    def __getitem__(self, index: int) -> Any: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Any]: ...
+    def __getitem__(self, index: int | slice) -> Any:
+        places = range(self._first, self._last + 1)[index]
+        return self._at(places) if isinstance(places, int) else [self._at(place) for place in places]
+
+    def nearest(self, value: float) -> Any:
+        """The member that is closest."""
+        place = round((value - float(self._start)) / float(self._step))
+        return self._at(min(max(place, self._first), self._last))
+
+    def _at(self, place: int) -> int | float:
+        value = self._start + place * self._step
+        return int(value) if self.whole else float(value)
 
 
 class Range(Parameter):
@@ -149,6 +208,9 @@ class Range(Parameter):
         whole: Whether only whole numbers count.
         quantum: Values are multiples of it above ``minimum`` (``log``: multiples of it); None = any.
         when: See Parameter.
+
+    Raises:
+        ConfigError: There is no multiple between the ends.
     """
 
     def __init__(
@@ -165,9 +227,10 @@ class Range(Parameter):
         super().__init__(key, when)
         self.log, self.whole, self.quantum = log, whole, quantum
         self.minimum, self.maximum = minimum, maximum
-        if quantum is not None and not log:
-            steps = math.floor((maximum - minimum) / quantum + 1e-9)
-            self.maximum = _tidy(minimum + steps * quantum)
+        step = quantum if quantum is not None else 1 if whole else None
+        self._steps = None if step is None else Steps(0 if log else minimum, step, minimum, maximum)
+        if quantum is not None and not log and self._steps is not None:
+            self.maximum = self._steps[-1]
 
     def distribution(self) -> BaseDistribution:
         """A range of Optuna's; a quantum in the logarithm is applied by ``decode``."""
@@ -179,32 +242,34 @@ class Range(Parameter):
 
     def decode(self, stored: Any) -> Any:
         """The number, on its multiple."""
-        if self.whole and not (self.log and self.quantum):
-            return int(stored)
-        if self.quantum is None:
-            return float(stored)
-        start = 0.0 if self.log else self.minimum
-        value = _tidy(start + round((stored - start) / self.quantum) * self.quantum)
-        value = min(max(value, self.minimum), self.maximum)
-        return int(value) if self.whole else value
+        return float(stored) if self._steps is None else self._steps.nearest(stored)
+
+    def encode(self, value: Any) -> Any:
+        """The number, which must be on a multiple."""
+        super().encode(value)
+        near = self.decode(value)
+        # Values of before numbers were kept exactly were rounded to six digits.
+        if self._steps is not None and abs(near - value) > 1e-5 * max(abs(value), float(self.quantum or 1)):
+            raise self._outside(value, f"{self.describe()}; the nearest is {near}")
+        return near
 
     def edges(self) -> list[Any]:
         """Both ends."""
-        kind = int if self.whole else float
-        return [kind(self.minimum), kind(self.maximum)]
+        return [float(self.minimum), float(self.maximum)] if self._steps is None else [self._steps[0], self._steps[-1]]
 
-    def grid(self) -> list[Any] | None:
+    def grid(self) -> Sequence[Any] | None:
         """The multiples, or the whole numbers, when they are spaced evenly."""
-        if self.log or (self.quantum is None and not self.whole):
-            return None
-        step = self.quantum or 1
-        count = round((self.maximum - self.minimum) / step) + 1
-        return [self.decode(self.minimum + index * step) for index in range(count)]
+        return None if self.log else self._steps
+
+    def exact(self) -> list[Any]:
+        """Ends and distance."""
+        return [self.minimum, self.maximum, self.quantum]
 
     def describe(self) -> str:
         """Ends, spacing, kind."""
-        kind = "whole numbers " if self.whole else ""
+        whole = self.whole or (self._steps is not None and self._steps.whole)
         steps = "" if self.quantum is None else f" in steps of {self.quantum:g}"
+        kind = WHOLE if whole else ""
         return f"{kind}{self.minimum:g} to {self.maximum:g}{steps}{' (logarithmic)' if self.log else ''}"
 
 
@@ -223,7 +288,9 @@ class LogGrid(Parameter):
         super().__init__(key, when)
         self.per_octave = per_octave
         count = math.floor(math.log2(maximum / minimum) * per_octave + 1e-6) + 1
-        self._points = [_tidy(minimum * 2 ** (index / per_octave)) for index in range(count)]
+        points = [float(minimum) * 2 ** (index / per_octave) for index in range(count)]
+        near_end = points[-1] > maximum or math.isclose(points[-1], maximum, rel_tol=1e-6)
+        self._points = [*points[:-1], float(maximum) if near_end else points[-1]]
 
     @property
     def stored_name(self) -> str:
@@ -245,10 +312,11 @@ class LogGrid(Parameter):
         return self._points[min(max(round((stored - low) / step), 0), len(self._points) - 1)]
 
     def encode(self, value: Any) -> Any:
-        """The exponent of a point that lies within a thousandth."""
+        """The exponent of the nearest point, which lies within a thousandth."""
         low, _, step = self._exponents()
-        for index, point in enumerate(self._points):
-            if isinstance(value, (int, float)) and math.isclose(value, point, rel_tol=1e-3):
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf:
+            index = min(max(round((math.log2(value) - low) / step), 0), len(self._points) - 1)
+            if math.isclose(value, self._points[index], rel_tol=1e-3):
                 return low + index * step
         raise self._outside(value, join_names(f"{point:g}" for point in self._points))
 
@@ -260,6 +328,10 @@ class LogGrid(Parameter):
         """Every point."""
         return list(self._points)
 
+    def exact(self) -> list[Any]:
+        """Ends and density."""
+        return [*self.edges(), self.per_octave]
+
     def describe(self) -> str:
         """Ends and number of points."""
         return (
@@ -267,21 +339,26 @@ class LogGrid(Parameter):
         )
 
 
-class Normal(Parameter):
-    """Normally distributed, or with ``log`` the exponential of it; stored as a quantile, which is uniform."""
+class Quantile(Parameter):
+    """A distribution that is stored as a quantile, which is uniform.
 
-    def __init__(
-        self,
-        key: str,
-        *,
-        mean: int | float,
-        deviation: int | float,
-        log: bool = False,
-        quantum: int | float | None = None,
-        when: Conditions | None = None,
-    ) -> None:
+    Args:
+        key: See Parameter.
+        quantum: Values are multiples of it; None = any.
+        when: See Parameter.
+    """
+
+    def __init__(self, key: str, *, quantum: int | float | None = None, when: Conditions | None = None) -> None:
         super().__init__(key, when)
-        self._normal, self.log, self.quantum = NormalDist(float(mean), float(deviation)), log, quantum
+        self.quantum = quantum
+
+    @abstractmethod
+    def value_at(self, quantile: float) -> float:
+        """The value below which that share lies."""
+
+    @abstractmethod
+    def share_below(self, value: float) -> float:
+        """The inverse of ``value_at``."""
 
     @property
     def stored_name(self) -> str:
@@ -293,19 +370,53 @@ class Normal(Parameter):
         return FloatDistribution(0.001, 0.999)
 
     def decode(self, stored: Any) -> Any:
-        """The value at that quantile."""
-        value = self._normal.inv_cdf(stored)
-        value = math.exp(value) if self.log else value
-        return value if self.quantum is None else _tidy(round(value / self.quantum) * self.quantum)
+        """The value at that quantile, on its multiple."""
+        value = self.value_at(stored)
+        if self.quantum is None:
+            return value
+        reach = abs(value) + self.quantum
+        return Steps(0, self.quantum, -reach, reach).nearest(value)
 
     def encode(self, value: Any) -> Any:
         """The quantile of a value."""
         super().encode(value)
-        return min(max(self._normal.cdf(math.log(value) if self.log else value), 0.001), 0.999)
+        return min(max(self.share_below(float(value)), 0.001), 0.999)
 
     def edges(self) -> list[Any]:
         """The values at a thousandth from either end."""
         return [self.decode(0.001), self.decode(0.999)]
+
+
+class Normal(Quantile):
+    """Normally distributed, or with ``log`` the exponential of it."""
+
+    def __init__(
+        self,
+        key: str,
+        *,
+        mean: int | float,
+        deviation: int | float,
+        log: bool = False,
+        quantum: int | float | None = None,
+        when: Conditions | None = None,
+    ) -> None:
+        super().__init__(key, quantum=quantum, when=when)
+        self._normal, self.log = NormalDist(float(mean), float(deviation)), log
+
+    def value_at(self, quantile: float) -> float:
+        """The value below which that share lies."""
+        value = self._normal.inv_cdf(quantile)
+        return math.exp(value) if self.log else value
+
+    def share_below(self, value: float) -> float:
+        """The share below a value."""
+        if self.log and value <= 0:
+            return 0.0
+        return self._normal.cdf(math.log(value) if self.log else value)
+
+    def exact(self) -> list[Any]:
+        """Mean, deviation and distance."""
+        return [self._normal.mean, self._normal.stdev, self.quantum]
 
     def describe(self) -> str:
         """Mean and deviation."""
@@ -313,6 +424,47 @@ class Normal(Parameter):
         return f"{kind}, mean {self._normal.mean:g}, deviation {self._normal.stdev:g}"
 
 
-def _tidy(number: int | float) -> float:
-    """Six digits: 0.35 instead of 0.35000000000000003 in a config that a person reads."""
-    return float(f"{number:.6g}")
+class Beta(Quantile):
+    """Beta distributed between 0 and 1; needs SciPy.
+
+    Args:
+        key: See Parameter.
+        a: First shape parameter, above 0.
+        b: Second one.
+        quantum: See Quantile.
+        when: See Parameter.
+    """
+
+    def __init__(
+        self,
+        key: str,
+        *,
+        a: int | float,
+        b: int | float,
+        quantum: int | float | None = None,
+        when: Conditions | None = None,
+    ) -> None:
+        super().__init__(key, quantum=quantum, when=when)
+        self.a, self.b = a, b
+        self._special = import_extra("scipy.special", "samplers", "distribution beta needs", ConfigError)
+
+    def value_at(self, quantile: float) -> float:
+        """Inverse of the regularized incomplete beta function."""
+        return float(self._special.betaincinv(self.a, self.b, quantile))
+
+    def share_below(self, value: float) -> float:
+        """Regularized incomplete beta function."""
+        return float(self._special.betainc(self.a, self.b, min(max(value, 0.0), 1.0)))
+
+    def exact(self) -> list[Any]:
+        """Shape parameters and distance."""
+        return [self.a, self.b, self.quantum]
+
+    def describe(self) -> str:
+        """Shape parameters."""
+        return f"beta, a {self.a:g}, b {self.b:g}"
+
+
+def _decimal(number: int | float) -> Decimal:
+    """As it is written, not as it is stored in binary."""
+    return Decimal(repr(float(number)) if isinstance(number, float) else int(number))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gpt_lightning.tuning.checking import Checked
-from gpt_lightning.tuning.samplers import grid_points
+from gpt_lightning.tuning.grid import Grid
 from gpt_lightning.tuning.spec import SweepSpec
 
 _BYTES_PER_PARAMETER = 12
@@ -14,7 +14,8 @@ def describe_plan(spec: SweepSpec, checked: Checked) -> str:
     """Several lines."""
     trials = spec.budget.trials
     if spec.method.name == "grid":
-        trials = min(len(grid_points(spec)), trials or len(grid_points(spec)))
+        points = len(Grid(spec))
+        trials = min(points, trials or points)
     lines = [
         f"sweep {spec.name}: {trials or 'any number of'} trials, method {spec.method.name}, seed {spec.seed}, "
         + ", ".join(f"{metric.goal} {metric.name} ({metric.at})" for metric in spec.metrics)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from gpt_lightning.errors import ConfigError
+from gpt_lightning.optim.lengths import parse_length
 from gpt_lightning.parsing.strict_yaml import YAMLProblem, load_yaml, read_document
 from gpt_lightning.parsing.suggest import did_you_mean
 from gpt_lightning.tuning import spec as records
@@ -178,12 +179,18 @@ def _read_reuse(top: Section) -> records.ReuseSettings:
         section.refuse("exact", "can only be true", got=False, fix="Steps are taken over bit for bit or not at all.")
     found = records.ReuseSettings(
         enabled=section.text("enabled", default.enabled, ("auto", "true", "false")),
-        every=section.take("every", default.every),
+        every=ask(lambda: _length(section, default.every), section, "every"),
         budget_bytes=section.bytes("budget", default.budget_bytes),
         verify=section.number("verify", 0.0, least=0.0),
     )
     section.finish()
     return found
+
+
+def _length(section: Section, default: int | float | str) -> Any:
+    every = section.take("every", default)
+    parse_length(every, "reuse.every")
+    return every
 
 
 def _read_budget(top: Section, target: float | None) -> records.Budget:

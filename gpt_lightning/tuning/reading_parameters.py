@@ -8,13 +8,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
+from gpt_lightning.errors import ConfigError
 from gpt_lightning.parsing.suggest import did_you_mean, join_names
-from gpt_lightning.tuning.parameters import Conditions, LogGrid, Normal, Parameter, Range, Values, label, same
-from gpt_lightning.tuning.sections import Section
+from gpt_lightning.tuning.parameters import Beta, Conditions, LogGrid, Normal, Parameter, Range, Values, label, same
+from gpt_lightning.tuning.sections import Section, ask
 
-FIELDS = ("value", "values", "distribution", "min", "max", "q", "mu", "sigma", "per_octave", "when", "probabilities")
+FIELDS = (
+    "value",
+    "values",
+    "distribution",
+    "min",
+    "max",
+    "q",
+    "mu",
+    "sigma",
+    "a",
+    "b",
+    "per_octave",
+    "when",
+    "probabilities",
+)
 _Build = Callable[["Section", str, Conditions], Parameter]
 
 
@@ -71,7 +86,9 @@ def _read_parameter(section: Section, key: str, foreign: bool) -> Parameter:
         if not values:
             section.refuse("values", "is empty", got=values, allowed="at least one value")
         for index, value in enumerate(values):
-            if any(same(value, other) for other in values[:index]) and not isinstance(value, Mapping):
+            if not _is_finite(value):
+                section.refuse("values", "holds what is no number", got=value, allowed="finite numbers, or null")
+            if any(_is_same_choice(value, other) for other in values[:index]):
                 section.refuse("values", "names a value twice", got=value)
         return Values(key, values, conditions)
     kind = section.take("distribution") or _guess(section)
@@ -81,6 +98,17 @@ def _read_parameter(section: Section, key: str, foreign: bool) -> Parameter:
             "distribution", "is not known", got=kind, allowed=join_names(kinds, 30), fix=did_you_mean(str(kind), kinds)
         )
     return kinds[kind](section, key, conditions)
+
+
+def _is_finite(value: Any) -> bool:
+    inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, (list, tuple)) else ()
+    return not (isinstance(value, float) and not math.isfinite(value)) and all(map(_is_finite, inner))
+
+
+def _is_same_choice(one: Any, other: Any) -> bool:
+    """Two mappings of one class are two choices unless all their arguments agree."""
+    both = isinstance(one, Mapping) and isinstance(other, Mapping)
+    return label(one) == label(other) if both else same(one, other)
 
 
 def _guess(section: Section) -> str:
@@ -98,23 +126,40 @@ def _ends(section: Section) -> tuple[float, float]:
     return low, high
 
 
-def _range(*, log: bool = False, whole: bool = False, quantised: bool = False, exponents: bool = False) -> _Build:
+def _range(*, log: bool = False, whole: bool = False, quantised: bool = False, exponents: int | None = None) -> _Build:
+    """A reader of ranges; ``exponents``: min and max are those of e (1), or of the inverse (-1)."""
+
     def build(section: Section, key: str, when: Conditions) -> Parameter:
         low, high = _ends(section)
-        if exponents:
-            low, high = math.exp(low), math.exp(high)
+        if exponents is not None:
+            low, high = sorted(_exponential(section, exponents * each) for each in (low, high))
         if log and low <= 0:
             section.refuse("min", "has no logarithm", got=low, allowed="above 0 (values, not exponents)")
-        quantum = section.number("q")
-        if quantum is None and quantised:
-            quantum = 1
-        if quantum is not None and quantum <= 0:
-            section.refuse("q", "is not a distance", got=quantum, allowed="above 0")
+        quantum = _quantum(section, 1.0 if quantised else None)
+        if quantised and "q" not in section.content and high - low < 1:
+            section.refuse("q", "is missing, and steps of 1 leave one value", got=dict(section.content))
         if whole and any(number != int(number) for number in (low, high, quantum or 1)):
             section.refuse("min", "is not whole", got=dict(section.content), allowed="whole min, max and q")
-        return Range(key, minimum=low, maximum=high, log=log, whole=whole, quantum=quantum, when=when)
+
+        def make() -> Parameter:
+            return Range(key, minimum=low, maximum=high, log=log, whole=whole, quantum=quantum, when=when)
+
+        return cast(Parameter, ask(make, section, "q"))
 
     return build
+
+
+def _quantum(section: Section, default: float | None) -> float | None:
+    quantum = section.number("q", default)
+    if quantum is not None and quantum <= 0:
+        section.refuse("q", "is not a distance", got=quantum, allowed="above 0")
+    return cast("float | None", quantum)
+
+
+def _exponential(section: Section, exponent: float) -> float:
+    if abs(exponent) > _LARGEST_EXPONENT:
+        section.refuse("min", "or max is no exponent of e", got=exponent, allowed=f"up to {_LARGEST_EXPONENT}")
+    return math.exp(exponent)
 
 
 def _log_grid(section: Section, key: str, when: Conditions) -> Parameter:
@@ -125,17 +170,41 @@ def _log_grid(section: Section, key: str, when: Conditions) -> Parameter:
     return LogGrid(key, minimum=low, maximum=high, per_octave=per_octave, when=when)
 
 
-def _normal(*, log: bool = False, quantised: bool = False) -> _Build:
+def _quantile(make: Callable[..., Parameter], names: Mapping[str, float], *, quantised: bool = False) -> _Build:
+    """A reader of a distribution that is given by two numbers, the last of them above 0."""
+
     def build(section: Section, key: str, when: Conditions) -> Parameter:
-        mean, deviation = section.number("mu", 0.0), section.number("sigma", 1.0)
-        if deviation <= 0:
-            section.refuse("sigma", "is not a deviation", got=deviation, allowed="above 0")
-        quantum = section.number("q", 1.0) if quantised else None
-        return Normal(key, mean=mean, deviation=deviation, log=log, quantum=quantum, when=when)
+        given = [section.number(name, default) for name, default in names.items()]
+        name = list(names)[-1]
+        if given[-1] <= 0:
+            section.refuse(name, "is out of range", got=given[-1], allowed="above 0")
+        quantum = _quantum(section, 1.0 if quantised else None)
+        parameter = cast(Parameter, ask(lambda: make(key, *given, quantum, when), section, ""))
+        try:
+            parameter.edges()
+        except (OverflowError, ValueError, ArithmeticError):
+            section.refuse(name, "gives numbers that are too large", got=given[-1])
+        return parameter
 
     return build
 
 
+def _normal(key: str, mean: float, deviation: float, quantum: float | None, when: Conditions) -> Parameter:
+    return Normal(key, mean=mean, deviation=deviation, quantum=quantum, when=when)
+
+
+def _log_normal(key: str, mean: float, deviation: float, quantum: float | None, when: Conditions) -> Parameter:
+    return Normal(key, mean=mean, deviation=deviation, log=True, quantum=quantum, when=when)
+
+
+def _beta(key: str, a: float, b: float, quantum: float | None, when: Conditions) -> Parameter:
+    if a <= 0:
+        raise ConfigError("a is out of range", got=a, allowed="above 0")
+    return Beta(key, a=a, b=b, quantum=quantum, when=when)
+
+
+_SPREAD: dict[str, float] = {"mu": 0.0, "sigma": 1.0}
+_SHAPE: dict[str, float] = {"a": 1.0, "b": 1.0}
 _KINDS: dict[str, _Build] = {
     "uniform": _range(),
     "q_uniform": _range(quantised=True),
@@ -147,15 +216,21 @@ _KINDS: dict[str, _Build] = {
     "int_uniform": _range(whole=True),
     "log_int": _range(whole=True, log=True),
     "log_grid": _log_grid,
-    "normal": _normal(),
-    "q_normal": _normal(quantised=True),
-    "log_normal": _normal(log=True),
-    "q_log_normal": _normal(log=True, quantised=True),
+    # Of 1/x, which is then log-uniform between the inverted ends: the same as of x between the ends.
+    "inv_log_uniform_values": _range(log=True),
+    "normal": _quantile(_normal, _SPREAD),
+    "q_normal": _quantile(_normal, _SPREAD, quantised=True),
+    "log_normal": _quantile(_log_normal, _SPREAD),
+    "q_log_normal": _quantile(_log_normal, _SPREAD, quantised=True),
+    "beta": _quantile(_beta, _SHAPE),
+    "q_beta": _quantile(_beta, _SHAPE, quantised=True),
 }
 _FOREIGN: dict[str, _Build] = {
-    "log_uniform": _range(log=True, exponents=True),
-    "q_log_uniform": _range(log=True, quantised=True, exponents=True),
+    "log_uniform": _range(log=True, exponents=1),
+    "q_log_uniform": _range(log=True, quantised=True, exponents=1),
+    "inv_log_uniform": _range(log=True, exponents=-1),
 }
+_LARGEST_EXPONENT = 700
 
 
 def _check_conditions(section: Section, parameter: Parameter, known: Mapping[str, Parameter]) -> None:

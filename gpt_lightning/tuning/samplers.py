@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import itertools
 import warnings
 from collections.abc import Callable, Sequence
 from hashlib import sha256
@@ -24,8 +23,8 @@ from gpt_lightning.errors import ConfigError
 from gpt_lightning.parsing.suggest import join_names
 from gpt_lightning.parsing.trust import apply_trust, trusted_packages
 from gpt_lightning.tuning.entries import FIRST, list_entries
+from gpt_lightning.tuning.grid import Grid, held_points
 from gpt_lightning.tuning.spec import SweepSpec
-from gpt_lightning.tuning.trial_arguments import active_values
 
 Make = Callable[[int], BaseSampler]
 
@@ -76,7 +75,7 @@ class PerTrial(BaseSampler):
 
 
 class EveryPoint(RandomSampler):
-    """All combinations that exist, one after the other; Optuna's own grid knows no conditions.
+    """The first combination that nobody has; Optuna's own grid knows no conditions.
 
     Args:
         spec: The sweep.
@@ -85,7 +84,7 @@ class EveryPoint(RandomSampler):
 
     def __init__(self, spec: SweepSpec, seed: int | None = None) -> None:
         super().__init__(seed)
-        self._spec, self._points = spec, grid_points(spec)
+        self._spec, self._grid = spec, Grid(spec)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Every parameter."""
@@ -94,34 +93,13 @@ class EveryPoint(RandomSampler):
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """The point of this trial; a trial beyond the last one begins again."""
-        point = self._points[ordinal(study, trial) % len(self._points)]
-        named = {key: self._spec.parameters[key] for key in point}
-        return {each.stored_name: each.encode(point[key]) for key, each in named.items()}
-
-
-def grid_points(spec: SweepSpec) -> list[dict[str, Any]]:
-    """All combinations of values that exist together, the last key changing fastest.
-
-    Raises:
-        ConfigError: A parameter is a continuous range.
-    """
-    lists = []
-    for key, parameter in spec.parameters.items():
-        values = parameter.grid()
-        if values is None:
-            raise ConfigError(
-                f"method grid needs single values, and {key} is a range",
-                got=parameter.describe(),
-                allowed="values, log_grid, q_uniform, int",
-                fix="Or take method: qmc.",
-            )
-        lists.append(values)
-    found: dict[str, dict[str, Any]] = {}
-    for combination in itertools.product(*lists):
-        point = active_values(spec, dict(zip(spec.parameters, combination, strict=True)))
-        found.setdefault(repr(point), point)
-    return list(found.values())
+        """A free point, with the values that somebody has fixed."""
+        first, known = trial.user_attrs.get(FIRST, trial.number), self._spec.parameters
+        entries = [each for each in list_entries(study.get_trials(deepcopy=False)) if each.first != first]
+        fixed = trial.system_attrs.get("fixed_params", {})
+        given = {key: each.decode(fixed[each.stored_name]) for key, each in known.items() if each.stored_name in fixed}
+        point = self._grid.first_free(held_points(self._spec, entries), given)
+        return {known[key].stored_name: known[key].encode(value) for key, value in point.items()}
 
 
 def ordinal(study: Study, trial: FrozenTrial) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from gpt_lightning.parsing.suggest import did_you_mean, join_names
 
 _SECONDS = {"s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "": 1.0}
 _BYTES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
-_QUANTITY = re.compile(r"([\d.]+(?:e[-+]?\d+)?)\s*([a-z]*)", re.IGNORECASE)
+_QUANTITY = re.compile(r"((?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)\s*([a-z]*)", re.IGNORECASE)
 
 
 @dataclass
@@ -107,7 +108,7 @@ class Section:
         if value is None:
             return default
         match = _QUANTITY.fullmatch(str(value).strip())
-        if match is None or match[2].lower() not in units:
+        if match is None or match[2].lower() not in units or not math.isfinite(float(match[1]) * 10**12):
             self.refuse(key, "is not understood", got=value, allowed=allowed)
         return float(match[1]) * units[match[2].lower()]
 
@@ -122,7 +123,7 @@ class Section:
 
 
 def to_number(value: Any) -> int | float | None:
-    """A number, also when YAML 1.1 has left it as text ("8e-3"); None for anything else."""
+    """A finite number, also when YAML 1.1 has left it as text ("8e-3"); None for anything else."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return None
     if isinstance(value, str):
@@ -130,6 +131,8 @@ def to_number(value: Any) -> int | float | None:
             value = float(value.replace("_", ""))
         except ValueError:
             return None
+    if not math.isfinite(value):
+        return None
     return int(value) if isinstance(value, int) or (abs(value) < 2**53 and value == int(value)) else float(value)
 
 

@@ -33,6 +33,7 @@ from gpt_lightning.errors import ConfigError, RunFolderError
 from gpt_lightning.files.markers import MarkerLock
 from gpt_lightning.files.processes import ctrl_z_deferred
 from gpt_lightning.parsing.suggest import join_names
+from gpt_lightning.tuning.parameters import WHOLE
 from gpt_lightning.tuning.spec import SweepSpec
 from gpt_lightning.tuning.sweep_folder import SweepFolder
 
@@ -52,8 +53,9 @@ warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning
 def describe_space(spec: SweepSpec) -> dict[str, Any]:
     """Everything that makes two results comparable, as plain data; what is not here may change on resume."""
     return {
+        "format": 2,
         "parameters": {
-            key: {"range": each.describe(), "values": each.grid(), "when": each.when}
+            key: {"range": each.describe(), "exact": each.exact(), "when": each.when}
             for key, each in spec.parameters.items()
         },
         "derive": dict(spec.derive),
@@ -282,19 +284,31 @@ def _check_owner(study: optuna.Study, spec: SweepSpec, folder: SweepFolder) -> N
 
 
 def _check_space(study: optuna.Study, spec: SweepSpec, accept_change: bool) -> None:
-    space = describe_space(spec)
+    space = json.loads(json.dumps(describe_space(spec), default=str))
     stored = study.user_attrs.get(SPACE)
-    if stored is None or (accept_change and stored["hash"] != hash_space(space)):
-        study.set_user_attr(SPACE, {"hash": hash_space(space), "space": json.loads(json.dumps(space, default=str))})
+    if stored is not None and stored["hash"] == hash_space(space):
         return
-    if stored["hash"] == hash_space(space):
+    old, new = (stored["space"], space) if stored is not None else ({}, {})
+    if stored is not None and "format" not in old:
+        old, new = _first_format(old), _first_format(space)
+    if stored is None or accept_change or old == new:
+        study.set_user_attr(SPACE, {"hash": hash_space(space), "space": space})
         return
     raise RunFolderError(
         f"Sweep {spec.name} was begun with another space, and its results would be mixed with others: "
-        + "; ".join(_differences(stored["space"], json.loads(json.dumps(space, default=str)))),
+        + "; ".join(_differences(old, new)),
         fix=f"Keep the old one: sweep run runs/{spec.name}. Start anew with the trials that fit: --fork. "
         "Or mix them knowingly: --force.",
     )
+
+
+def _first_format(space: Mapping[str, Any]) -> dict[str, Any]:
+    """What can be compared with a study of before numbers were kept exactly: choices, and ranges to six digits."""
+    parameters = {}
+    for key, each in space["parameters"].items():
+        choices = each.get("exact", each.get("values")) if each["range"].startswith("one of ") else None
+        parameters[key] = {"range": each["range"].removeprefix(WHOLE), "values": choices, "when": each["when"]}
+    return {**{key: value for key, value in space.items() if key != "format"}, "parameters": parameters}
 
 
 def _differences(old: Any, new: Any, place: str = "") -> list[str]:

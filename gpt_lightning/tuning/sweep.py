@@ -13,8 +13,9 @@ from optuna.samplers import BaseSampler
 
 from gpt_lightning.errors import RunFolderError
 from gpt_lightning.tuning.entries import Entry, list_entries, rank
+from gpt_lightning.tuning.grid import Grid
 from gpt_lightning.tuning.reading import read_spec
-from gpt_lightning.tuning.samplers import grid_points, make_sampler
+from gpt_lightning.tuning.samplers import make_sampler
 from gpt_lightning.tuning.spec import SweepSpec
 from gpt_lightning.tuning.study import again, load_study, lost_study
 from gpt_lightning.tuning.sweep_folder import SweepFolder
@@ -47,10 +48,15 @@ class Sweep:
         """The sampler, which the study uses as well."""
         return make_sampler(self.spec)
 
+    @cached_property
+    def grid(self) -> Grid | None:
+        """All points of ``method: grid``."""
+        return Grid(self.spec) if self.spec.method.name == "grid" else None
+
     @property
     def num_trials(self) -> int | None:
         """Trials to make; of a grid at most its points; None = no limit."""
-        limits = [self.spec.budget.trials, len(grid_points(self.spec)) if self.spec.method.name == "grid" else None]
+        limits = [self.spec.budget.trials, None if self.grid is None else len(self.grid)]
         return min((limit for limit in limits if limit is not None), default=None)
 
     def entries(self) -> list[Entry]:

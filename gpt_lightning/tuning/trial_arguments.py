@@ -13,7 +13,6 @@ from typing import Any
 
 from gpt_lightning.parsing.strict_yaml import read_yaml
 from gpt_lightning.tuning.derive import evaluate
-from gpt_lightning.tuning.reading_parameters import is_active
 from gpt_lightning.tuning.spec import SweepSpec
 
 _WHOLE_FROM = 1000
@@ -68,15 +67,6 @@ def class_name(value: Any) -> str:
     if isinstance(value, Mapping):
         value = value.get("class_path", "")
     return str(value).rpartition(".")[2] if isinstance(value, str) else ""
-
-
-def active_values(spec: SweepSpec, choose: Mapping[str, Any]) -> dict[str, Any]:
-    """Of a value for every parameter, those that exist together."""
-    values: dict[str, Any] = {}
-    for key, parameter in spec.parameters.items():
-        if is_active(parameter, values) and key in choose:
-            values[key] = choose[key]
-    return values
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -26,6 +26,26 @@ def _place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ({"parameters": {"model.optimizer.lrr": {"values": [1]}}}, "--model.optimizer.lr?"),
         ({"parameters": {"model.schedule": {"values": ["Cosine", "WSDD"]}}}, "WSD"),
         ({"parameters": {"model.config.dropout": {"min": 0.0, "max": 1.5}}}, "dropout"),
+        (
+            {
+                "parameters": {
+                    "model.optimizer": {
+                        "values": [
+                            {"class_path": "AdamW", "init_args": {"lr": 1e-3}},
+                            {"class_path": "AdamW", "init_args": {"lrr": 1e-3}},
+                        ]
+                    }
+                }
+            },
+            "lrr",
+        ),
+        (
+            {
+                "parameters": {"trainer.max_steps": {"min": 1, "max": 40}},
+                "derive": {"~a": "1 / (${trainer.max_steps} - 20)"},
+            },
+            "division by zero",
+        ),
         ({"metric": {"name": "val/los"}}, "Did you mean val/loss"),
         ({"constraints": [{"metric": "test/loss", "max": 1}]}, "no run logs this metric: got 'test/loss'"),
         ({"derive": {"trainer.max_steps": "${trainer.max_step} * 2"}}, "Did you mean trainer.max_steps"),
@@ -58,6 +78,20 @@ def test_few_points_hold_every_edge_value(tmp_path: Path) -> None:
     assert len(points) <= 4
     for key, parameter in spec.parameters.items():
         assert all(any(point.get(key) == edge for point in points) for edge in parameter.edges())
+
+
+def test_a_value_that_exists_beside_a_value_between_the_edges_is_tried(tmp_path: Path) -> None:
+    space = {
+        "model.config.n_layer": {"min": 1, "max": 5},
+        "model.schedule": {"when": {"model.config.n_layer": [3, 4]}, "values": ["WSD", "Cosine"]},
+        "model.schedule.decay": {"when": {"model.schedule": "WSD", "model.config.n_layer": 4}, "values": ["20%"]},
+    }
+    points = cover(read_spec(write_sweep(tmp_path, {"parameters": space})))
+    assert {"model.config.n_layer": 4, "model.schedule": "WSD", "model.schedule.decay": "20%"} in points
+    assert {point.get("model.schedule") for point in points} == {"WSD", "Cosine", None}
+    space["model.schedule.decay"]["when"] = {"model.schedule": "WSD", "model.config.n_layer": 1}
+    with pytest.raises(ConfigError, match=r"parameters\.model\.schedule\.decay\.when is never true"):
+        cover(read_spec(write_sweep(tmp_path, {"parameters": space})))
 
 
 def test_another_class_starts_from_its_own_defaults(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from gpt_lightning.errors import RunFolderError
 from gpt_lightning.files.processes import ProcessIdentity
 from gpt_lightning.tuning.best import add_repeats, as_table, rows
-from gpt_lightning.tuning.claiming import claim, reason_to_end
+from gpt_lightning.tuning.claiming import _ask, claim, places_left, reason_to_end
 from gpt_lightning.tuning.creating import fork
 from gpt_lightning.tuning.leases import Lease, Reaper, fail, requeue_lost, tell
 from gpt_lightning.tuning.live import describe, render, sparkline, status_text
@@ -68,6 +68,49 @@ def test_the_grid_has_every_point_that_exists_once(tmp_path: Path) -> None:
     found = pretend(sweep, 18)
     assert len({str(each) for each in found}) == 18
     assert all(("model.schedule.decay" in each) == (each["model.schedule"] == "WSD") for each in found)
+
+
+GRID = {"model.optimizer.lr": {"values": [1e-3, 2e-3]}, "model.schedule": SPACE["model.schedule"]} | {
+    "model.schedule.decay": SPACE["model.schedule.decay"]
+}
+
+
+@pytest.mark.parametrize(
+    "points",
+    [
+        [{"model.optimizer.lr": 2e-3, "model.schedule": "Cosine"}],
+        [{"model.optimizer.lr": 2e-3}, {"model.schedule": "Cosine"}, {"model.schedule.decay": "40%"}],
+        [{"model.schedule": "Cosine"}] * 2,
+    ],
+)
+def test_a_grid_with_given_points_still_has_every_point_once(tmp_path: Path, points: list[dict[str, Any]]) -> None:
+    sweep = bare_sweep(tmp_path, {"method": "grid", "parameters": GRID, "enqueue": points})
+    found = pretend(sweep, 6)
+    assert len({str(sorted(each.items())) for each in found}) == 6
+    for point, got in zip(points, found, strict=False):
+        assert point.items() <= got.items()
+    assert claim(sweep, Reaper(sweep), Lease()) is None
+
+
+def test_an_extended_grid_trains_the_new_points_only(tmp_path: Path) -> None:
+    old = pretend(bare_sweep(tmp_path, {"method": "grid", "parameters": GRID}), 6)
+    wider = GRID | {"model.optimizer.lr": {"values": [5e-4, 1e-3, 2e-3, 4e-3]}}
+    _, folder = fork(read_spec(write_sweep(tmp_path, {"method": "grid", "parameters": wider})))
+    new = open_sweep(folder)
+    assert places_left(new, new.entries()) == 6
+    found = pretend(new, 6)
+    assert len({str(sorted(each.items())) for each in [*old, *found]}) == 12
+    assert {each["model.optimizer.lr"] for each in found} == {5e-4, 4e-3}
+    assert claim(new, Reaper(new), Lease()) is None
+
+
+def test_a_trial_whose_point_was_taken_meanwhile_withdraws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As two machines may find that share a database and no lock."""
+    sweep = bare_sweep(tmp_path, {"method": "grid", "parameters": GRID})
+    pretend(sweep, 1)
+    monkeypatch.setattr("gpt_lightning.tuning.samplers.held_points", lambda *_: set())
+    assert _ask(sweep, Lease()) is None
+    assert len(sweep.entries()) == 1
 
 
 def test_given_points_come_first_and_the_budget_is_counted_in_the_storage(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from decimal import Decimal
 from itertools import pairwise
 
 import optuna
@@ -8,7 +9,7 @@ import pytest
 
 from gpt_lightning.errors import ConfigError
 from gpt_lightning.tuning.derive import evaluate
-from gpt_lightning.tuning.parameters import LogGrid, Normal, Parameter, Range, Values
+from gpt_lightning.tuning.parameters import Beta, LogGrid, Normal, Parameter, Range, Values
 
 KINDS: list[Parameter] = [
     Values("k", [1, 2.5, "x", True, None, [1, 2], {"class_path": "WSD", "init_args": {"decay": 1}}]),
@@ -55,6 +56,62 @@ def test_a_value_outside_is_refused_with_what_is_inside(parameter: Parameter, va
 
 
 @pytest.mark.parametrize(
+    ("parameter", "values"),
+    [
+        (Range("k", minimum=32, maximum=256, log=True, quantum=8), [32, 40, 48]),
+        (Range("k", minimum=32.0, maximum=255.0, log=True, quantum=8.0), [32, 40, 48]),
+        (Range("k", minimum=1, maximum=9, quantum=2), [1, 3, 5, 7, 9]),
+        (Range("k", minimum=0.05, maximum=0.5, quantum=0.05), [0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35]),
+        (Range("k", minimum=0.00012345678, maximum=0.5, quantum=0.1), [0.00012345678, 0.10012345678]),
+        (Range("k", minimum=1.2345678e-3, maximum=1.0), [1.2345678e-3]),
+        (Range("k", minimum=1.5, maximum=9.5, log=True, quantum=2), [2, 4, 6, 8]),
+        (Normal("k", mean=100, deviation=10, quantum=5), None),
+        (Normal("k", mean=0, deviation=1, quantum=0.1), None),
+    ],
+    ids=lambda each: str(each)[:20],
+)
+def test_numbers_are_kept_to_the_last_digit_and_whole_ones_are_whole(parameter: Parameter, values: object) -> None:
+    """Against decimal arithmetic: every value is start + k q as a person writes it, within the ends."""
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
+    low, high = parameter.edges()
+    for _ in range(50):
+        stored = study.ask({parameter.stored_name: parameter.distribution()}).params[parameter.stored_name]
+        value = parameter.decode(stored)
+        assert low <= value <= high
+        quantum = getattr(parameter, "quantum", None)
+        if quantum is not None:
+            start = Decimal(repr(low))
+            assert (Decimal(repr(value)) - start) % Decimal(repr(quantum)) == 0
+            assert isinstance(value, int) is (float(quantum).is_integer() and float(low).is_integer())
+    if isinstance(values, list):
+        assert [parameter.decode(each) for each in values] == values
+        assert low == values[0]
+        assert type(low) is type(values[0])
+
+
+def test_a_log_grid_begins_and_ends_where_it_was_told() -> None:
+    points = LogGrid("k", minimum=1.2345678e-3, maximum=4 * 1.2345678e-3, per_octave=2).grid()
+    assert points[::2] == [1.2345678e-3, 2 * 1.2345678e-3, 4 * 1.2345678e-3]
+    assert points[1] == pytest.approx(1.2345678e-3 * math.sqrt(2), rel=1e-15)
+    assert LogGrid("k", minimum=1e-3, maximum=3.2e-2).grid() == [1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2, 3.2e-2]
+
+
+def test_a_fine_grid_is_not_spelt_out() -> None:
+    points = Range("k", minimum=0.0, maximum=1.0, quantum=1e-8).grid()
+    assert points is not None
+    assert (len(points), points[3], points[-1]) == (10**8 + 1, 3e-8, 1.0)
+
+
+def test_beta_is_the_published_distribution() -> None:
+    """Beta(2, 1) has the distribution function x^2, Beta(1, 3) has 1 - (1 - x)^3."""
+    pytest.importorskip("scipy")
+    for share in (0.001, 0.25, 0.5, 0.999):
+        assert Beta("k", a=2, b=1).decode(share) == pytest.approx(math.sqrt(share), rel=1e-12)
+        assert Beta("k", a=1, b=3).decode(share) == pytest.approx(1 - (1 - share) ** (1 / 3), rel=1e-12)
+    assert Beta("k", a=2, b=1).encode(0.5) == pytest.approx(0.25, rel=1e-12)
+
+
+@pytest.mark.parametrize(
     ("expression", "value"),
     [
         ("1 - 0.05 * sqrt(${data.batch} / 32)", 1 - 0.05 * math.sqrt(2)),
@@ -83,6 +140,8 @@ def test_derived_values_are_arithmetic(expression: object, value: object) -> Non
         ("${a} +", "invalid syntax"),
         ("9 ** 9 ** 9 ** ${a}", "cannot be computed"),
         ("[${a}]*3", "not arithmetic"),
+        ("${a} * 1e308", "derive.k is inf"),
+        ("1e308 * 10 - 1e308 * 10 + ${a}", "derive.k is nan"),
     ],
 )
 def test_nothing_but_arithmetic_is_evaluated(expression: str, told: str) -> None:

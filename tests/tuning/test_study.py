@@ -8,7 +8,7 @@ from gpt_lightning.errors import ConfigError, RunFolderError
 from gpt_lightning.tuning.mailbox import Exit, Mailbox, Report, Result, Verdict, read_result, write_letter
 from gpt_lightning.tuning.reading import read_spec
 from gpt_lightning.tuning.spec import SweepSpec
-from gpt_lightning.tuning.study import open_study
+from gpt_lightning.tuning.study import SPACE, open_study
 from gpt_lightning.tuning.sweep_folder import SweepFolder, find_sweep, sweep_folder_of
 
 
@@ -41,6 +41,36 @@ def test_a_changed_space_is_refused_with_three_ways_out() -> None:
         open_study(spec_of(Path(), "[1, 3]"), folder)
     open_study(spec_of(Path(), "[1, 3]"), folder, accept_change=True)
     open_study(spec_of(Path(), "[1, 3]"), folder)
+
+
+def test_a_study_of_before_numbers_were_kept_exactly_goes_on(tmp_path: Path) -> None:
+    """As version 0.1.0 wrote it: values of a grid to six digits, no limits beyond what is shown."""
+    spec, folder = spec_of(Path(), more="method: tpe\n"), sweep_folder_of("s")
+    text = (
+        Path("s.yaml")
+        .read_text()
+        .replace("values: [1, 2]", "distribution: log_grid, min: 1e-3, max: 2e-3, per_octave: 2")
+    )
+    Path("s.yaml").write_text(
+        text.replace("parameters: {", "parameters: {data.batch_size: {distribution: q_uniform, min: 2, max: 8, q: 2}, ")
+    )
+    spec = read_spec(Path("s.yaml"))
+    folder.prepare(spec)
+    study = open_study(spec, folder)
+    space = {key: value for key, value in study.user_attrs[SPACE]["space"].items() if key != "format"}
+    space["parameters"] = {
+        "model.optimizer.lr": {
+            "range": "3 points from 0.001 to 0.002, 2 an octave",
+            "values": [0.001, 0.00141421, 0.002],
+            "when": {},
+        },
+        "data.batch_size": {"range": "2 to 8 in steps of 2", "values": [2.0, 4.0, 6.0, 8.0], "when": {}},
+    }
+    study.set_user_attr(SPACE, {"hash": "of old", "space": space})
+    assert open_study(spec, folder).user_attrs[SPACE]["space"]["format"] == 2
+    study.set_user_attr(SPACE, {"hash": "of old", "space": {**space, "seed": 2}})
+    with pytest.raises(RunFolderError, match="seed: 2 -> 1337"):
+        open_study(spec, folder)
 
 
 def test_an_edited_base_is_another_space() -> None:
