@@ -164,7 +164,7 @@ def test_the_first_mistake_in_the_order_of_the_text_is_told(workers: int, source
     data = (source / "a.jsonl").read_bytes()
     assert data[int(byte) :].splitlines()[int(line) - 1] == lines[30].strip().encode()
     assert data.index(b"txt") > int(byte)
-    assert str(e.value).endswith("{body}.")
+    assert str(e.value).endswith("{body}. Or leave such out: data.bad_records skip.")
 
 
 @pytest.mark.usefixtures("small_units")
