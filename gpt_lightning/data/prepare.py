@@ -49,7 +49,7 @@ class PrepareSettings:
         tokenizer: bytes, chars, bpe:SIZE (trained on the source; bpe:SIZE:chinese for Chinese), a tiktoken encoding
             such as gpt2, or the path of a saved tokenizer.
         val_fraction: Share of the documents kept for validation. A twentieth: a corpus of a few MB still gives a
-            steady number; 0.005 is plenty for gigabytes.
+            steady number; 0.005 is plenty for gigabytes. 0 trains on everything, without validation.
         test_fraction: Share of the documents kept for the test split.
         split_seed: Seed of the division into splits.
         document_per: What a document is in plain text: file, line or paragraph (lines between blank ones).
@@ -104,6 +104,14 @@ class PrepareSettings:
             raise ConfigError(
                 "data.document_per", got=self.document_per, allowed=", ".join(TEXT_READERS), fix="Correct the name."
             )
+        for source in self.sources:
+            if any("\ud800" <= character <= "\udfff" for character in source):
+                raise ConfigError(
+                    "data.source is a name that is not UTF-8, which no config file can hold",
+                    got=source,
+                    allowed="the folder it lies in, or a glob that matches it",
+                    fix="Name that, or rename the file.",
+                )
         if self.bad_records not in BAD_RECORDS:
             raise ConfigError(
                 "data.bad_records", got=self.bad_records, allowed=", ".join(BAD_RECORDS), fix="Correct the name."

@@ -128,6 +128,8 @@ def _complete(
     micro = MicroStep(datamodule.block_size, datamodule.batch_size, count_streams(trainer))
     share = _choose_share(micro, datamodule, trainer)
     _check_data(datamodule, module, share)
+    if not datamodule.has_validation():
+        trainer.limit_val_batches = 0
     if initial is not None:
         # Here rather than when the model is built: by then the run has a folder.
         initial.check_tokenizer(store.manifest.tokenizer, settings.allow_changes)

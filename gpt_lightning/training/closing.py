@@ -33,7 +33,8 @@ def _metric_lines(run: Run, result: FitResult) -> list[str]:
         return [f"Nothing to do: {result.folder} had already reached step {result.step}."]
     done = f"Done: {result.step} steps, {run.plan.horizon.tokens_before(result.step):,} tokens."
     if "val/loss" not in result.metrics:
-        return [done, "Not validated (trainer.limit_val_batches is 0)."]
+        setting = "trainer.limit_val_batches" if run.datamodule.has_validation() else "data.val_fraction"
+        return [done, f"Not validated ({setting} is 0)."]
     loss, expected = result.metrics["val/loss"], run.settings.expected_val_loss
     beside = "" if expected is None else f"   (expected {expected:.3f}, difference {loss - expected:+.3f})"
     lines = [done, f"Validation loss  {loss:.4f} nats per token{beside}"]

@@ -109,8 +109,8 @@ def _headline(run: Run) -> str:
     if run.datamodule.on_the_fly:
         data = "data on the fly"
     else:
-        train, val = store.split("train"), store.split("val")
-        data = f"data {train.num_tokens:,} train and {val.num_tokens:,} validation tokens"
+        val = store.split("val").num_tokens if run.datamodule.has_validation() else 0
+        data = f"data {store.split('train').num_tokens:,} train and {f'{val:,}' if val else 'no'} validation tokens"
     length = f"{horizon.total_steps:,} steps of {size} tokens"
     return f"model {run.module.config.num_parameters:,} parameters | {data} | {length}\n"
 

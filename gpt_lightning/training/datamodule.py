@@ -174,6 +174,13 @@ class TokenDataModule(LightningDataModule):
         weakref.finalize(self, _discard, store, folder)
         return store
 
+    def has_validation(self) -> bool:
+        """Whether there is anything to validate on: with ``val_fraction: 0`` only what its files name so."""
+        if self.settings.val_fraction > 0:
+            return True  # an empty split is told by whoever opens it
+        record = self.open_store().manifest.splits.get("val")
+        return record is not None and bool(record.shards)
+
     def watch_waits(self, check: Callable[[], None]) -> None:
         """Let ``check`` end a wait for tokens by raising; it is called again and again meanwhile."""
         if isinstance(self._store, GrowingStore):

@@ -117,8 +117,9 @@ def _facts(run: Run) -> dict[str, Any]:
     train = val = windows = None
     if not data.on_the_fly:
         store = data.open_store()
-        train, val = store.split("train").num_tokens, store.split("val").num_tokens
-        windows = max(0, val - 1) // data.block_size
+        train = store.split("train").num_tokens
+        val = store.split("val").num_tokens if data.has_validation() else None
+        windows = None if val is None else max(0, val - 1) // data.block_size
     with torch.device("meta"):
         model = GPT(run.module.config)
     limit = trainer.limit_val_batches

@@ -330,6 +330,8 @@ class Run:
 
     def validate(self, checkpoint: str | Path | None = None) -> dict[str, float]:
         """Metrics over the whole validation split: of a checkpoint, or of the weights in memory when None."""
+        if not self.datamodule.has_validation():
+            self.datamodule.open_store().split("val")  # says what is missing; the Trainer would do nothing
         return self._evaluate(self.trainer.validate, checkpoint)
 
     def test(self, checkpoint: str | Path | None = None) -> dict[str, float]:

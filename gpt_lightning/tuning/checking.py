@@ -70,6 +70,7 @@ def check_sweep(spec: SweepSpec) -> Checked:
     checked = Checked()
     config = _parse(spec, trial_arguments(spec, {}, {}), {})
     known = config.as_flat().__dict__
+    _check_validation(spec, config)
     for key in spec.parameters:
         chosen = config.get(key)
         if chosen is not None and hasattr(chosen, "as_flat") and "class_path" in chosen:
@@ -211,6 +212,23 @@ def _with_point(problem: UserError, values: dict[str, Any]) -> ConfigError:
     shown = ", ".join(f"{key}={value}" for key, value in values.items())
     told.args = (f"A trial of this sweep would fail. {problem} (the trial: {shown or 'the base alone'})",)
     return told
+
+
+def _check_validation(spec: SweepSpec, config: Any) -> None:
+    """What is compared by validation must validate; token files and stores may have a split of their own."""
+    asked = [metric.name for metric in spec.metrics if metric.name.startswith("val/")]
+    own = config.get("data.store") or config.get("data.mixture") or str(config.get("data.source")).endswith(".bin")
+    for setting, value in (
+        ("data.val_fraction", None if own else config.get("data.val_fraction")),
+        ("trainer.limit_val_batches", config.get("trainer.limit_val_batches")),
+    ):
+        if asked and value == 0 and setting not in spec.parameters:
+            raise ConfigError(
+                f"The sweep compares {asked[0]}, and its base does not validate",
+                got=f"{setting} 0",
+                allowed=f"{setting} above 0, or a metric of training such as train/loss",
+                fix=f"Leave {setting} out of the base, or compare another metric.",
+            )
 
 
 def _check_metrics(spec: SweepSpec) -> None:

@@ -114,7 +114,7 @@ class FixedTrials:
                 f"{folder} has no {self._metric}",
                 got=self._metric,
                 allowed="a metric of validation, e.g. val/loss",
-                fix="Name another metric, or let the base validate (trainer.limit_val_batches).",
+                fix="Name another metric, or let the base validate (data.val_fraction, trainer.limit_val_batches).",
             )
         if not math.isfinite(value) and reason is None:
             value, reason = float("inf"), f"{self._metric} is not finite at the end"

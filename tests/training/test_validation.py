@@ -7,6 +7,8 @@ loaders, objective or metrics.
 from __future__ import annotations
 
 import math
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +17,20 @@ import pytest
 import torch
 from torch import Tensor
 
+from gpt_lightning import cli
+from gpt_lightning.checkpoints.shelf import list_checkpoints
 from gpt_lightning.data.stream import EvaluationWindows
+from gpt_lightning.errors import DataError
 from gpt_lightning.metrics.language import TokenLoss
 from gpt_lightning.objectives.causal import CausalLM
+from gpt_lightning.parsing.strict_yaml import read_yaml
+from gpt_lightning.training.closing import describe_result
+from gpt_lightning.training.commands import _headline
 from gpt_lightning.training.datamodule import EvaluationLoader, Share
 from gpt_lightning.training.run import Run
 from gpt_lightning.weights.loading import load_model
 from tests.training.forked import write_corpus
-from tests.training.runs import tiny_run
+from tests.training.runs import STEPS, tiny_run
 
 BATCH_SIZES = [1, 3, 4, 64]
 Oracle = tuple[float, int, int]
@@ -129,3 +137,40 @@ def test_every_process_has_as_many_batches(world: int) -> None:
 
 def test_dropout_is_off_in_validation() -> None:
     assert validated({}) == validated({"model.config.dropout": 0.5})
+
+
+def test_without_a_validation_split_everything_works_but_validating(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_corpus(tmp_path)
+    run = tiny_run({"data.val_fraction": 0, "run.dir": "run"})
+    assert "no validation tokens" in _headline(run)
+    result = run.fit()
+    assert result.step == STEPS
+    assert "val/loss" not in result.metrics
+    assert "Not validated (data.val_fraction is 0)." in describe_result(run, result, [])
+    assert [path.name for path in list_checkpoints(Path("run/checkpoints"))][-1] == f"step-{STEPS:09d}"
+    store = run.datamodule.open_store()
+    assert list(store.manifest.splits) == ["train"]
+    with pytest.raises(DataError, match=r"has no split: got 'val'.*Set --data\.val_fraction above 0"):
+        run.validate()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names that are no UTF-8 cannot exist elsewhere")
+def test_a_file_whose_name_is_not_utf8_is_trained_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_corpus(tmp_path)
+    name = os.fsdecode(b"caf\xe9.txt")
+    Path("text").mkdir()
+    Path("corpus.txt").rename(f"text/{name}")
+    for command in (["fit", "--data.source"], ["prepare", "--source"]):
+        assert cli.main([*command, f"text/{name}"]) == 2
+        assert "a name that is not UTF-8, which no config file can hold" in capsys.readouterr().err
+    result = tiny_run({"data.source": "text", "run.dir": "run", "trainer.max_steps": 2}).fit()
+    assert result.step == 2
+    resumed = tiny_run({"data.source": "text", "run.dir": "run", "trainer.max_steps": 2}).fit("auto")
+    assert resumed.resumed_step == 2
+    assert read_yaml(Path("run/config.yaml"))["data"]["source"] == "text"

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from gpt_lightning.errors import ConfigError
+from gpt_lightning.parsing.strict_yaml import dump_yaml
 from gpt_lightning.tuning.checking import check_sweep, cover, estimate
 from gpt_lightning.tuning.planning import describe_plan
 from gpt_lightning.tuning.reading import read_spec
 from gpt_lightning.tuning.trial_arguments import trial_arguments
-from tests.tuning.sweeping import SPACE, write_sweep
+from tests.tuning.sweeping import BASE, SPACE, write_sweep
 
 
 @pytest.fixture(autouse=True)
@@ -107,3 +108,28 @@ def test_another_class_starts_from_its_own_defaults(tmp_path: Path) -> None:
         ).config.model.optimizer
         assert optimizer.class_path.endswith(name)
         assert (optimizer.init_args.lr, optimizer.init_args.weight_decay) == (rate, decay)
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        (
+            {"data.val_fraction": 0},
+            "got 'data.val_fraction 0' (allowed: data.val_fraction above 0, or a metric of training",
+        ),
+        ({"trainer.limit_val_batches": 0}, "got 'trainer.limit_val_batches 0'"),
+    ],
+)
+def test_a_sweep_says_that_it_needs_validation(tmp_path: Path, setting: dict[str, Any], told: str) -> None:
+    (key,) = setting
+    section, _, name = key.partition(".")
+    base = dump_yaml({**BASE, section: {**BASE[section], name: 0}})
+    file = write_sweep(tmp_path, {})
+    (tmp_path / "base.yaml").write_text(base)
+    spec = read_spec(file)
+    with pytest.raises(ConfigError, match="compares val/loss, and its base does not validate") as caught:
+        check_sweep(spec)
+    assert told in str(caught.value)
+    file = write_sweep(tmp_path, {"metric": {"name": "train/loss"}})
+    (tmp_path / "base.yaml").write_text(base)
+    check_sweep(read_spec(file))
