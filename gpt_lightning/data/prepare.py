@@ -104,6 +104,15 @@ class PrepareSettings:
             raise ConfigError(
                 "data.document_per", got=self.document_per, allowed=", ".join(TEXT_READERS), fix="Correct the name."
             )
+        self._check_words()
+        TextField(self.text_field)
+        check_encoding(self.encoding)
+        for name, least in (("min_characters", 0), ("max_characters", max(1, self.min_characters)), ("max_tokens", 1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ConfigError(f"data.{name} is too small", got=value, allowed=f">= {least}", fix="Raise it.")
+
+    def _check_words(self) -> None:
         for source in self.sources:
             if any("\ud800" <= character <= "\udfff" for character in source):
                 raise ConfigError(
@@ -118,12 +127,6 @@ class PrepareSettings:
             )
         if self.dtype not in (None, "uint16", "uint32"):
             raise ConfigError("data.dtype", got=self.dtype, allowed="uint16, uint32, null", fix="Correct the name.")
-        TextField(self.text_field)
-        check_encoding(self.encoding)
-        for name, least in (("min_characters", 0), ("max_characters", max(1, self.min_characters)), ("max_tokens", 1)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise ConfigError(f"data.{name} is too small", got=value, allowed=f">= {least}", fix="Raise it.")
 
     @property
     def sources(self) -> list[str]:
