@@ -17,6 +17,7 @@ entries appear by one rename and go by one. The budget counts committed entries.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -165,6 +166,11 @@ class PrefixStore:
         for entry in entries:
             with contextlib.suppress(FileNotFoundError):
                 os.utime(entry.path / _ENTRY)
+
+    def pin_name(self, home: Path) -> str:
+        """Name of the pin of the run in a folder: the same under every path by which a machine reaches both."""
+        place = os.path.relpath(home.resolve(), self.folder)
+        return f"{home.name}-{hashlib.sha256(place.encode()).hexdigest()[:12]}"
 
     def release(self, owner: str) -> None:
         """Let go of what ``owner`` pinned; harmless when there is nothing."""

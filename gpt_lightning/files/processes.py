@@ -72,8 +72,16 @@ class ProcessIdentity:
             return False
 
     def signal(self, number: int) -> None:
-        """Send a signal to its process group if it still runs here and leads one, else to itself."""
-        if not (self.here() and self.alive()):
+        """Send a signal to its process group if it still runs here and leads one, else to itself.
+
+        A group outlives its leader, and nobody gets its number before it is empty: where the leader is gone, those that
+        it has left behind are meant.
+        """
+        if not self.here():
+            return
+        if not self.alive():
+            if _started(self.pid) == "":
+                _signal_group(self.pid, number)
             return
         with contextlib.suppress(ProcessLookupError):
             if hasattr(os, "getpgid") and os.getpgid(self.pid) == self.pid:
@@ -230,6 +238,24 @@ def kill_with_children(pid: int) -> None:
                 each.kill()
     with contextlib.suppress(*gone):
         os.kill(pid, KILL_SIGNAL)
+
+
+def has_group(pid: int) -> bool:
+    """Whether processes of the group that a process leads or has led are left."""
+    return _signal_group(pid, 0)
+
+
+def kill_group(pid: int) -> None:
+    """Kill what is left of the group that a process leads or has led."""
+    _signal_group(pid, KILL_SIGNAL)
+
+
+def _signal_group(pid: int, number: int) -> bool:
+    try:
+        os.killpg(pid, number)
+    except (ProcessLookupError, PermissionError, AttributeError):  # Windows has no groups
+        return False
+    return True
 
 
 @contextmanager

@@ -17,7 +17,6 @@ in it, as in a resume.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import math
 import time
@@ -171,8 +170,7 @@ class Sharing:
 
     def owner(self, folder: Path) -> str:
         """Name of the run's pin."""
-        digest = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()
-        return self._owner or f"{folder.name}-{digest[:12]}"
+        return self._owner or self.store.pin_name(folder)
 
     def choose(self, folder: Path, own_step: int | None, own_bases: list[str | None]) -> Prefix | None:
         """The prefix to begin at, if one is longer than what the run has done itself; its lines are written.

@@ -3,12 +3,13 @@
     python -m gpt_lightning.tuning.child FOLDER START    a process of its own, for trials on several devices
     run_trial(FOLDER, START), forked from a warm server  everything else
 
-The last words say how it ended in a way that the supervisor can count: finished, pruned, stopped after saving, or
-failed with a kind of reason (config, nan, oom, exception). Killed, it leaves none.
+The last words say how it ended in a way that the supervisor can count: finished, pruned, stopped after saving, or by
+what class of cause (``causes``). Killed, it leaves none; where the disk takes none, its exit code says so.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -21,7 +22,7 @@ from typing import Any
 
 import torch
 
-from gpt_lightning.errors import ConfigError, StopRequested, TrainingError, UserError
+from gpt_lightning.errors import ConfigError, StopRequested
 from gpt_lightning.files.atomic import write_text_durably
 from gpt_lightning.files.processes import ProcessIdentity, kill_with_children
 from gpt_lightning.parsing.strict_yaml import load_yaml
@@ -32,13 +33,15 @@ from gpt_lightning.training.reuse import Reuse, Sharing
 from gpt_lightning.training.reuse_check import compare_with_scratch
 from gpt_lightning.training.run import Run, add_callbacks
 from gpt_lightning.training.run_folder import CONFIG_FILE, is_in_use
+from gpt_lightning.tuning.causes import BUG, MACHINE_EXIT_CODE, MEMORY, find_cause
 from gpt_lightning.tuning.mailbox import NEEDS_OWN, Exit, Mailbox, read_letter
 from gpt_lightning.tuning.reporting import Pruned, Reporting
 
 _WATCH_SECONDS, _PAUSE_SECONDS = 1.0, 0.05
 _SAVE_SECONDS = 120.0
 """Longest time that a process gets to save when it is no longer wanted."""
-_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "cannot allocate memory")
+_NAMED = (MEMORY, BUG)
+"""Causes whose texts say little without the class of the error."""
 
 
 def run_trial(folder: Path, start: str, forked: bool = False) -> None:
@@ -62,7 +65,7 @@ def run_trial(folder: Path, start: str, forked: bool = False) -> None:
         end = _train(folder, letter, mailbox, reporting, forked)
     except BaseException as problem:
         if not isinstance(problem, (Pruned, StopRequested)):
-            traceback.print_exc()
+            _print_traceback()
         last = reporting[0].last if reporting else None
         outcome, reason, detail = explain(problem)
         end = Exit(outcome, reason, detail)
@@ -71,7 +74,21 @@ def run_trial(folder: Path, start: str, forked: bool = False) -> None:
         if isinstance(problem, StopRequested) and reporting:
             end = replace(end, step=problem.step, executed_steps=reporting[0].executed(problem.step))
     if process_rank() == 0:
+        _leave(mailbox, end)
+
+
+def _leave(mailbox: Mailbox, end: Exit) -> None:
+    try:
         mailbox.leave(end)
+    except OSError as problem:
+        _print_traceback()
+        # At once: what Python and libraries do at an end writes to the same disk, and changes the exit code.
+        os._exit(MACHINE_EXIT_CODE if find_cause(problem).outcome == "machine" else 1)
+
+
+def _print_traceback() -> None:
+    with contextlib.suppress(OSError):  # the file that is printed to may be on the disk that is full
+        traceback.print_exc()
 
 
 def _train(folder: Path, letter: dict[str, Any], mailbox: Mailbox, reporting: list[Reporting], forked: bool) -> Exit:
@@ -150,15 +167,8 @@ def explain(problem: BaseException) -> tuple[str, str, str]:
         return "pruned", text, ""
     if isinstance(problem, (StopRequested, KeyboardInterrupt)):
         return "stopped", text or "interrupted", ""
-    if isinstance(problem, (MemoryError, torch.OutOfMemoryError)) or any(
-        hint in text.lower() for hint in _OUT_OF_MEMORY
-    ):
-        return "failed", "oom", f"{type(problem).__name__}: {text}"
-    if isinstance(problem, TrainingError):
-        return "failed", "nan" if "not finite" in text or "nan" in text.lower() else "training", text
-    if isinstance(problem, UserError):
-        return "failed", "config", text
-    return "failed", "exception", f"{type(problem).__name__}: {text}"
+    cause = find_cause(problem)
+    return cause.outcome, cause.word, f"{type(problem).__name__}: {text}" if cause in _NAMED else text
 
 
 def _watch(supervisor: ProcessIdentity, mailbox: Mailbox) -> None:

@@ -14,6 +14,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,10 +22,11 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from gpt_lightning.files.processes import ProcessIdentity, kill_with_children
+from gpt_lightning.files.processes import ProcessIdentity, has_group, kill_group, kill_with_children
 from gpt_lightning.tuning.forked_trial import run_forked
 from gpt_lightning.tuning.mailbox import OUTPUT_FILE
 
+_PAUSE_SECONDS = 0.02
 _SERVER_KILLED = 255
 """What multiprocessing returns for a process whose server is gone."""
 
@@ -49,6 +51,17 @@ class Child(ABC):
     def kill(self) -> None:
         """End it and everything it started."""
         kill_with_children(self.pid)
+
+    def end_rest(self, seconds: float) -> None:
+        """End the processes that it has started and that have outlived it, each of which may hold a device.
+
+        Args:
+            seconds: How long they may take to end by themselves.
+        """
+        end = time.monotonic() + seconds
+        while has_group(self.pid) and time.monotonic() < end:
+            time.sleep(_PAUSE_SECONDS)
+        kill_group(self.pid)
 
 
 class ForkedChild(Child):

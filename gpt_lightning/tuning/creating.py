@@ -22,7 +22,7 @@ from gpt_lightning.tuning.reading import read_spec
 from gpt_lightning.tuning.reading_parameters import is_active
 from gpt_lightning.tuning.spec import SweepSpec
 from gpt_lightning.tuning.study import describe_space, hash_space, load_study, open_study, without_password
-from gpt_lightning.tuning.sweep import BASE, STOP, Sweep, open_sweep, read_frozen
+from gpt_lightning.tuning.sweep import BASE, FAULT, STOP, Sweep, open_sweep, read_frozen
 from gpt_lightning.tuning.sweep_folder import SWEEP_FILE, SweepFolder, find_sweep, sweep_folder_of
 
 log = logging.getLogger("gpt_lightning")
@@ -113,8 +113,9 @@ def _is_taken_over(sweep: Sweep) -> bool:
 
 
 def allow(sweep: Sweep) -> None:
-    """Take back what ``sweep stop`` said."""
-    sweep.store(lambda: sweep.study.set_user_attr(STOP, None), "writing to the study")
+    """Take back what ``sweep stop`` or a fault of the machine said."""
+    for name in (STOP, FAULT):
+        sweep.store(lambda name=name: sweep.study.set_user_attr(name, None), "writing to the study")  # type: ignore[misc]
 
 
 def fork(spec: SweepSpec) -> tuple[SweepSpec, SweepFolder]:

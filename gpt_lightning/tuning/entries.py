@@ -17,10 +17,11 @@ from gpt_lightning.tuning.mailbox import Report
 from gpt_lightning.tuning.spec import SweepSpec
 
 FIRST, RETRY_OF, VOID, REQUEUE, DEATHS, LEASE = "first", "retry_of", "void", "requeue", "deaths", "lease"
+FAULTS, STARTS = "machine_faults", "starts_before"
 VALUES, REPORTS, REASON, ATTEMPTS = "config", "reports", "reason", "attempts"
 """Names of user attributes; ``config`` holds the values as they went into the configuration."""
 
-CARRIED = (FIRST, DEATHS, ATTEMPTS, "executed_steps", "reused_steps", "seconds", "folder", "seed", "repeats")
+CARRIED = (FIRST, DEATHS, FAULTS, ATTEMPTS, "executed_steps", "reused_steps", "seconds", "folder", "seed", "repeats")
 """What a new attempt takes over from the one before."""
 
 _STATES = {

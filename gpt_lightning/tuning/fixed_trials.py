@@ -16,16 +16,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gpt_lightning.errors import ConfigError, TrainingError
+from gpt_lightning.errors import ConfigError, DivergedError, MachineError, UserError
 from gpt_lightning.files.atomic import write_text_durably
 from gpt_lightning.training.build import build
 from gpt_lightning.training.reuse import Reuse
 from gpt_lightning.training.run import Run
 from gpt_lightning.training.run_folder import read_starts
+from gpt_lightning.tuning.causes import IN_USE, MACHINE, Patience, find_cause
+from gpt_lightning.tuning.spec import Retry
 
 log = logging.getLogger("gpt_lightning")
 _QUIET = {"trainer.logger": False, "trainer.enable_progress_bar": False, "run.sample_tokens": 0}
 RESULT_FILE = "result.json"
+_RETRY = Retry()
 EVERY = "10%"
 """How often a trial stores its state for others, besides the steps at which they are known to leave it."""
 
@@ -59,10 +62,14 @@ class FixedTrials:
         base: Configuration files of ``fit``, merged left to right.
         metric: Logged name of what counts.
         budget_bytes: Of the store of prefixes; None = anything.
+        retry: What to do about faults of the machine.
     """
 
-    def __init__(self, folder: Path, base: Sequence[Path], metric: str, budget_bytes: int | None) -> None:
+    def __init__(
+        self, folder: Path, base: Sequence[Path], metric: str, budget_bytes: int | None, retry: Retry = _RETRY
+    ) -> None:
         self._folder, self._base, self._metric, self._budget_bytes = folder, base, metric, budget_bytes
+        self._retry = retry
 
     def build(self, settings: Mapping[str, Any], folder: Path | None = None) -> Run:
         """The run of these settings.
@@ -95,20 +102,26 @@ class FixedTrials:
 
         Raises:
             ConfigError: A setting is wrong.
+            MachineError: Disk or network fail again and again.
             StopRequested: A signal asked to stop; the state is saved.
         """
         folder = self._folder / "trials" / f"{name}-{self._digest(settings)}"
         done = _read_outcome(folder)
         if done is not None:
             return done
-        run, began = self.build(settings, folder), time.monotonic()
-        steps, reason = run.plan.horizon.total_steps, None
-        try:
-            result = run.fit("auto", self.reuse(at, folder.name))
-            value = result.metrics.get(self._metric)
-        except TrainingError as problem:
-            value, reason = float("inf"), str(problem)
-            log.warning("%s: %s", folder.name, problem)
+        began, patience = time.monotonic(), Patience(self._retry)
+        while True:
+            run, reason = self.build(settings, folder), None
+            try:
+                value = run.fit("auto", self.reuse(at, folder.name)).metrics.get(self._metric)
+            except DivergedError as problem:
+                value, reason = float("inf"), str(problem)
+                log.warning("%s: %s", folder.name, problem)
+            except (UserError, OSError) as problem:
+                self._bear(problem, folder, patience)
+                continue
+            break
+        steps = run.plan.horizon.total_steps
         if value is None:
             raise ConfigError(
                 f"{folder} has no {self._metric}",
@@ -129,6 +142,22 @@ class FixedTrials:
         _write_outcome(outcome, reason, time.monotonic() - began, run.seed)
         return outcome
 
+    def _bear(self, problem: UserError | OSError, folder: Path, patience: Patience) -> None:
+        """Wait after a fault of the machine, from which the trial goes on at its checkpoint.
+
+        Raises:
+            MachineError: That goes on and on. Nothing is written down: the same command goes on from here.
+            UserError: It was none, but a mistake in the settings, for example.
+        """
+        if find_cause(problem) not in (MACHINE, IN_USE):
+            raise problem
+        log.warning("%s: %s", folder.name, problem)
+        if not patience.endure():
+            raise MachineError(
+                f"{folder.name} cannot be trained here: {problem}",
+                fix="Mend that; the same command goes on from the last checkpoint.",
+            ) from problem
+
     def _digest(self, settings: Mapping[str, Any]) -> str:
         """Of settings and base: results of others are never taken for theirs."""
         content = [path.read_text(encoding="utf-8") for path in self._base]
@@ -141,6 +170,8 @@ def _read_outcome(folder: Path) -> Outcome | None:
         facts = json.loads((folder / RESULT_FILE).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
+    if facts["state"] == "failed" and not facts.get("diverged"):
+        return None  # by a version that took a full disk for a divergence: done again, from the last checkpoint
     value = float("inf") if facts["value"] is None else float(facts["value"])
     return Outcome(str(folder), value, facts["parameters"], facts["tokens"], facts["steps"], facts["reused_steps"])
 
@@ -149,6 +180,7 @@ def _write_outcome(outcome: Outcome, reason: str | None, seconds: float, seed: i
     facts = {
         "state": "complete" if reason is None else "failed",
         "reason": reason,
+        "diverged": reason is not None,
         "value": None if reason is not None else outcome.value,
         "steps": outcome.steps,
         "executed_steps": outcome.steps - outcome.reused_steps,

@@ -15,13 +15,20 @@ import logging
 import os
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from gpt_lightning.checkpoints.durable import discard
+from gpt_lightning.checkpoints.prefixes import PrefixStore
+from gpt_lightning.checkpoints.shelf import SHELF, list_checkpoints
+from gpt_lightning.errors import RunFolderError
 from gpt_lightning.files.processes import ProcessIdentity
+from gpt_lightning.training.run_folder import RunLock
 from gpt_lightning.tuning import entries as names
+from gpt_lightning.tuning.accounting import Work, measure_work
 from gpt_lightning.tuning.board_tab import close_killed
 from gpt_lightning.tuning.mailbox import Result, read_result
 from gpt_lightning.tuning.spec import SweepSpec
@@ -30,6 +37,7 @@ from gpt_lightning.tuning.sweep import Sweep
 log = logging.getLogger("gpt_lightning")
 
 _KILL = 9
+_NO_WORK = Work()
 
 
 @dataclass
@@ -95,36 +103,95 @@ class Reaper:
         result = read_result(self._sweep.folder.trial(first))
         if result is not None and result.number == trial.number:
             log.info("trial %d: its worker died after the result was written", first)
-            tell(self._sweep, trial.number, result)
+            conclude(self._sweep, trial, result)
             return
         log.warning("trial %d was lost by its worker", first)
         reason = "lost: its worker died or does not answer"
-        close_killed(self._sweep.folder.trial(first), stopped=False, reason=reason, step=0, seconds=0.0)
-        fail(self._sweep, trial, reason, died=True)
+        folder = self._sweep.folder.trial(first)
+        close_killed(folder, stopped=False, reason=reason, step=0, seconds=0.0)
+        fail(self._sweep, trial, reason, died=True, work=measure_work(folder, trial.user_attrs.get(names.STARTS, 0)))
 
 
-def fail(sweep: Sweep, trial: FrozenTrial, reason: str, *, died: bool) -> bool:
-    """End an attempt without a result; the trial waits again unless it died too often.
+def fail(
+    sweep: Sweep,
+    trial: FrozenTrial,
+    reason: str,
+    *,
+    died: bool,
+    faults: int = 0,
+    work: Work = _NO_WORK,
+    seconds: float = 0.0,
+) -> bool:
+    """End an attempt without a result; the trial waits again unless it died too often. Its checkpoints stay.
 
     Args:
         sweep: The sweep.
         trial: The attempt.
         reason: Why.
         died: Whether it counts against ``retry.max``; a trial that was asked to stop does not.
+        faults: Faults of the machine that the trial has met in a row.
+        work: What the attempt has done.
+        seconds: How long it has lasted.
 
     Returns:
         Whether the trial will be tried again.
     """
-    deaths = int(trial.user_attrs.get(names.DEATHS, 0)) + died
+    before = trial.user_attrs
+    deaths = int(before.get(names.DEATHS, 0)) + died
     again = deaths <= sweep.spec.retry.max
-    reason = reason if again else f"{reason} ({deaths} times)"
-    facts = {names.REASON: reason, names.DEATHS: deaths, names.REQUEUE: again}
+    facts = {
+        names.REASON: reason if again else f"{reason} ({deaths} times)",
+        names.DEATHS: deaths,
+        names.FAULTS: faults,
+        names.REQUEUE: again,
+        "executed_steps": int(before.get("executed_steps", 0)) + work.executed_steps,
+        "reused_steps": int(before.get("reused_steps", 0)) + work.reused_steps,
+        "seconds": float(before.get("seconds", 0.0)) + seconds,
+    }
     try:
         set_facts(sweep, trial, facts)
         told = _tell(sweep, trial.number, state=TrialState.FAIL)
     except optuna.exceptions.UpdateFinishedTrialError:
-        told = False
+        return False
+    if told and not again:
+        _release_pins(sweep, trial)
     return told and again
+
+
+def conclude(sweep: Sweep, trial: FrozenTrial, result: Result) -> bool:
+    """Tell a result that is in the trial's folder, then delete what nobody needs; whether it was the first one told.
+
+    Nothing is deleted before: a storage that does not answer, or a worker that dies here, must find it all once more.
+    A failed trial keeps its newest checkpoint, from which ``sweep retry`` lets it go on.
+    """
+    told = tell(sweep, trial.number, result)
+    if told and result.state != "complete":
+        _release_pins(sweep, trial)
+        _thin_out(_folder_of(sweep, trial), keep=0 if result.state == "pruned" else 1)
+    return told
+
+
+def _folder_of(sweep: Sweep, trial: FrozenTrial) -> Path:
+    return sweep.folder.trial(int(trial.user_attrs.get(names.FIRST, trial.number)))
+
+
+def _release_pins(sweep: Sweep, trial: FrozenTrial) -> None:
+    store = PrefixStore(sweep.folder.prefixes)
+    store.release(store.pin_name(_folder_of(sweep, trial)))
+
+
+def _thin_out(folder: Path, keep: int) -> None:
+    """Delete all but the newest checkpoints, unless a process of an earlier start still writes there."""
+    found = list_checkpoints(folder / SHELF)
+    lock = RunLock(folder)
+    try:
+        lock.acquire()
+        for path in found[: len(found) - keep]:
+            discard(path)
+    except (OSError, RunFolderError) as problem:
+        log.warning("%s: its checkpoints stay: %s", folder, problem)
+    finally:
+        lock.release()
 
 
 def requeue_lost(sweep: Sweep) -> None:

@@ -66,8 +66,9 @@ class Exit:
     """How a trial ended, in its own words.
 
     Attributes:
-        outcome: ``finished``, ``pruned``, ``stopped`` (by a signal, after saving) or ``failed``.
-        reason: Why it was pruned, stopped or failed; a short word first ("nan", "oom", "config").
+        outcome: ``finished``, ``pruned``, ``stopped`` (by a signal, after saving), or that of a cause: ``failed``,
+            ``diverged``, ``died`` (to be tried again, some times), ``machine`` (to be gone on with later).
+        reason: Why it was pruned, stopped or failed; a short word first ("diverged", "oom", "config").
         detail: The error's text.
         step: Optimizer steps done.
         executed_steps: Of these, computed by this attempt.
@@ -160,8 +161,12 @@ class Mailbox:
         self._offset = 0
 
     def is_current(self) -> bool:
-        """Trial: whether the letter is still that of this start."""
-        return self.start is None or (_read(self.folder / TRIAL_FILE) or {}).get("start") == self.start
+        """Trial: whether the letter is still that of this start; one that cannot be read now names no other."""
+        try:
+            letter = _read(self.folder / TRIAL_FILE)
+        except (OSError, ValueError):
+            return True
+        return self.start is None or letter is None or letter["start"] == self.start
 
     def post(self, report: Report) -> None:
         """Trial: add a report."""

@@ -224,6 +224,7 @@ def _read_retry(top: Section) -> records.Retry:
         grace_seconds=section.seconds("grace", default.grace_seconds),
         timeout_seconds=section.seconds("timeout", None),
         storage_seconds=section.seconds("storage", default.storage_seconds),
+        wait_seconds=section.seconds("wait", default.wait_seconds),
     )
     if found.grace_seconds < 2 * found.lease_seconds:
         section.refuse("grace", "is too short for the lease", got=found.grace_seconds, allowed="twice retry.lease")

@@ -119,7 +119,7 @@ class RepeatBest:
 
 @dataclass(frozen=True)
 class Retry:
-    """What happens to trials whose process died.
+    """What happens to trials whose process died, or whose machine failed.
 
     Attributes:
         max: How often a trial is started again, from its own newest checkpoint.
@@ -127,6 +127,8 @@ class Retry:
         grace_seconds: Silence after which another worker takes the trial over.
         timeout_seconds: Longest time of one trial; None = no limit.
         storage_seconds: How long an unreachable storage is tried again before a worker gives up.
+        wait_seconds: Pause after a fault of the machine (a full disk, a network that does not answer), doubled from one
+            to the next; after ``max`` of them in a row the sweep is stopped.
     """
 
     max: int = 3
@@ -134,6 +136,7 @@ class Retry:
     grace_seconds: float = 300.0
     timeout_seconds: float | None = None
     storage_seconds: float = 600.0
+    wait_seconds: float = 30.0
 
 
 @dataclass(frozen=True)

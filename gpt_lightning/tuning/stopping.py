@@ -9,7 +9,7 @@ from gpt_lightning.errors import RunFolderError
 from gpt_lightning.files.processes import ProcessIdentity
 from gpt_lightning.tuning import entries as names
 from gpt_lightning.tuning.leases import add_copy
-from gpt_lightning.tuning.sweep import STOP, Sweep
+from gpt_lightning.tuning.sweep import FAULT, STOP, Sweep
 
 
 def stop_sweep(sweep: Sweep) -> str:
@@ -29,6 +29,12 @@ def stop_sweep(sweep: Sweep) -> str:
     )
 
 
+def stop_for_fault(sweep: Sweep, reason: str) -> None:
+    """Stop every worker because of the machine; ``sweep run`` says so, and takes it back when it is started again."""
+    sweep.store(lambda: sweep.study.set_user_attr(FAULT, reason), "writing to the study")
+    sweep.store(lambda: sweep.study.set_user_attr(STOP, f"stopped, {reason}"), "writing to the study")
+
+
 def retry_trials(sweep: Sweep, numbers: Sequence[int]) -> str:
     """Let failed trials wait again; returns what to say.
 
@@ -43,5 +49,5 @@ def retry_trials(sweep: Sweep, numbers: Sequence[int]) -> str:
                 known = ", ".join(map(str, sorted(failed))) or "none"
                 raise RunFolderError(f"Trial {number} is not a failed one", got=number, allowed=f"failed: {known}")
         for number in wanted:
-            add_copy(sweep, failed[number].last, **{names.DEATHS: 0})
+            add_copy(sweep, failed[number].last, **{names.DEATHS: 0, names.FAULTS: 0})
     return f"{len(wanted)} trials wait again. Run them: gpt-lightning sweep run {sweep.folder.path}\n"

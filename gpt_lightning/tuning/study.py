@@ -29,7 +29,7 @@ from optuna.study import StudyDirection
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
-from gpt_lightning.errors import ConfigError, RunFolderError
+from gpt_lightning.errors import ConfigError, MachineError, RunFolderError
 from gpt_lightning.files.markers import MarkerLock
 from gpt_lightning.files.processes import ctrl_z_deferred
 from gpt_lightning.parsing.suggest import join_names
@@ -146,6 +146,9 @@ def again(call: Callable[[], _T], seconds: float, what: str, pause: float = 0.2)
     """Call until it works, with growing pauses and jitter, for at most ``seconds``.
 
     Other errors are answers (a trial that is finished, a wrong URL), and are raised at once.
+
+    Raises:
+        MachineError: It did not.
     """
     end = time.monotonic() + seconds
     told = False
@@ -154,7 +157,10 @@ def again(call: Callable[[], _T], seconds: float, what: str, pause: float = 0.2)
             return call()
         except _OUTAGES as problem:
             if time.monotonic() >= end:
-                raise
+                raise MachineError(
+                    f"The storage of the sweep has not answered for {seconds:g} s ({what}): {_cause(problem)}",
+                    fix="No trial is lost. Mend that, then start the same command again.",
+                ) from problem
             if not told:
                 log.warning("the storage does not answer (%s): %s; trying again", what, _cause(problem))
                 told = True

@@ -13,22 +13,22 @@ import signal
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial
 
-from gpt_lightning.checkpoints.durable import discard, step_of
-from gpt_lightning.checkpoints.shelf import SHELF, list_checkpoints
 from gpt_lightning.files.processes import KILL_SIGNAL
 from gpt_lightning.parsing.strict_yaml import load_yaml
 from gpt_lightning.tuning import entries as names
+from gpt_lightning.tuning.accounting import Work, count_starts, measure_work, newest_step
 from gpt_lightning.tuning.board_tab import close_killed
+from gpt_lightning.tuning.causes import MACHINE, MACHINE_EXIT_CODE, find_cause
 from gpt_lightning.tuning.children import Child, ForkedChild, OwnChild
-from gpt_lightning.tuning.leases import Lease, fail, requeue_lost, set_facts, tell
-from gpt_lightning.tuning.mailbox import NEEDS_OWN, Exit, Mailbox, Report, Result, Verdict, write_letter
+from gpt_lightning.tuning.leases import Lease, conclude, fail, requeue_lost, set_facts
+from gpt_lightning.tuning.mailbox import NEEDS_OWN, OUTPUT_FILE, Exit, Mailbox, Report, Result, Verdict, write_letter
 from gpt_lightning.tuning.slots import Slot
 from gpt_lightning.tuning.spec import Metric
 from gpt_lightning.tuning.sweep import STOP, Sweep
@@ -39,6 +39,8 @@ log = logging.getLogger("gpt_lightning")
 _PAUSE_SECONDS = 0.01
 _SAVE_SECONDS = 120.0
 """Longest time that a trial gets to save after it was asked to stop."""
+_PARTING_SECONDS = 5.0
+"""Longest time that the other processes of a trial take to end after the first, when all is well."""
 _STARTS = 3
 """Tries to start a process: the server of forked trials may be killed at any moment, and is then started again."""
 
@@ -54,6 +56,8 @@ class Supervisor:
         asked_to_stop: Whether a signal has come; asked again and again.
         own_process: Whether trials are known to need an interpreter of their own.
         start_seconds: From the claim to the trial's process, of every attempt.
+        faults: Faults of the machine in a row that the last trial has met, if it ended by one.
+        reason: Why it waits again.
     """
 
     sweep: Sweep
@@ -62,6 +66,8 @@ class Supervisor:
     asked_to_stop: Callable[[], bool]
     own_process: bool = False
     start_seconds: list[float] = field(default_factory=list)
+    faults: int = 0
+    reason: str = ""
 
     def run(self, trial: FrozenTrial) -> str:
         """Run a claimed attempt to its end; returns the state it ended in."""
@@ -87,10 +93,23 @@ class _Attempt:
         self._stop: str | None = None
         self._stop_since = 0.0
         self._child: Child | None = None
-        self._begun_at = self._newest_step()
+        self._begun_at, self._starts = newest_step(self._folder), count_starts(self._folder)
 
     def run(self) -> str:
+        try:
+            return self._conclude(self._live())
+        except OSError as problem:
+            # Our own letters, verdicts and results go to a disk as well.
+            cause = find_cause(problem)
+            if cause != MACHINE:
+                raise
+            self.end()
+            return self._wait_again(Exit(cause.outcome, cause.word, str(problem)))
+
+    def _live(self) -> Exit:
+        """From the start to the end of its process."""
         self._folder.mkdir(parents=True, exist_ok=True)
+        set_facts(self._sweep, self._trial, {names.STARTS: self._starts})
         self._start(own=self._boss.own_process)
         code = self._attend()
         end = self._mailbox.last_words()
@@ -102,7 +121,7 @@ class _Attempt:
         if end is None:
             end = self._explain_death(code)
             self._tell_run(end)
-        return self._conclude(end)
+        return end
 
     def _tell_run(self, end: Exit) -> None:
         """What the killed process could not say of its run."""
@@ -110,7 +129,7 @@ class _Attempt:
             self._folder,
             stopped=end.outcome == "stopped",
             reason=str(end.reason),
-            step=max(self._newest_step(), max((report.step for report in self._reports), default=0)),
+            step=max(newest_step(self._folder), max((report.step for report in self._reports), default=0)),
             seconds=time.monotonic() - self._started,
         )
 
@@ -155,6 +174,7 @@ class _Attempt:
             for report in self._mailbox.collect():
                 self._hear(report)
             if code is not None:
+                self._child.end_rest(0.0 if code else _PARTING_SECONDS)
                 return code
             now = time.monotonic()
             if now - self._renewed > self._sweep.spec.retry.lease_seconds:
@@ -225,6 +245,8 @@ class _Attempt:
     def _explain_death(self, code: int) -> Exit:
         if self._stop is not None:
             return Exit("failed" if self._stop == "timeout" else "stopped", self._stop)
+        if code == MACHINE_EXIT_CODE:
+            return Exit(MACHINE.outcome, MACHINE.word, f"not even its end could be written, see {OUTPUT_FILE}")
         name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         hint = " (the kernel does that when memory runs out)" if code == -KILL_SIGNAL else ""
         return Exit("died", f"killed by {name}{hint}" if code < 0 else f"ended with {name}")
@@ -233,36 +255,45 @@ class _Attempt:
         if self._stop == "timeout" and end.outcome != "finished":
             limit = self._sweep.spec.retry.timeout_seconds
             end = Exit("failed", f"timeout after {limit:g} s", "", end.step, end.executed_steps)
-        if end.outcome == "stopped" and self._stop is None:
-            # Ctrl-C reached the trial itself, or somebody sent it a signal.
-            end = Exit("stopped", end.reason, "", end.step, end.executed_steps)
-        if end.outcome in ("stopped", "died"):
-            self._account(end)
-            fail(self._sweep, self._trial, end.reason or end.outcome, died=end.outcome == "died")
-            with self._sweep.folder.locked():
-                requeue_lost(self._sweep)
-            return end.outcome
+        if self._stop is not None and end.outcome == "machine":
+            end = replace(end, outcome="stopped")  # it could not save any more; what it saved before is there
+        if end.outcome in ("stopped", "died", "machine"):
+            return self._wait_again(end)
         result = self._result(end)
         result.write(self._folder)
-        if result.state != "complete":
-            self._remove_checkpoints()
-        told = tell(self._sweep, self._trial.number, result)
-        return result.state if told else "lost"
+        return result.state if conclude(self._sweep, self._trial, result) else "lost"
 
-    def _account(self, end: Exit) -> None:
-        """Work and time of an attempt that will be gone on with."""
-        facts = self._totals(end)
-        set_facts(self._sweep, self._trial, {name: facts[name] for name in ("executed_steps", "seconds")})
+    def _wait_again(self, end: Exit) -> str:
+        """End this attempt so that the trial goes on from its own checkpoint."""
+        faults = 0
+        if end.outcome == "machine":
+            went_on = newest_step(self._folder) > self._begun_at
+            faults = 1 + (0 if went_on else int(self._trial.user_attrs.get(names.FAULTS, 0)))
+        fail(
+            self._sweep,
+            self._trial,
+            _reason(end) or end.outcome,
+            died=end.outcome == "died",
+            faults=faults,
+            work=self._work(end),
+            seconds=time.monotonic() - self._started,
+        )
+        with self._sweep.folder.locked():
+            requeue_lost(self._sweep)
+        self._boss.faults, self._boss.reason = faults, _reason(end) or ""
+        return end.outcome
+
+    def _work(self, end: Exit) -> Work:
+        """What it says itself; or what its files and reports say, where it was killed or ended with an error."""
+        found = measure_work(self._folder, self._starts)
+        reported = max((report.executed for report in self._reports), default=0)
+        return Work(max(end.executed_steps, found.executed_steps, reported), end.reused_steps or found.reused_steps)
 
     def _totals(self, end: Exit) -> dict[str, Any]:
-        before = self._trial.user_attrs
-        reported = max((report.executed for report in self._reports), default=0)
-        # A process that was killed leaves no last words, but what it saved.
-        saved = 0 if end.outcome != "died" else max(0, self._newest_step() - self._begun_at)
-        mine = end.executed_steps or max(reported, saved)
+        before, work = self._trial.user_attrs, self._work(end)
         return {
-            "executed_steps": int(before.get("executed_steps", 0)) + mine,
-            "reused_steps": int(before.get("reused_steps", 0)) + end.reused_steps,
+            "executed_steps": int(before.get("executed_steps", 0)) + work.executed_steps,
+            "reused_steps": int(before.get("reused_steps", 0)) + work.reused_steps,
             "seconds": float(before.get("seconds", 0.0)) + time.monotonic() - self._started,
         }
 
@@ -271,9 +302,7 @@ class _Attempt:
         last = max(self._reports, key=lambda each: each.n, default=None)
         metrics = dict(last.metrics) if last is not None else {}
         state = {"finished": "complete", "pruned": "pruned"}.get(end.outcome, "failed")
-        reason, values = end.reason, [_value(metric, self._latest()) for metric in spec.metrics]
-        if end.detail:
-            reason = f"{reason}: {end.detail}"
+        reason, values = _reason(end), [_value(metric, self._latest()) for metric in spec.metrics]
         if state == "complete":
             reason = self._why_not(values, metrics)
             state = "complete" if reason is None else "failed"
@@ -303,13 +332,9 @@ class _Attempt:
                 return f"constraint {constraint.name}: metric {constraint.metric} was never reported"
         return None
 
-    def _newest_step(self) -> int:
-        return max((step_of(path) or 0 for path in list_checkpoints(self._folder / SHELF)), default=0)
 
-    def _remove_checkpoints(self) -> None:
-        """A trial without a value is not used again; its curves stay."""
-        for path in list_checkpoints(self._folder / SHELF):
-            discard(path)
+def _reason(end: Exit) -> str | None:
+    return f"{end.reason}: {end.detail}" if end.detail else end.reason
 
 
 def _value(metric: Metric, reports: list[Report]) -> float | None:

@@ -20,7 +20,7 @@ from gpt_lightning.tuning.spec import SweepSpec
 from gpt_lightning.tuning.study import again, load_study, lost_study
 from gpt_lightning.tuning.sweep_folder import SweepFolder
 
-BASE, STOP = "gpt_lightning:base", "gpt_lightning:stop"
+BASE, STOP, FAULT = "gpt_lightning:base", "gpt_lightning:stop", "gpt_lightning:fault"
 _T = TypeVar("_T")
 
 

@@ -11,11 +11,15 @@ import threading
 from collections.abc import Callable
 from types import FrameType
 
-from gpt_lightning.files.processes import STOP_SIGNALS
+from gpt_lightning.errors import MachineError
+from gpt_lightning.files.processes import STOP_SIGNALS, ProcessIdentity
+from gpt_lightning.tuning.causes import Patience
 from gpt_lightning.tuning.children import prepare_server
 from gpt_lightning.tuning.claiming import claim
+from gpt_lightning.tuning.entries import LEASE
 from gpt_lightning.tuning.leases import Lease, Reaper
 from gpt_lightning.tuning.slots import Slot
+from gpt_lightning.tuning.stopping import stop_for_fault
 from gpt_lightning.tuning.supervisor import Supervisor
 from gpt_lightning.tuning.sweep import Sweep
 
@@ -54,12 +58,15 @@ def work(
 
     Returns:
         How many attempts ended in which state.
+
+    Raises:
+        MachineError: Disk, network or storage fail again and again: the sweep is stopped, its trials wait.
     """
     prepare_server()
     lease = lease or Lease()
     reaper = Reaper(sweep)
     supervisor = Supervisor(sweep, slot, lease, asked_to_stop)
-    ends: dict[str, int] = {}
+    patience, ends = Patience(sweep.spec.retry, asked_to_stop), dict[str, int]()
     while not asked_to_stop() and (most is None or sum(ends.values()) < most):
         trial = claim(sweep, reaper, lease)
         if trial is None:
@@ -67,4 +74,25 @@ def work(
         state = supervisor.run(trial)
         ends[state] = ends.get(state, 0) + 1
         log.info("trial %d: %s", trial.user_attrs["first"], state)
+        if state != "machine":
+            patience.recover()
+            continue
+        log.warning("%s; the trial waits", supervisor.reason)
+        if not patience.endure(supervisor.faults):
+            raise _stop_for_the_machine(sweep, supervisor.reason)
     return ends
+
+
+def _stop_for_the_machine(sweep: Sweep, reason: str) -> MachineError:
+    """Stop the sweep; where trials run on other machines, only this worker ends."""
+    if not _others_work(sweep):
+        stop_for_fault(sweep, reason)
+    return MachineError(
+        f"{reason}; tried {sweep.spec.retry.max} times more",
+        fix=f"No trial is lost. Mend that, then go on: gpt-lightning sweep run {sweep.folder.path}.",
+    )
+
+
+def _others_work(sweep: Sweep) -> bool:
+    leases = [entry.fact(LEASE) for entry in sweep.entries() if entry.state == "running"]
+    return any(lease and not ProcessIdentity(**lease["owner"]).here() for lease in leases)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
+import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +52,27 @@ class Saboteur(Callback):
         if self.deed == "inf":
             for weights in pl_module.parameters():
                 weights.data.mul_(1e4)
+        if self.deed in DEEDS:
+            DEEDS[self.deed](self)
         if self.deed == "tell":
             Path(self.once).write_text(os.environ.get("CUDA_VISIBLE_DEVICES", "all"))
+
+
+def _full(descriptor: int, /) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/work/nanogpt/data")
+
+
+def _fill_disk(saboteur: Saboteur) -> None:
+    vars(os)["fsync"] = _full
+
+
+def _lose_partner(saboteur: Saboteur) -> None:
+    partner = subprocess.Popen(["sleep", "600"])
+    Path(saboteur.once).write_text(str(partner.pid))
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+DEEDS: dict[str, Callable[[Saboteur], None]] = {"disk": _fill_disk, "lose": _lose_partner}
 
 
 def sabotage(deed: str, step: int = 3, once: str = "") -> list[dict[str, Any]]:

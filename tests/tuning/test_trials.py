@@ -59,9 +59,10 @@ def test_every_kind_of_failure_is_told_and_costs_one_trial(tmp_path: Path) -> No
     assert [entry.state for entry in sweep.entries()] == ["complete", "failed", "failed", "failed", "failed"]
     assert reasons[1] == "oom: MemoryError: on purpose"
     assert reasons[2] == "exception: ValueError: on purpose"
-    assert reasons[3].startswith("nan: ")
+    assert reasons[3].startswith("diverged: ")
     assert reasons[4] == "timeout after 12 s"
-    assert not list((sweep.folder.trial(2) / "checkpoints").glob("step-*"))
+    kept = [path.name for path in (sweep.folder.trial(2) / "checkpoints").glob("step-*")]
+    assert kept == ["step-000000003"], "sweep retry goes on from there"
     assert (sweep.folder.trial(2) / "metrics.jsonl").exists()
     told = json.loads((sweep.folder.trial(2) / "result.json").read_text())
     assert (told["state"], told["reason"]) == ("failed", reasons[2])
