@@ -19,6 +19,8 @@ from gpt_lightning.data.tokenizers import Tokenizer, from_description
 from gpt_lightning.data.verification import FirstLook, verify_once, verify_shard
 from gpt_lightning.errors import DataError
 
+_COUNTED = 1 << 22
+
 
 @runtime_checkable
 class Arrays(Protocol):
@@ -253,3 +255,22 @@ class TokenStore:
         return TokenSplit(
             name, record, shards, ends, eot_id=self.manifest.eot_id, dtype=self.manifest.dtype, looks=[look]
         )
+
+
+def count_text_bytes(store: TokenStore) -> npt.NDArray[Any]:
+    """UTF-8 bytes of text that each id stands for, ``(vocab,)``; 0 for specials.
+
+    A tokenizer that changes text (a Unicode form, lower case) has tokens of other bytes than the text had: they are
+    scaled so that those of the validation split (else the test split) add up to its text's. Where nothing tells how
+    many these were (token files of other programs, a store that is still being made) the tokens' own bytes stand.
+    """
+    lengths = store.tokenizer.token_bytes()
+    records = store.manifest.splits
+    name = next((each for each in ("val", "test") if each in records and records[each].text_bytes), None)
+    if store.tokenizer.lossless or name is None:
+        return lengths
+    split, found = store.split(name), 0
+    for start in range(0, split.num_tokens, _COUNTED):
+        length = min(_COUNTED, split.num_tokens - start)
+        found += int(lengths[split.gather(np.array([start]), length)[0]].sum())
+    return lengths * (split.num_bytes / found) if found else lengths

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Integer
 
 from gpt_lightning.data.readers import Document
+from gpt_lightning.data.runs import replace_surrogates
 from gpt_lightning.data.tokenizers import Tokenizer
 from gpt_lightning.errors import ConfigError, DataError
 from gpt_lightning.evaluation.results import Item, digest
@@ -110,7 +111,9 @@ def measure_documents(
             text = prepare(document.text)
             ids = encode_document(loaded.tokenizer, text, document.name)
             skipped = reach.begin == "none"
-            num_bytes = len(loaded.tokenizer.decode_bytes(ids[1:] if skipped else ids))
+            # Of the text, not of what a tokenizer that normalizes makes of it.
+            num_bytes = len(replace_surrogates(text)[0].encode("utf-8"))
+            num_bytes -= len(loaded.tokenizer.decode_bytes(ids[:1])) if skipped else 0
             known.append((document, num_bytes, count_units(document.text)))
             yield ids if skipped else np.concatenate([np.array([loaded.tokenizer.eot_id], dtype=ids.dtype), ids])
 

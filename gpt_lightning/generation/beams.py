@@ -18,8 +18,11 @@ from torch import Tensor
 from gpt_lightning.errors import ConfigError
 from gpt_lightning.generation.engine import check_request
 from gpt_lightning.generation.requests import FinishReason, Request
+from gpt_lightning.generation.sampling import check_logits
 from gpt_lightning.model.gpt import GPT
 from gpt_lightning.model.slots import SlotCache
+
+_LARGEST_PENALTY = 10.0
 
 
 @dataclass(frozen=True)
@@ -54,17 +57,20 @@ def search_beams(
         prompt: Token ids; must leave a position.
         beams: Texts followed at once, and most texts returned.
         max_tokens: Most tokens of a text, 1 or more.
-        length_penalty: 0 ranks by the whole log-probability, which favours short texts; 1 by the mean per token.
+        length_penalty: -10 to 10; 0 ranks by the whole log-probability, which favours short texts, 1 by the mean per
+            token.
         stop_ids: Tokens that end a text.
 
     Raises:
-        ConfigError: A count is not positive.
+        ConfigError: A count is not positive, or the penalty out of range.
+        CheckpointError: The model's logits are not finite.
         DataError: The prompt is empty, too long or has unknown ids.
     """
     if beams < 1 or max_tokens < 1:
         raise ConfigError(
             "beams and max_tokens are counts", got={"beams": beams, "max_tokens": max_tokens}, allowed=">= 1"
         )
+    check_length_penalty(length_penalty)
     check_request(Request(prompt, slide=False), model, model.block_size, None)
     ids = [int(token) for token in prompt]
     # The last token needs no position: nothing is read behind it.
@@ -86,6 +92,20 @@ def search_beams(
     return search.finished
 
 
+def check_length_penalty(length_penalty: float) -> None:
+    """Refuse a power of the length that no score survives.
+
+    Raises:
+        ConfigError: It is out of range.
+    """
+    if not -_LARGEST_PENALTY <= length_penalty <= _LARGEST_PENALTY:
+        raise ConfigError(
+            "length_penalty is out of range",
+            got=length_penalty,
+            allowed=f"-{_LARGEST_PENALTY:g} to {_LARGEST_PENALTY:g}; 0 = whole log-probability, 1 = mean per token",
+        )
+
+
 class _Search:
     """The bookkeeping: what runs and what is finished."""
 
@@ -99,6 +119,7 @@ class _Search:
 
     def extend(self, logits: Float[Tensor, "beams vocab"]) -> tuple[list[int], list[int]]:
         """Take one more token; returns for every running text which one it goes on from, and its new token."""
+        check_logits(logits)
         scores = torch.tensor([score for score, _ in self._running], device=logits.device)
         sums = logits.float().log_softmax(dim=-1) + scores[:, None]
         # So many that enough remain to go on from, whichever of them end.

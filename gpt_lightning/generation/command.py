@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import math
+import inspect
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 
-from gpt_lightning.errors import ConfigError
+from gpt_lightning.errors import ConfigError, DataError
 from gpt_lightning.generation.batch_files import ProgressLine, answer_file
-from gpt_lightning.generation.beams import search_beams
+from gpt_lightning.generation.beams import check_length_penalty, search_beams
 from gpt_lightning.generation.engine import Engine
 from gpt_lightning.generation.packing import check_weights, pack
 from gpt_lightning.generation.prompts import build_request, read_prompts
@@ -24,7 +24,7 @@ from gpt_lightning.weights.loading import LoadedModel, load_model
 
 def generate_command(
     checkpoint: str,
-    prompt: str = "The ",
+    prompt: str | None = None,
     input: str | None = None,
     output: str | None = None,
     max_tokens: int = 200,
@@ -55,7 +55,7 @@ def generate_command(
 
     Args:
         checkpoint: Run folder or checkpoint folder.
-        prompt: Text to continue.
+        prompt: Text to continue; null = "The ", or where the vocabulary cannot write it the beginning of a text.
         input: File of prompts to continue instead, one JSON object per line: {"prompt": "..."}, with "id" and any of
             the settings below where a line wants its own ("n" for num_samples).
         output: Where the texts of ``input`` go, one JSON object per line, in the same order. Started again after an
@@ -88,13 +88,14 @@ def generate_command(
     _check_beams(given)
     if beams is not None:
         loaded = load_for_decoding(checkpoint, prefer=prefer, device=device, weights=weights)
-        _write_beams(loaded, prompt, given)
+        _write_beams(loaded, _choose_prompt(loaded, prompt), given)
         return
     if input is None:
         if logprobs is not None:
             raise ConfigError("--logprobs are written to a file", got=logprobs, fix="Use --input and --output.")
         loaded = load_for_decoding(checkpoint, prefer=prefer, device=device, weights=weights)
-        _write_samples(loaded, prompt, build_request(loaded.tokenizer, prompt, settings))
+        text = _choose_prompt(loaded, prompt)
+        _write_samples(loaded, text, build_request(loaded.tokenizer, text, settings))
         return
     loaded = load_for_decoding(checkpoint, prefer=prefer, device=device, weights=weights)
     prompts = read_prompts(Path(input), loaded.tokenizer, settings)
@@ -110,7 +111,22 @@ _NOT_SETTINGS = (
     *("checkpoint", "prompt", "input", "output", "beams", "length_penalty"),
     *("slots", "weights", "prefer", "device"),
 )
-_NOT_WITH_BEAMS = {"input": None, "stop": None, "logit_bias": None, "logprobs": None, "draft_tokens": 0, "min_p": None}
+_WITH_BEAMS = (
+    *("checkpoint", "prompt", "max_tokens", "num_samples", "beams", "length_penalty"),
+    *("slots", "weights", "prefer", "device"),
+)
+_PROMPT = "The "
+
+
+def _choose_prompt(loaded: LoadedModel, prompt: str | None) -> str:
+    """What to continue where nothing was typed."""
+    if prompt is not None:
+        return prompt
+    try:
+        ids = loaded.tokenizer.encode(_PROMPT)
+    except DataError:  # characters that it has not seen
+        return ""
+    return "" if loaded.tokenizer.unknown_id in ids else _PROMPT
 
 
 def check_files(given: Mapping[str, Any]) -> None:
@@ -144,11 +160,11 @@ def _check_beams(given: dict[str, Any]) -> None:
         return
     if beams < samples:
         raise ConfigError("beams are fewer than the texts wanted of them", got=beams, allowed=f"{samples} or more")
-    beside = {name: given[name] for name, default in _NOT_WITH_BEAMS.items() if given[name] != default}
+    usual = {name: each.default for name, each in inspect.signature(generate_command).parameters.items()}
+    beside = {name: value for name, value in given.items() if name not in _WITH_BEAMS and value != usual[name]}
     if beside:
         raise ConfigError("--beams search and do not draw", got=beside, fix="Leave out one or the other.")
-    if not math.isfinite(given["length_penalty"]):
-        raise ConfigError("length_penalty is not a number", got=given["length_penalty"], allowed="finite")
+    check_length_penalty(given["length_penalty"])
 
 
 def _write_beams(loaded: LoadedModel, prompt: str, given: dict[str, Any]) -> None:

@@ -25,6 +25,8 @@ from gpt_lightning.errors import CheckpointError, ConfigError
 
 _LOWEST = 1e-6
 """Quotients of float32 logits stay finite; the distribution is that of temperature 0 long before."""
+_LARGEST_BIAS = 1e4
+"""Divided by the lowest temperature it still is a float32, and smaller digits of the logits are not lost."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,8 @@ class Sampling:
             ones multiplied (Keskar et al. 2019); above 0, 1 = none.
         presence_penalty: Taken from the logits of tokens that occur in the text written so far; -2 to 2.
         frequency_penalty: The same times how often they occur.
-        logit_bias: Added to the logits of some tokens, by id; -100 and less rules a token out in practice.
+        logit_bias: Added to the logits of some tokens, by id, -10,000 to 10,000; -100 and less rules a token out in
+            practice.
 
     Raises:
         ConfigError: A value is out of range or not a number.
@@ -101,11 +104,11 @@ def _check_penalties(sampling: Sampling) -> None:
         if not -2.0 <= value <= 2.0:
             raise ConfigError(f"{name} is out of range", got=value, allowed="-2 to 2; 0 = none")
     for token, bias in (sampling.logit_bias or {}).items():
-        if not math.isfinite(bias) or token < 0:
+        if not -_LARGEST_BIAS <= bias <= _LARGEST_BIAS or token < 0:
             raise ConfigError(
                 "logit_bias adds finite numbers to the logits of token ids",
                 got={token: bias},
-                allowed="ids of 0 and up",
+                allowed=f"ids of 0 and up; -{_LARGEST_BIAS:g} to {_LARGEST_BIAS:g}, of which 100 decides",
             )
 
 
@@ -206,6 +209,21 @@ def adjust(
     return logits
 
 
+def check_logits(logits: Float[Tensor, "batch vocab"]) -> None:
+    """Refuse logits that say nothing.
+
+    Raises:
+        CheckpointError: One is NaN or infinite.
+    """
+    # The largest is not finite where any is NaN or +inf; -inf is a token that is never chosen.
+    if not torch.isfinite(logits.amax()):
+        raise CheckpointError(
+            "The model's logits are not finite, so its training diverged or its weights are damaged",
+            got=logits.amax().item(),
+            fix="Take an earlier checkpoint of the run, or train again with a lower --model.optimizer.lr.",
+        )
+
+
 def choose_tokens(
     logits: Float[Tensor, "batch vocab"],
     sampling: Sampling,
@@ -225,13 +243,7 @@ def choose_tokens(
         CheckpointError: The logits are not finite.
         ConfigError: A biased token is outside the vocabulary.
     """
-    # The largest is not finite where any is NaN or +inf; -inf is a token that is never chosen.
-    if not torch.isfinite(logits.amax()):
-        raise CheckpointError(
-            "The model's logits are not finite, so its training diverged or its weights are damaged",
-            got=logits.amax().item(),
-            fix="Take an earlier checkpoint of the run, or train again with a lower --model.optimizer.lr.",
-        )
+    check_logits(logits)
     logits = adjust(logits, sampling, histories)
     if sampling.temperature == 0.0:
         return [int(token) for token in logits.argmax(dim=-1).tolist()]

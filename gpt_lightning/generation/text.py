@@ -64,7 +64,8 @@ class StopWatch:
     An end of the text that could be the beginning of a stop string is held back.
 
     Args:
-        stops: Strings of one character or more. Of several, the one that begins first ends the text.
+        stops: Strings of one character or more. Of several, the one that is complete first ends the text; of those that
+            are complete at the same character, the longest.
 
     Attributes:
         found: The stop string that ended the text.
@@ -79,11 +80,12 @@ class StopWatch:
         if self.found is not None:
             return ""
         text = self._held + piece
-        places = [(text.find(stop), -len(stop), stop) for stop in self._stops if stop in text]
-        if places:
-            place, _, self.found = min(places)
+        # By where they end: what begins first may still be unfinished here, and would depend on the piece's border.
+        ends = [(text.find(stop) + len(stop), -len(stop), stop) for stop in self._stops if stop in text]
+        if ends:
+            end, size, self.found = min(ends)
             self._held = ""
-            return text[:place]
+            return text[: end + size]
         held = max((_overlap(text, stop) for stop in self._stops), default=0)
         shown, self._held = text[: len(text) - held], text[len(text) - held :]
         return shown

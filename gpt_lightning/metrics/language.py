@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Real
 from torch import Tensor
 
 from gpt_lightning.batch import LossOutput
@@ -35,7 +35,7 @@ def sum_losses_and_bytes(
     losses: Float[Tensor, "batch time"],
     weights: Float[Tensor, "batch time"] | None,
     targets: Int[Tensor, "batch time"],
-    token_bytes: Int[Tensor, " vocab"],
+    token_bytes: Real[Tensor, " vocab"],
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """What a batch adds to bits per byte: nats of the targets that have bytes, and those bytes, in float64.
 
@@ -43,7 +43,7 @@ def sum_losses_and_bytes(
         losses: Nats of every target.
         weights: Weight of every target; None = all 1.
         targets: Token ids.
-        token_bytes: UTF-8 bytes of every id; 0 for special tokens.
+        token_bytes: UTF-8 bytes of text behind every id, on average; 0 for special tokens.
     """
     num_bytes = token_bytes[targets].double()
     if weights is not None:
@@ -110,13 +110,13 @@ class BitsPerByte(_Ratio):
     """Bits needed per UTF-8 byte of text.
 
     Args:
-        token_bytes: UTF-8 bytes of every token id; 0 for special tokens, which are left out.
+        token_bytes: UTF-8 bytes of text behind every token id, on average; 0 for special tokens, which are left out.
     """
 
     higher_is_better = False
     token_bytes: Tensor
 
-    def __init__(self, token_bytes: Int[Tensor, " vocab"]) -> None:
+    def __init__(self, token_bytes: Real[Tensor, " vocab"]) -> None:
         super().__init__()
         # Not part of a checkpoint: it belongs to the tokenizer.
         self.register_buffer("token_bytes", token_bytes, persistent=False)

@@ -27,6 +27,7 @@ from lightning.fabric.utilities.seed import seed_everything
 from lightning.pytorch import Trainer
 
 from gpt_lightning.data.checks import check_global_batch, check_vocabulary
+from gpt_lightning.data.shards import count_text_bytes
 from gpt_lightning.errors import ConfigError
 from gpt_lightning.parsing.strict_yaml import load_yaml
 from gpt_lightning.training.checkpoint_io import DurableCheckpointIO
@@ -147,7 +148,7 @@ def _complete(
         choose_cadence(monitor.details_every, plan.horizon, "monitor.details_every")  # refused now or never
     _apply(plan, micro, trainer, module, datamodule)
     module.seed, module.manifest = seed, store.manifest
-    module.token_bytes = torch.from_numpy(store.tokenizer.token_bytes())
+    module.token_bytes = torch.from_numpy(count_text_bytes(store))
     resolved = resolve_config(line, plan)
     module.card = {
         "format": 1,

@@ -1,20 +1,24 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from gpt_lightning.batch import LossOutput
 from gpt_lightning.data.bpe import Vocabulary
 from gpt_lightning.data.command import ProgressLine, prepare_command
 from gpt_lightning.data.manifest import read_manifest
 from gpt_lightning.data.report import format_progress
-from gpt_lightning.data.shards import TokenStore
+from gpt_lightning.data.shards import TokenStore, count_text_bytes
 from gpt_lightning.data.tokenizers import EncodingTokenizer, write_tokenizer
 from gpt_lightning.errors import DataError
+from gpt_lightning.metrics.language import BitsPerByte
 from tests.data.library_tokenizers import BLOOM, LINES, byte_level, wordpiece
 
 
@@ -100,3 +104,26 @@ def test_a_tokenizer_that_drops_text_is_found_out(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"Tokenizer letters does not give the text back: 10 of 1[0-9] bytes") as told:
         prepare_command(source=str(tmp_path / "text.txt"), tokenizer=str(tmp_path / "letters.json"), val_fraction=0.0)
     assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(("form", "letters"), [("NFC", "e\u0301"), ("NFKC", "\ufb01")])
+def test_bits_per_byte_divide_by_the_bytes_of_the_text(tmp_path: Path, form: str, letters: str) -> None:
+    tokens = tuple(bytes([value]) for value in range(256))
+    vocabulary = Vocabulary("x", r"[\s\S]", tokens, {"<|endoftext|>": 256}, normalization=form)
+    write_tokenizer(EncodingTokenizer(vocabulary), tmp_path / "x.json")
+    (tmp_path / "text.txt").write_text(letters * 320, encoding="utf-8")
+    files = {"source": str(tmp_path / "text.txt"), "tokenizer": str(tmp_path / "x.json")}
+    prepare_command(store=str(tmp_path / "store"), val_fraction=0.5, **files)
+    store = TokenStore.open(tmp_path / "store")
+    lengths, split = count_text_bytes(store), store.split("val")
+    ids = split.gather(np.array([0]), split.num_tokens)[0]
+    assert lengths[ids].sum() == pytest.approx(split.num_bytes, rel=1e-12)
+    assert split.num_bytes == 480
+    assert store.tokenizer.token_bytes()[ids].sum() == 320
+    assert lengths[256] == 0
+    metric = BitsPerByte(torch.from_numpy(lengths))
+    targets = torch.from_numpy(ids.astype(np.int64))[None]
+    losses = torch.full(targets.shape, 2.0)
+    total = 2.0 * (targets != 256).sum().item()
+    metric.update(LossOutput(torch.tensor(2.0), torch.tensor(1.0), losses=losses, targets=targets))
+    assert metric.compute().item() == pytest.approx(total / math.log(2) / 480, rel=1e-12)

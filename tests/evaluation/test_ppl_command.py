@@ -9,6 +9,12 @@ import pytest
 import torch
 
 from gpt_lightning import cli
+from gpt_lightning.data.bpe import Vocabulary
+from gpt_lightning.data.readers import Document
+from gpt_lightning.data.tokenizers import EncodingTokenizer
+from gpt_lightning.evaluation.perplexity import Reach, measure_documents
+from gpt_lightning.metrics.likelihood import Likelihood
+from gpt_lightning.weights.loading import LoadedModel
 from tests.generation.models import tiny_model, write_run
 
 TEXTS = ["The first text, which is longer than a window of sixteen.", "短文。", "x"]
@@ -134,7 +140,7 @@ def test_wrong_settings(
         ("a.jsonl", b'{"text": "a"}\n{"txt": 1}\n', "a.jsonl:2 has no text in the field 'text'"),
         ("a.jsonl", b'{"text": "a"}\n{\n', "a.jsonl:2 is not JSON"),
         ("a.txt", b"", "nothing to predict"),
-        ("a.txt", b"\xff\xfe\xff", "not utf-8"),
+        ("a.txt", b"\xff\xfe\xff", "is no text: it is utf-16"),
     ],
 )
 def test_broken_texts(
@@ -151,3 +157,16 @@ def test_missing_files_and_models(run: str, tmp_path: Path, capsys: pytest.Captu
     assert ask(str(tmp_path / "no-run"), __file__) == 3
     assert ask(run) == 2
     assert "Required: --files" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("form", "letters", "size"), [("NFC", "e\u0301", 3), ("NFKC", "\ufb01", 3)])
+def test_bytes_are_those_of_the_text_not_of_its_normal_form(form: str, letters: str, size: int) -> None:
+    tokens = tuple(bytes([value]) for value in range(256))
+    vocabulary = Vocabulary("x", r"[\s\S]", tokens, {"<|endoftext|>": 256}, normalization=form)
+    loaded = LoadedModel(tiny_model(1), EncodingTokenizer(vocabulary), {}, Path())
+    documents = [Document(letters * 40, "a", 0)]
+    for begin, expected in (("eot", 40 * size), ("none", 40 * size - 1)):
+        items, _ = measure_documents(loaded, documents, Reach(16, 8, begin))
+        likelihood = items[0].outcomes[""]
+        assert isinstance(likelihood, Likelihood)
+        assert (likelihood.num_bytes, likelihood.num_tokens) == (expected, 80 if begin == "eot" else 79)

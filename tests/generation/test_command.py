@@ -8,9 +8,12 @@ import pytest
 import torch
 
 from gpt_lightning.cli import main
+from gpt_lightning.data.tokenizers import CharTokenizer
 from gpt_lightning.errors import ConfigError
 from gpt_lightning.generation.command import choose_device
-from tests.generation.models import tiny_model, write_run
+from gpt_lightning.model.config import GPTConfig
+from tests.generation.models import TINY, tiny_model, write_run
+from tests.weights.models import write_run as write_letters
 
 
 @pytest.fixture(autouse=True)
@@ -97,3 +100,55 @@ def test_device() -> None:
     for name in ("warp", "cpu:x", "cpu:9", "cuda:99", ""):
         with pytest.raises(ConfigError, match="no such device"):
             choose_device(name)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        *("temperature=0.5", "top_k=3", "top_p=0.5", "min_p=0.1", "seed=2", "repetition_penalty=1.5"),
+        *(
+            "presence_penalty=1",
+            "frequency_penalty=1",
+            "stop=[x]",
+            'logit_bias={"3": 1}',
+            "draft_tokens=2",
+            "logprobs=1",
+        ),
+    ],
+)
+def test_what_beams_do_not_follow_is_refused(setting: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["generate", "run", "--prompt=ab", "--beams=3", f"--{setting}"]) == 2
+    told = capsys.readouterr().err
+    assert "--beams search and do not draw" in told
+    assert setting.split("=")[0] in told
+
+
+@pytest.mark.parametrize("value", ["300", "-300", "nan", "inf", "10.5"])
+def test_a_length_penalty_that_no_score_survives_is_refused(value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["generate", "run", "--beams=3", f"--length_penalty={value}"]) == 2
+    assert "length_penalty" in capsys.readouterr().err
+    for extreme in ("10", "-10"):
+        assert written(capsys, "--prompt=ab", "--beams=2", f"--length_penalty={extreme}").startswith("ab")
+
+
+@pytest.mark.parametrize("bias", ["1e38", "-1e38", "1e5", "nan", "inf"])
+def test_a_bias_beyond_what_logits_can_bear_is_refused(bias: str, capsys: pytest.CaptureFixture[str]) -> None:
+    value = f'{{"5": .{bias}}}' if bias in ("nan", "inf") else f'{{"5": {bias}}}'
+    assert main(["generate", "run", "--prompt=ab", f"--logit_bias={value}"]) == 2
+    assert "logit_bias" in capsys.readouterr().err
+    # The largest that is allowed decides, however low the temperature.
+    assert written(capsys, "--prompt=ab", '--logit_bias={"99": 10000}', "--temperature=1e-6") == f"ab{'c' * 20}\n"
+
+
+def test_without_a_prompt_a_vocabulary_that_lacks_it_begins_a_text(capsys: pytest.CaptureFixture[str]) -> None:
+    tokenizer = CharTokenizer("abc de")
+    config = GPTConfig.from_dict({**TINY.to_dict(), "vocab_size": tokenizer.vocab_size})
+    write_letters(Path("letters"), config, tokenizer)
+    capsys.readouterr()
+    assert main(["generate", "letters", "--max_tokens=5"]) == 0
+    told = capsys.readouterr().out
+    assert "T" not in told
+    assert main(["generate", "letters", "--max_tokens=3", "--beams=2"]) == 0
+    assert written(capsys).startswith("The ")
+    assert main(["generate", "letters", "--prompt=The ", "--max_tokens=5"]) == 3
+    assert "'T'" in capsys.readouterr().err

@@ -117,10 +117,16 @@ def test_text_ends_before_the_first_stop_string_however_it_is_cut(text: str, sto
     shown += watch.flush()
     places = [text.index(stop) for stop in stops if stop in text]
     assert (watch.found is not None) == bool(places)
-    if len(stops) <= 1:
-        assert shown == (text[: min(places)] if places else text)
-    else:
-        assert text.startswith(shown)
+    ends = [text.index(stop) + len(stop) for stop in stops if stop in text]
+    longest = max((len(stop) for stop in stops if ends and text[: min(ends)].endswith(stop)), default=0)
+    assert shown == (text[: min(ends) - longest] if ends else text)
+
+
+def test_nested_stop_strings_do_not_depend_on_borders() -> None:
+    for pieces in (["aba"], ["ab", "a"], ["a", "ba"], ["a", "b", "a"]):
+        watch = StopWatch(["aba", "b"])
+        assert "".join(watch.feed(piece) for piece in pieces) + watch.flush() == "a"
+        assert watch.found == "b"
 
 
 def test_only_what_may_become_a_stop_string_is_held_back() -> None:
