@@ -1,4 +1,4 @@
-# Five words: train, test, check, test-slow, bench. Everything runs in .venv, which is made on first use.
+# Words: train, test, test-fast, test-processors, test-slow, check, bench. Everything runs in .venv, which is made on first use.
 # Every install passes the constraints: without them another package may replace torch by a build of several GB.
 
 PYTHON ?= python3
@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: train test test-slow check bench clean
+.PHONY: train test test-fast test-processors test-slow check bench clean
 .DELETE_ON_ERROR:
 
 train: $(VENV)/.installed ## prepare the built-in corpus and train the quickstart
@@ -16,6 +16,13 @@ train: $(VENV)/.installed ## prepare the built-in corpus and train the quickstar
 # In the order of the files: reordered by number of tests, the longest file (the README's commands) would come last, alone.
 test: $(VENV)/.developing ## the default suite: offline, a few minutes
 	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+
+test-fast: $(VENV)/.developing ## no processes, no Trainer: at most a minute
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m tests.selections fast
+
+# One set alone: .venv/bin/python -m tests.selections processors sse41
+test-processors: $(VENV)/.developing ## the numerical tests under every set of instructions that can be forced here
+	$(BIN)/python -m tests.selections processors
 
 test-slow: $(VENV)/.slow-ready ## the suite's minutes-long half
 	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -m slow --timeout 1800
@@ -31,7 +38,7 @@ bench: $(VENV)/.developing ## print measurements (asserts nothing about time)
 	$(BIN)/python -m pytest -m bench -s --timeout 3600
 
 $(VENV)/bin/python:
-	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 10) and 'gpt_lightning needs Python 3.10 or newer; try make PYTHON=python3.11')"
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'gpt_lightning needs Python 3.11 or newer; try make PYTHON=python3.11')"
 	$(PYTHON) -m venv $(VENV)
 
 # torch first and alone, so that no other package's wish can choose its build.

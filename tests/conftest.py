@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import gc
 import os
+import subprocess
+from collections.abc import Iterator
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
 from jaxtyping import install_import_hook
 
 from tests.disk import never_wait
+from tests.selections import NO_PROCESSES
 
 # One thread for each of several test processes, and for those they start: two with two threads each on two cores slow
 # each other down twentyfold. Before torch is imported.
@@ -44,6 +48,24 @@ def _own_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stores go to the test's folder, runs to its working folder."""
     monkeypatch.setenv("GPT_LIGHTNING_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_slow() -> Iterator[None]:
+    """``make test-fast``: what starts a process or a Trainer is skipped where it does."""
+    if NO_PROCESSES not in os.environ:
+        yield
+        return
+    import lightning.pytorch
+
+    def skip(*_: object, **__: object) -> None:
+        pytest.skip("starts a process or a Trainer")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(subprocess.Popen, "__init__", skip)
+        patch.setattr(BaseProcess, "start", skip)
+        patch.setattr(lightning.pytorch.Trainer, "__init__", skip)
+        yield
 
 
 @pytest.fixture(scope="session")

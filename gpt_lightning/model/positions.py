@@ -71,7 +71,7 @@ def rotate_rows(
 
 def _rotate_to(positions: Int[Tensor, " time"], head_size: int, theta: float, stretch: RopeStretch | None) -> Rotation:
     exponents = torch.arange(0, head_size, 2, device=positions.device, dtype=torch.float32) / head_size
-    steps = 1.0 / theta**exponents  # these and what follows to the last bit those of Llama
+    steps = 1.0 / theta**exponents  # these and what follows in the order of Llama's code
     if stretch is not None:
         steps = _stretch(steps, stretch)
     angles = torch.outer(positions.to(torch.float32), steps)
@@ -92,5 +92,5 @@ def rotate(heads: Float[Tensor, "batch heads time head"], rotation: Rotation) ->
     """Turn every pair of channels by its position's angle; computed in float32 or wider."""
     half = heads.shape[-1] // 2
     # (a, b) -> (a cos - b sin, b cos + a sin): swapping the halves pairs every channel with its partner. addcmul would
-    # be a kernel less, but round once where Llama rounds twice, and exported models would not be equal to the last bit.
+    # be a kernel less, but round once where Llama's code rounds twice.
     return heads * rotation.cosines + heads.roll(half, dims=-1) * rotation.sines

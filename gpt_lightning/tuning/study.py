@@ -17,8 +17,9 @@ import random
 import sqlite3
 import time
 import warnings
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -122,11 +123,14 @@ def open_storage(spec: SweepSpec, folder: SweepFolder) -> BaseStorage:
     else:
         url, options = spec.storage, {"pool_pre_ping": True}
     try:
-        return RDBStorage(url, engine_kwargs=options)
+        storage = RDBStorage(url, engine_kwargs=options)
     except (ImportError, ValueError, ArgumentError) as problem:
         reason = str(problem).splitlines()[0].rstrip(".")
         extra = "pip install 'gpt-lightning[postgres]'" if "postgres" in url else "Install the driver it names."
         raise ConfigError(f"storage cannot be opened: {reason}", got=without_password(url), fix=extra) from problem
+    # Optuna never closes its connections, and Python 3.13 warns of each that the collector finds open.
+    weakref.finalize(storage, storage.engine.dispose)
+    return storage
 
 
 def without_password(url: str) -> str:
@@ -137,9 +141,8 @@ def without_password(url: str) -> str:
 
 def _prepare_sqlite(path: Path) -> None:
     # The mode is kept in the file; readers then never wait for a writer.
-    with sqlite3.connect(path, timeout=_BUSY_SECONDS) as connection:
+    with closing(sqlite3.connect(path, timeout=_BUSY_SECONDS)) as connection:
         connection.execute("PRAGMA journal_mode=WAL")
-    connection.close()
 
 
 def again(call: Callable[[], _T], seconds: float, what: str, pause: float = 0.2) -> _T:

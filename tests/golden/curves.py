@@ -1,7 +1,8 @@
 """The first steps of two runs, as exact numbers: what a refactoring must reproduce to the last bit.
 
-Bits depend on torch's build, the CPU's instruction set and the number of threads (one here), so every recording carries
-the key of the machine that made it; on another key the numbers must agree within a stated tolerance. ``quickstart``
+Bits depend on torch's build, the processor, what its libraries were forbidden (``tests.selections``) and the number of
+threads (one here), so every recording carries the key of the machine that made it; on another key the numbers must
+agree within a stated tolerance. ``quickstart``
 runs on the prose of the Python that runs it, so it is compared only where the corpus is the recorded one;
 ``synthetic`` runs on text made below and is compared everywhere.
 
@@ -13,6 +14,7 @@ Record anew after a change that is meant to change numbers (say so in the commit
 from __future__ import annotations
 
 import json
+import os
 import platform
 import tempfile
 from pathlib import Path
@@ -29,13 +31,15 @@ RECORDS = Path(__file__).with_name("curves.json")
 STEPS = 2
 CURVES = ("synthetic", "modern", "quickstart")
 """GPT-2's options, those of the modern family (under Muon), and what a newcomer runs."""
+_FORCED = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS", "MKL_CBWR")
 _KEPT = ("train/loss", "optim/grad_norm", "val/loss")
 
 
 def machine_key() -> str:
     """What the last bit depends on."""
     parts = (torch.__version__.split("+")[0], platform.machine(), torch.backends.cpu.get_cpu_capability(), _cpu_model())
-    return " ".join(parts)
+    forced = [f"{name}={os.environ[name]}" for name in _FORCED if name in os.environ]
+    return " ".join([*parts, *forced])
 
 
 def _cpu_model() -> str:

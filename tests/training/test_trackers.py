@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,7 @@ def test_mlflow_in_a_database_goes_on_with_its_run(place: Path) -> None:
     with pytest.raises(Crash):
         crash_at(tiny_run(settings), 5).fit()
     tiny_run(settings).fit(resume="auto")
-    with sqlite3.connect(place / "runs" / "mlflow.db") as database:
+    with closing(sqlite3.connect(place / "runs" / "mlflow.db")) as database:
         runs = database.execute("select name, status from runs").fetchall()
         losses = database.execute("select step, value from metrics where key = 'val/loss' order by step").fetchall()
         params = dict(database.execute("select key, value from params").fetchall())
@@ -112,5 +113,5 @@ def test_stock_mlflow_logger_works_too(place: Path) -> None:
     pytest.importorskip("mlflow")
     stock = {"class_path": "lightning.pytorch.loggers.MLFlowLogger", "init_args": {"tracking_uri": "sqlite:///ml.db"}}
     tiny_run({"trainer.logger": stock, "run.dir": "one"}).fit()
-    with sqlite3.connect(place / "ml.db") as database:
+    with closing(sqlite3.connect(place / "ml.db")) as database:
         assert database.execute("select count(*) from metrics where key = 'train/loss'").fetchone() == (STEPS,)

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import pytest
+from sqlalchemy import event
 
 from gpt_lightning.errors import ConfigError, RunFolderError
 from gpt_lightning.tuning.mailbox import Exit, Mailbox, Report, Result, Verdict, read_result, write_letter
@@ -30,6 +32,21 @@ def test_a_study_is_created_once_and_loaded_afterwards(storage: str) -> None:
     open_study(spec, folder).ask()
     assert len(open_study(spec, folder).trials) == 1
     assert folder.database.exists() is (storage == "sqlite")
+
+
+def test_connections_are_closed_not_left_to_the_collector() -> None:
+    """Python 3.13 warns of each that is left."""
+    spec, folder, ends = spec_of(Path()), sweep_folder_of("s"), []
+    folder.prepare(spec)
+    study = open_study(spec, folder)
+    storage = study._storage._backend  # type: ignore[attr-defined]  # behind Optuna's cache
+    event.listen(storage.engine, "close", lambda *_: ends.append("closed"))
+    assert study.trials == []
+    assert ends == []
+    del study, storage
+    gc.collect()
+    assert ends
+    assert set(ends) == {"closed"}
 
 
 def test_a_changed_space_is_refused_with_three_ways_out() -> None:

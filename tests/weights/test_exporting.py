@@ -32,6 +32,7 @@ from gpt_lightning.weights.exporting import parse_size, prepare_export, write_ex
 from gpt_lightning.weights.families import choose_family, read_settings, write_settings
 from gpt_lightning.weights.loading import load_model
 from gpt_lightning.weights.verifying import draw_texts
+from tests.ulps import OTHER_CODE, PLANTED, distance_in_ulps
 from tests.weights.models import CONFIGS, GPT2, LLAMA, QWEN3, loud_model, small_tokenizer, write_run
 
 LARGE = ("gpt2-medium", "gpt2-large", "gpt2-xl", "modern-medium", "modern-large")
@@ -81,8 +82,7 @@ def test_transformers_computes_and_writes_the_same_and_the_way_back_is_exact(con
     assert type(theirs).__name__ == choose_family(config).class_name
     logits = ours.logits(ours(tokens(config)))
     assert logits.std() > 0.5
-    # Ours multiplies queries, keys and values at once, theirs one by one: the last digit may differ.
-    assert (theirs(tokens(config)).logits - logits).abs().max() <= 2e-6 * logits.abs().max()
+    assert distance_in_ulps(theirs(tokens(config)).logits, logits) < OTHER_CODE
     assert main(["import", "out", "--out", "back"]) == 0
     for folder in ("out", "back"):
         back = load_model(folder)
@@ -216,7 +216,10 @@ def test_rows_that_no_token_has_stay_at_home(capsys: pytest.CaptureFixture[str])
     assert "20 rows" in capsys.readouterr().err
     assert json.loads(Path("out/config.json").read_text())["vocab_size"] == 300
     back = load_model("out").model
-    assert torch.equal(back.logits(back(tokens(wide))), ours.logits(ours(tokens(wide)))[..., :300])
+    logits = ours.logits(ours(tokens(wide)))[..., :300]
+    # A product with fewer rows may be cut otherwise.
+    assert distance_in_ulps(back.logits(back(tokens(wide))), logits) < OTHER_CODE
+    assert distance_in_ulps(back.logits(back(tokens(wide))), logits.roll(1, dims=-1)) > PLANTED
 
 
 @pytest.mark.parametrize("name", PRESETS)
