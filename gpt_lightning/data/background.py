@@ -37,7 +37,16 @@ class Preparation:
     def __init__(self, settings: PrepareSettings, store: Path | str | None) -> None:
         self._process = start_module("gpt_lightning.data.background")
         self._ended = False
+        self._answer: tuple[str, str] = ("killed", "")
+        # Read as it comes: a process whose answer fills the pipe (64 KB) would wait for ever to end.
+        self._ear = threading.Thread(target=self._listen, name="preparation", daemon=True)
+        self._ear.start()
         send(self._process, (settings, store))
+
+    def _listen(self) -> None:
+        assert self._process.stdout is not None
+        with contextlib.suppress(EOFError, pickle.UnpicklingError, ValueError, OSError):
+            self._answer = pickle.load(self._process.stdout)
 
     def is_over(self) -> bool:
         """Whether the process has ended, after making the store.
@@ -50,12 +59,8 @@ class Preparation:
         code = self._process.poll()
         if code is None:
             return False
-        assert self._process.stdout is not None
-        try:
-            kind, text = pickle.load(self._process.stdout)
-        except (EOFError, pickle.UnpicklingError, ValueError):
-            kind, text = "killed", ""
         self.end()
+        kind, text = self._answer
         if kind == "mistake":
             raise DataError(text.rstrip("."))
         if kind == "bug":
@@ -79,6 +84,7 @@ class Preparation:
                 self._process.wait(2 * _PATIENCE_SECONDS)
             self._process.kill()
         self._process.wait()
+        self._ear.join()
         close_pipes(self._process)
 
 

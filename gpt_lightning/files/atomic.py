@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,7 +26,7 @@ def fsync_file(file: IO[Any]) -> None:
 
 def fsync_folder(path: Path) -> None:
     """Make the names in a folder durable; nothing on systems that open no folders (Windows)."""
-    if os.name == "nt":
+    if sys.platform == "win32":
         return
     descriptor = os.open(path, os.O_RDONLY)
     try:

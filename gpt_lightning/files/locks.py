@@ -19,6 +19,7 @@ import logging
 import os
 import socket
 import stat
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -181,12 +182,12 @@ class FileLock:
             self._over.set()
         with contextlib.suppress(OSError):
             _rewrite(self._descriptor, json.dumps({"last_words": last_words}) + "\n" if last_words else "")
-        if remove and os.name != "nt":  # which deletes no open file
+        if remove and sys.platform != "win32":  # which deletes no open file
             self.path.unlink(missing_ok=True)
         os.close(self._descriptor)
         self._descriptor = None
         self._marker.release()
-        if remove and os.name == "nt":
+        if remove and sys.platform == "win32":
             with contextlib.suppress(OSError):
                 self.path.unlink(missing_ok=True)
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,6 @@ def test_json_ends_with_a_line(tmp_path: Path) -> None:
 
 
 def test_folders_are_not_opened_where_that_is_impossible(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "name", "nt")
+    monkeypatch.setattr(sys, "platform", "win32")
     monkeypatch.setattr(os, "open", None)
     fsync_folder(tmp_path)

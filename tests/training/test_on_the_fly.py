@@ -43,7 +43,7 @@ if sys.orig_argv[-1] in ("gpt_lightning.data.background", "gpt_lightning.data.wo
     import time
     from gpt_lightning.data import crew, tokenizing, work_units
     work_units.UNIT_BYTES = 1000
-    crew.count_processors = lambda: {processors}
+    crew.count_cores = lambda: {processors}
     work = tokenizing.UnitWorker.work
     done = []
     def slow(self, unit, tell):
