@@ -36,6 +36,11 @@ _INT8_MULTIPLE = 32
 """Widths that torch's int8 kernels take; others are filled up with zeros."""
 
 
+def _fill(rows: Tensor, least: int) -> Tensor:
+    """The rows, with rows of zeros behind them if they are fewer than ``least``."""
+    return rows if len(rows) >= least else F.pad(rows, (0, 0, 0, least - len(rows)))
+
+
 class PackedLinear(nn.Module, ABC):
     """A linear layer for decoding only: nothing to train, nothing to save."""
 
@@ -56,11 +61,21 @@ class Float32Linear(PackedLinear):
         super().__init__()
         self._packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.float(), _ROWS)
         self._bias = None if bias is None else bias.float()
+        self._least_rows = self._find_least_rows(weight.shape[1])
+
+    def _find_least_rows(self, inputs: int) -> int:
+        """The fewest rows that get the bits of many: on processors before AVX2 a single row has another kernel."""
+        rows = torch.randn(_ROWS, inputs, generator=torch.Generator().manual_seed(0))
+        many = self._product(rows)
+        return next(n for n in range(1, _ROWS + 1) if torch.equal(self._product(rows[:n]), many[:n]))
+
+    def _product(self, rows: Tensor) -> Tensor:
+        product: Tensor = torch.ops.mkldnn._linear_pointwise(rows, self._packed, self._bias, "none", [], "")
+        return product
 
     def multiply(self, rows: Float[Tensor, "rows inputs"]) -> Float[Tensor, "rows outputs"]:
         """As in ``PackedLinear``."""
-        product: Tensor = torch.ops.mkldnn._linear_pointwise(rows, self._packed, self._bias, "none", [], "")
-        return product
+        return self._product(_fill(rows, self._least_rows))[: len(rows)]
 
 
 class Float16Linear(PackedLinear):
@@ -74,9 +89,7 @@ class Float16Linear(PackedLinear):
 
     def multiply(self, rows: Float[Tensor, "rows inputs"]) -> Float[Tensor, "rows outputs"]:
         """As in ``PackedLinear``."""
-        missing = max(0, _LEAST_ROWS - len(rows))
-        filled = F.pad(rows, (0, 0, 0, missing)) if missing else rows
-        product: Tensor = torch.ops.quantized.linear_dynamic_fp16(filled, self._packed)
+        product: Tensor = torch.ops.quantized.linear_dynamic_fp16(_fill(rows, _LEAST_ROWS), self._packed)
         return product[: len(rows)]
 
 
