@@ -4,7 +4,7 @@ Only the standard library is imported here, so that ``--help`` and a misspelt co
 becomes one line and its exit code; anything else is a bug of ours and keeps its traceback.
 
     0 done . 1 a bug . 2 arguments or settings . 3 data, checkpoint or run folder . 4 training had to stop
-    130 interrupted . 141 the reader of our output went away . 143 stopped by a signal, after saving
+    130 interrupted, after saving . 141 the reader of our output went away . 143 stopped by another signal, after saving
 """
 
 from __future__ import annotations
@@ -253,7 +253,7 @@ def main(argv: list[str] | None = None) -> int:
     from gpt_lightning.errors import StopRequested, UserError
 
     try:
-        code = _dispatch(args)
+        code = _run(args)
         sys.stdout.flush()
         return code
     except UserError as problem:
@@ -276,6 +276,19 @@ def main(argv: list[str] | None = None) -> int:
     except SystemExit as end:
         # argparse ends the process after --help and --print_config.
         return end.code if isinstance(end.code, int) else int(end.code is not None)
+
+
+def _run(args: list[str]) -> int:
+    """One command; memory that does not suffice is an error of the user's, who chose the sizes."""
+    from gpt_lightning.errors import explain_memory
+
+    try:
+        return _dispatch(args)
+    except (MemoryError, RuntimeError) as error:
+        problem = explain_memory(error, "Lower the sizes that you have set, or close what else runs here.")
+        if problem is None:
+            raise
+        raise problem from error
 
 
 def show_versions() -> None:

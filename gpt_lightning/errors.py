@@ -9,7 +9,7 @@
     └── TrainingError                4   training had to stop
         ├── DivergedError            4   a loss or gradient is not finite: with these settings it would be so again
         └── MachineError             4   the disk, the network or the memory failed: goes on when that is mended
-    StopRequested                  143   not a mistake: a signal asked us to stop, and the work is saved
+    StopRequested             130, 143   not a mistake: Ctrl-C or another signal asked us to stop, and the work is saved
     EndedEarly                           not a mistake either: whoever compares runs has seen enough of this one
 
 Every message answers four questions in one line: what happened, what was found, what is allowed, what to do next.
@@ -91,6 +91,29 @@ class MachineError(TrainingError):
     """The disk, the network or the memory of the machine failed; the same run goes on when that is mended."""
 
 
+_NO_MEMORY = (
+    *("out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory", "alloc_cpu.cpp"),
+    *("calculation overflowed", "multiplication overflow", "invalid buffer size"),
+)
+"""What torch says, on whatever device, where a tensor finds no room, or is of a size that no machine has."""
+
+
+def explain_memory(error: BaseException, advice: str) -> MachineError | None:
+    """One line in the place of an error that says that memory did not suffice; None for any other error.
+
+    Args:
+        error: Of torch or Python.
+        advice: A whole sentence: what to change.
+    """
+    text = " ".join(str(error).split())
+    if not isinstance(error, MemoryError):
+        torchs = isinstance(error, RuntimeError) and not isinstance(error, UserError)
+        if not torchs or not any(sign in text.lower() for sign in _NO_MEMORY):
+            return None
+    sentences = text.split(". ")
+    return MachineError(f"Out of memory ({'. '.join(sentences[:2]) or type(error).__name__})", fix=advice)
+
+
 class StopRequested(Exception):
     """A signal asked the program to stop and the state was saved at ``step`` (optimizer steps)."""
 
@@ -98,7 +121,9 @@ class StopRequested(Exception):
 
     def __init__(self, signal_name: str, step: int) -> None:
         self.signal_name, self.step = signal_name, step
-        super().__init__(f"stopped by {signal_name} after saving step {step}")
+        if signal_name == "SIGINT":
+            self.exit_code = 130  # as shells say of Ctrl-C
+        super().__init__(f"stopped by {signal_name} {f'after saving step {step}' if step else 'before the first step'}")
 
 
 class EndedEarly(Exception):

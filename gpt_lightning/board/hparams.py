@@ -18,6 +18,8 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2, summary_v2
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
+from gpt_lightning.board.patient import patient_event_files
+
 Value = bool | int | float | str
 Status = Literal["success", "failure", "stopped", "ended early"]
 Domain = tuple[int | float, int | float] | list[Value] | None
@@ -55,7 +57,8 @@ class Session:
     def __init__(self, folder: Path, name: str, values: Mapping[str, Value]) -> None:
         for old in folder.glob(f"events.out.tfevents.*{_SUFFIX}"):
             old.unlink()
-        self._writer = EventFileWriter(str(folder), filename_suffix=_SUFFIX)
+        with patient_event_files(folder):
+            self._writer = EventFileWriter(str(folder), filename_suffix=_SUFFIX)
         _add(self._writer, summary_v2.hparams_pb(dict(values), trial_id=name, start_time_secs=time.time()))
         self._writer.flush()
 

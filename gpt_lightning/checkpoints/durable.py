@@ -9,17 +9,20 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from gpt_lightning.errors import CheckpointError
 from gpt_lightning.files.processes import own_mark
+from gpt_lightning.files.sealing import SEAL, unseal
 
 FORMAT = 2
 """1: everything in state.pt. 2: tensors in pieces, see ``pieces``."""
 STATE_FILE = "state.pt"
 MANIFEST_FILE = "manifest.json"
 _PREFIX = "step-"
+_ENTRIES = {"format", "step", "files", "facts", SEAL}
 
 
 def checkpoint_name(step: int) -> str:
@@ -33,6 +36,15 @@ def step_of(path: Path) -> int | None:
     return int(digits) if path.name.startswith(_PREFIX) and digits.isdigit() else None
 
 
+def list_checkpoints(shelf: Path) -> list[Path]:
+    """Committed checkpoints, oldest first."""
+    if not shelf.is_dir():
+        return []
+    steps = {path: step_of(path) for path in shelf.iterdir()}
+    found = {path: step for path, step in steps.items() if step is not None and path.is_dir()}
+    return sorted(found, key=lambda path: found[path])
+
+
 def discard(path: Path) -> None:
     """Delete a checkpoint: renamed out of sight first, so that no moment shows half of it under its name."""
     trash = path.with_name(f".trash-{path.name}@{own_mark()}")
@@ -42,10 +54,10 @@ def discard(path: Path) -> None:
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """The manifest of a checkpoint folder, checked for shape and format version.
+    """The manifest of a checkpoint folder, checked for shape, checksum, step and format version.
 
     Raises:
-        CheckpointError: Missing, unreadable, or written by a newer version.
+        CheckpointError: Missing, unreadable, of another step, or written by a newer version.
     """
     file = path / MANIFEST_FILE
     try:
@@ -53,6 +65,9 @@ def read_manifest(path: Path) -> dict[str, Any]:
         files = manifest["files"]
         known = {name: (int(entry["bytes"]), str(entry["sha256"])) for name, entry in files.items()}
         version = int(manifest["format"])
+        if version <= FORMAT:
+            unseal(manifest)
+            _check_sense(manifest, step_of(path))
     except FileNotFoundError as error:
         fix = "Pass a run folder or a folder named step-NNN." if path.is_dir() else _list_nearby(path)
         raise CheckpointError(f"{path} is not a checkpoint (no {MANIFEST_FILE})", fix=fix) from error
@@ -63,6 +78,19 @@ def read_manifest(path: Path) -> dict[str, Any]:
             f"{path} has checkpoint format", got=version, allowed=f"1 to {FORMAT}", fix="Update gpt-lightning."
         )
     return dict(manifest)
+
+
+def _check_sense(manifest: Mapping[str, Any], step: int | None) -> None:
+    unknown = manifest.keys() - _ENTRIES
+    if unknown:
+        raise ValueError(f"it has an entry {min(unknown)!r}")
+    if step is not None and manifest["step"] != step:
+        raise ValueError(f"it is of step {manifest['step']}, and the folder of step {step}")
+    outside = [name for name in manifest["files"] if Path(name).name != name]
+    if outside:
+        raise ValueError(f"{outside[0]!r} is not in the folder")
+    if not isinstance(manifest["facts"], dict):
+        raise TypeError("facts are no mapping")
 
 
 def _list_nearby(path: Path) -> str:

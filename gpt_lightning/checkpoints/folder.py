@@ -35,6 +35,7 @@ from gpt_lightning.checkpoints.pieces import INDEX, Pieces, put
 from gpt_lightning.errors import CheckpointError, MachineError
 from gpt_lightning.files.atomic import fsync_file, fsync_folder
 from gpt_lightning.files.processes import own_mark
+from gpt_lightning.files.sealing import seal
 
 
 class _HashingFile:
@@ -133,7 +134,7 @@ def commit_checkpoint(
     # Versions that know no pieces must not take state.pt for the whole.
     manifest = {"format": FORMAT if files else 1, "step": step, "files": entries, "facts": dict(facts or {})}
     with (temporary / MANIFEST_FILE).open("w", encoding="utf-8") as text:
-        text.write(json.dumps(manifest, indent=1, sort_keys=True) + "\n")
+        text.write(json.dumps(seal(json.loads(json.dumps(manifest))), indent=1, sort_keys=True) + "\n")
         fsync_file(text)
     fsync_folder(temporary)
     target = temporary.parent / checkpoint_name(step)

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from gpt_lightning.checkpoints.durable import checkpoint_name, discard, local_path, step_of, verify_checkpoint
+from gpt_lightning.checkpoints.best import BEST_FILE, read_best
+from gpt_lightning.checkpoints.durable import discard, list_checkpoints, local_path, step_of, verify_checkpoint
 from gpt_lightning.errors import CheckpointError, ConfigError
-from gpt_lightning.files.atomic import write_text_durably
 from gpt_lightning.files.processes import owner_is_gone
 
 SHELF = "checkpoints"
-_BEST = "best.json"
 _SILENT_SECONDS = 3600.0
 """No checkpoint is written so slowly: a process of another machine that touched nothing for so long is gone."""
 
@@ -26,13 +23,6 @@ class Found:
 
     path: Path | None
     skipped: list[str] = field(default_factory=list)
-
-
-def list_checkpoints(shelf: Path) -> list[Path]:
-    """Committed checkpoints, oldest first."""
-    if not shelf.is_dir():
-        return []
-    return sorted((path for path in shelf.iterdir() if step_of(path) is not None and path.is_dir()), key=_step)
 
 
 def _step(path: Path) -> int:
@@ -54,24 +44,12 @@ def find_newest_valid(shelf: Path) -> Found:
     return Found(None, skipped)
 
 
-def write_best(shelf: Path, *, step: int, metric: str, value: float) -> None:
-    """Point ``best`` at the checkpoint of ``step``."""
-    entry = {"checkpoint": checkpoint_name(step), "metric": metric, "value": value}
-    write_text_durably(shelf / _BEST, json.dumps(entry) + "\n")
-
-
-def read_best(shelf: Path) -> dict[str, Any] | None:
-    """The pointer ``{"checkpoint", "metric", "value"}``, or None when there is none or its checkpoint is gone."""
-    try:
-        entry = json.loads((shelf / _BEST).read_text(encoding="utf-8"))
-        exists = (shelf / entry["checkpoint"]).is_dir()
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return dict(entry) if exists else None
-
-
 def rotate(shelf: Path, *, keep_last: int) -> None:
-    """Delete all but the ``keep_last`` (>= 1) newest checkpoints and the best one."""
+    """Delete all but the ``keep_last`` (>= 1) newest checkpoints and the best one; none where nobody knows the best.
+
+    Raises:
+        CheckpointError: As ``read_best``.
+    """
     best = read_best(shelf)
     keep = {best["checkpoint"]} if best else set()
     for path in list_checkpoints(shelf)[:-keep_last]:
@@ -91,7 +69,7 @@ def sweep(shelf: Path) -> None:
     if not shelf.is_dir():
         return
     for path in shelf.iterdir():
-        if path.name.startswith((".writing-", ".trash-", f".{_BEST}@", f".{_BEST}-")) and _is_left_over(path):
+        if path.name.startswith((".writing-", ".trash-", f".{BEST_FILE}@", f".{BEST_FILE}-")) and _is_left_over(path):
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
 

@@ -26,12 +26,13 @@ import numpy.typing as npt
 
 from gpt_lightning.data.folders import cache_folder, is_marked
 from gpt_lightning.data.manifest import MANIFEST_FILE, Manifest, ShardRecord, SplitRecord
-from gpt_lightning.data.sealing import seal, unseal
+from gpt_lightning.data.matching import expand
 from gpt_lightning.data.shards import TokenSplit, TokenStore
 from gpt_lightning.data.token_files import FORMATS, TokenFile, Width, find_ends
 from gpt_lightning.data.tokenizers import Tokenizer, is_learned, resolve
 from gpt_lightning.errors import DataError
 from gpt_lightning.files.atomic import write_text_atomically
+from gpt_lightning.files.sealing import seal, unseal
 
 _log = logging.getLogger(__name__)
 _SUFFIXES = (".bin", ".ds")
@@ -54,7 +55,7 @@ def find_token_files(place: str) -> list[Path]:
         path = path.with_suffix(".bin") if path.suffix == ".idx" else Path(f"{path}.bin")
     if path.is_file():
         return [path] if path.suffix in _SUFFIXES else []
-    found = [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]
+    found = sorted(expand(path), key=str)
     return found if found and all(file.suffix in _SUFFIXES and file.is_file() for file in found) else []
 
 

@@ -12,10 +12,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from gpt_lightning.data.folders import JOURNAL_FILE
-from gpt_lightning.data.sealing import seal, unseal
 from gpt_lightning.data.tokenizing import Job, UnitResult
 from gpt_lightning.data.work_units import Unit
 from gpt_lightning.files.atomic import fsync_file, write_text_atomically
+from gpt_lightning.files.sealing import seal, unseal
 
 
 class Journal:

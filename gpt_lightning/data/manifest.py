@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from gpt_lightning.data.folders import count_finished
-from gpt_lightning.data.sealing import seal, unseal
 from gpt_lightning.errors import DataError
 from gpt_lightning.files.atomic import write_text_durably
+from gpt_lightning.files.sealing import seal, unseal
 
 FORMAT = 1
 MANIFEST_FILE = "manifest.json"

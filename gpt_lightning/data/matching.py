@@ -63,6 +63,17 @@ def match_files(source: str, *, accepted: tuple[str, ...], tell: Told = ignore) 
     return found
 
 
+def expand(pattern: Path) -> list[Path]:
+    """What a glob matches; the part of it that exists as it is typed is no pattern, whatever signs it holds."""
+    literal = _literal_part(pattern)
+    escaped = Path(glob.escape(str(literal))) / pattern.relative_to(literal)
+    return [Path(name) for name in glob.glob(str(escaped), recursive=True)]
+
+
+def _literal_part(pattern: Path) -> Path:
+    return next(parent for parent in pattern.parents if parent.exists() or not glob.has_magic(str(parent)))
+
+
 def question(source: str, files: Sequence[PurePath]) -> Iterator[str]:
     """What among the files of a source may not have been meant as text to train on, in sentences."""
     cards = [file for file in files if file.stem.lower() in _CARDS]
@@ -142,12 +153,12 @@ class _Sieve:
 
     def match(self, pattern: Path) -> Iterator[Path]:
         """Files that a glob means."""
-        root = next(parent for parent in pattern.parents if not glob.has_magic(str(parent)))
+        root = _literal_part(pattern)
         rest = pattern.relative_to(root).parts
         if "**" in rest and root.is_dir():
             yield from self.walk(root, rest)
             return
-        for path in map(Path, glob.glob(str(pattern))):
+        for path in expand(pattern):
             inside = [parent for parent in path.parents if root in parent.parents]
             if all(self._enters(parent) for parent in inside) and not path.is_dir() and self._passes(path):
                 yield path

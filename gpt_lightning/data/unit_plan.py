@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from gpt_lightning.data.sealing import seal, unseal
 from gpt_lightning.files.atomic import write_text_atomically
+from gpt_lightning.files.sealing import seal, unseal
 
 _PLAN_FILE = "plan.json"
 

@@ -1,6 +1,7 @@
 """What a file system and an operating system are asked for, once for all packages: the lowest layer above the errors.
 
     atomic.py      a file that appears whole or not at all, durable where asked
+    sealing.py     JSON with a checksum over itself
     locks.py       one process at a time, on any file system (filelock)
     markers.py     the same where the file system has no locks
     processes.py   who a process is, whether it lives, what memory and cores there are (psutil)

@@ -82,9 +82,14 @@ def select_runs(
     if not folder.exists() and folder == RUNS:
         return []
     records = [RunRecord(each) for each in find_runs([folder])]
-    records = [run for run in records if name is None or fnmatch.fnmatch(run.folder.name, name)]
+    records = [run for run in records if name is None or _is_called(run.folder.name, name)]
     records = [run for run in records if wanted is None or run.status.state in wanted]
     return sorted(records, key=_SORTS[sort], reverse=reverse)[:limit]
+
+
+def _is_called(name: str, pattern: str) -> bool:
+    """Whether a pattern fits; a name fits itself, whatever signs it holds."""
+    return name == pattern or fnmatch.fnmatch(name, pattern)
 
 
 def _describe(records: list[RunRecord], place: Path) -> str:

@@ -14,8 +14,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from gpt_lightning.checkpoints.durable import step_of
-from gpt_lightning.checkpoints.shelf import SHELF, list_checkpoints, read_best
+from gpt_lightning.checkpoints.best import read_best
+from gpt_lightning.checkpoints.durable import list_checkpoints, step_of
+from gpt_lightning.checkpoints.shelf import SHELF
 from gpt_lightning.errors import RunFolderError, UserError
 from gpt_lightning.parsing.strict_yaml import read_yaml
 from gpt_lightning.parsing.suggest import did_you_mean
@@ -196,8 +197,11 @@ class RunRecord:
 
     @property
     def best_checkpoint(self) -> str | None:
-        """Name of the checkpoint that ``best`` points to."""
-        best = read_best(self.folder / SHELF)
+        """Name of the best checkpoint; None where nobody knows it."""
+        try:
+            best = read_best(self.folder / SHELF)
+        except UserError:
+            return None
         return str(best["checkpoint"]) if best else None
 
 

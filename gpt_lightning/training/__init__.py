@@ -13,7 +13,8 @@ line, sweeps, tests and notebooks::
     consent        what a configuration runs or sends: not from a file alone
     command_line   LightningCLI: arguments in, one checked configuration out
     build          configuration -> trainer + module + datamodule
-    run            what can be done with them; run_folder, start, resume: where, and from which checkpoint
+    run            what can be done with them; run_folder, start, resume: where, and from which checkpoint; beginning:
+                   what is written before the first step; ending: how a run ended; memory_limit: whether it can fit
     reuse          steps that another run has done; trajectory: the key that finds them; reuse_check, reuse_estimate
     module         decoder + objective + optimizer + schedule, without logic of its own
     datamodule     the prepared store as loaders

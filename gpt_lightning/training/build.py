@@ -38,12 +38,13 @@ from gpt_lightning.training.global_batch import MicroStep
 from gpt_lightning.training.lengths import Plan, choose_cadence, plan_run
 from gpt_lightning.training.module import GPTModule
 from gpt_lightning.training.monitor import Monitor
-from gpt_lightning.training.processes import check_launched
+from gpt_lightning.training.processes import check_launched, forget_foreign_launch
 from gpt_lightning.training.ranges import check_ranges
 from gpt_lightning.training.run import Run
 from gpt_lightning.training.settings import RunSettings
 from gpt_lightning.training.sharded_strategy import Sharded
 from gpt_lightning.training.sharding import check_sharding, choose_strategy, count_streams
+from gpt_lightning.training.trajectory import describe_environment
 from gpt_lightning.weights.starting import InitialWeights, read_initial_weights
 
 _COMMAND_KEYS = ("config", "preset", "resume", "init_from", "checkpoint", "progress", "dry_run", "generate", OPTION)
@@ -85,6 +86,7 @@ def _as_arguments(settings: Mapping[str, Any], prefix: str = "") -> list[str]:
 def build_parsed(line: TrainerCommandLine) -> Run:
     """Steps 2 to 6 of ``build``, for a command line that is already parsed."""
     quieten_lightning()
+    forget_foreign_launch()
     config = line.config
     settings = RunSettings(**config.run.as_dict())
     seed = int(config.seed_everything)
@@ -157,6 +159,7 @@ def _complete(
         "data_fingerprint": store.fingerprint,
         "global_batch_size": share.global_batch_size,
         "config": resolved,
+        "environment": describe_environment(trainer.strategy.root_device, trainer.world_size),
     }
     return Run(
         trainer=trainer,
@@ -202,6 +205,7 @@ def _build_trainer(options: dict[str, Any]) -> Trainer:
         "plugins": [*(plugins if isinstance(plugins, list) else [plugins]), DurableCheckpointIO()],
         "max_steps": -1,
         "max_epochs": -1,
+        "min_epochs": 0,  # with trainer.min_steps Lightning would ask for a whole epoch, and a run is but one
         "check_val_every_n_epoch": None,
         "enable_progress_bar": False,
         "enable_checkpointing": False,

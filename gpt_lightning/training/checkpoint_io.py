@@ -7,28 +7,95 @@ itself loads pickles from http paths with code execution on.)
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import lightning
+from lightning.pytorch import Trainer
 from lightning.pytorch.plugins.io import CheckpointIO
 
+from gpt_lightning.checkpoints.best import VALIDATION
 from gpt_lightning.checkpoints.durable import discard, step_of
 from gpt_lightning.checkpoints.folder import read_checkpoint, write_checkpoint
-from gpt_lightning.errors import CheckpointError
+from gpt_lightning.errors import CheckpointError, UserError
+from gpt_lightning.training.loggers import find_problem
 
 
 def facts_of(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """What the manifest says about the model and its data."""
+    """What the manifest says about the model, its data, and what was measured."""
     card = checkpoint.get("gpt_lightning", {})
-    return {name: value for name, value in card.items() if name != "tokenizer"}  # a vocabulary is large
+    facts = {name: value for name, value in card.items() if name != "tokenizer"}  # a vocabulary is large
+    return facts | {name: checkpoint[name] for name in (VALIDATION,) if name in checkpoint}
+
+
+def save_together(trainer: Trainer, path: Path) -> None:
+    """``trainer.save_checkpoint`` that raises on all processes where the first cannot write, and strands none.
+
+    The logs are made durable first: a checkpoint counts on the lines before it.
+
+    Raises:
+        TrainingError: The disk refuses the write; the same error on all processes.
+    """
+    plugin = trainer.strategy.checkpoint_io
+    if not isinstance(plugin, DurableCheckpointIO) or trainer.world_size == 1:
+        _save_logs(trainer)
+        trainer.save_checkpoint(path)
+        return
+    share(trainer, lambda: _save_logs(trainer))
+    plugin.problem, plugin.holds_back = None, True
+    try:
+        trainer.save_checkpoint(path)
+    finally:
+        plugin.holds_back = False
+    problem = trainer.strategy.broadcast(plugin.problem)
+    if problem is not None:
+        raise problem
+
+
+def share(trainer: Trainer, action: Callable[[], None]) -> None:
+    """Do something on the first process that may fail; then it fails on all."""
+    problem: UserError | None = None
+    if trainer.is_global_zero:
+        try:
+            action()
+        except UserError as error:
+            problem = error
+    problem = trainer.strategy.broadcast(problem)
+    if problem is not None:
+        raise problem
+
+
+def _save_logs(trainer: Trainer) -> None:
+    for logger in trainer.loggers:
+        logger.save()
+    problem = find_problem(trainer)
+    if problem is not None:
+        raise problem
 
 
 class DurableCheckpointIO(CheckpointIO):
-    """Reads and writes checkpoint folders named ``step-NNN``."""
+    """Reads and writes checkpoint folders named ``step-NNN``.
+
+    Attributes:
+        holds_back: Whether an error of a write is kept in ``problem`` instead of raised, see ``save_together``.
+        problem: That error.
+    """
+
+    def __init__(self) -> None:
+        self.holds_back = False
+        self.problem: UserError | None = None
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
         """Write ``checkpoint`` so that it is complete or invisible."""
+        try:
+            self._write(checkpoint, path)
+        except UserError as error:
+            if not self.holds_back:
+                raise
+            self.problem = error
+
+    def _write(self, checkpoint: dict[str, Any], path: str | Path) -> None:
         target = Path(path)
         step = step_of(target)
         if step is None:

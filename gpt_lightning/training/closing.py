@@ -22,16 +22,21 @@ _BEGINNING = 16
 def describe_result(run: Run, result: FitResult, config_files: list[str]) -> str:
     """The closing report, several lines."""
     lines = ["", *_metric_lines(run, result)]
-    if run.settings.sample_tokens and result.step != result.resumed_step:
+    if run.settings.sample_tokens and result.step != (result.resumed_step or 0):
         lines += ["", *_sample_lines(run, result)]
     lines += ["", f"Run folder: {result.folder}", "Next:", *_next_commands(run, result, config_files)]
     return "\n".join(lines) + "\n"
 
 
 def _metric_lines(run: Run, result: FitResult) -> list[str]:
-    if result.step == result.resumed_step:
+    total, end = run.plan.horizon.total_steps, result.ended
+    if end is None and result.step == result.resumed_step:
         return [f"Nothing to do: {result.folder} had already reached step {result.step}."]
+    if end is not None and result.step == (result.resumed_step or 0):
+        return [f"Nothing was done: {result.folder} is at step {result.step} of {total}, and {end.reason}. {end.fix}"]
     done = f"Done: {result.step} steps, {run.plan.horizon.tokens_before(result.step):,} tokens."
+    if end is not None:
+        done = f"Ended early, at step {result.step} of {total}, which is saved: {end.reason}. {end.fix}".rstrip()
     if "val/loss" not in result.metrics:
         setting = "trainer.limit_val_batches" if run.datamodule.has_validation() else "data.val_fraction"
         return [done, f"Not validated ({setting} is 0)."]
@@ -51,9 +56,9 @@ def _sample_lines(run: Run, result: FitResult) -> list[str]:
         text = sample_text(run)
         keep_sample(result.folder, step=result.step, prompt=run.settings.prompt, text=text)
         return ["Sample (temperature 0.8, top-k 50):", text]
-    except (DataError, CheckpointError) as problem:
+    except (DataError, CheckpointError, OSError) as problem:
         # A vocabulary of characters may not know the prompt, or a run that skipped its bad steps has no finite logits;
-        # no reason to fail a run that is done.
+        # no reason to fail a run that is done; nor is a disk that has just become full.
         return [f"No sample of run.prompt: {problem}"]
 
 

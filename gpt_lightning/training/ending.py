@@ -13,7 +13,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from gpt_lightning.errors import EndedEarly, StopRequested
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import EarlyStopping, Timer
+
+from gpt_lightning.errors import EndedEarly, StopRequested, UserError
 from gpt_lightning.training.run_folder import write_end
 
 log = logging.getLogger("gpt_lightning")
@@ -25,8 +28,8 @@ class End:
     """How a start ended.
 
     Attributes:
-        state: finished (training returned, at its last step or where a callback ended it), stopped (a signal, and the
-            state is saved, or Ctrl-C), failed (an error).
+        state: finished (training returned, at its last step or where a callback ended it), stopped (a signal or a time
+            limit, and the state is saved), failed (an error).
         reason: One line; empty for a run that reached its last step.
         step: Optimizer steps done.
         total_steps: Steps of the whole run.
@@ -40,8 +43,50 @@ class End:
     seconds: float
 
 
+@dataclass(frozen=True)
+class EarlyEnd:
+    """Why training returned before its last step.
+
+    Attributes:
+        reason: A clause.
+        state: As of an ``End``.
+        fix: What to do to go on; empty where nobody may want to.
+    """
+
+    reason: str
+    state: str = "finished"
+    fix: str = ""
+
+
+def explain_early_end(trainer: Trainer, max_time: object) -> EarlyEnd:
+    """Who ended training before its last step.
+
+    Args:
+        trainer: That returned.
+        max_time: ``trainer.max_time`` as it was typed.
+    """
+    for callback in vars(trainer)["callbacks"]:
+        if isinstance(callback, Timer) and (callback.time_remaining() or 0) <= 0:
+            limit = "a Timer's limit" if max_time is None else f"trainer.max_time {max_time}"
+            return EarlyEnd(
+                f"{limit} is over, which counts all starts of the run",
+                state="stopped",
+                fix="Set a longer --trainer.max_time, or null.",
+            )
+        if isinstance(callback, EarlyStopping) and callback.stopping_reason_message:
+            return EarlyEnd(f"EarlyStopping: {' '.join(callback.stopping_reason_message.split())}")
+    return EarlyEnd("a callback set trainer.should_stop", fix="Change or leave out that callback.")
+
+
 @contextmanager
-def end_recorded(folder: Path, *, step: Callable[[], int], total_steps: int, active: bool = True) -> Iterator[None]:
+def end_recorded(
+    folder: Path,
+    *,
+    step: Callable[[], int],
+    total_steps: int,
+    active: bool = True,
+    why: Callable[[], EarlyEnd] = lambda: EarlyEnd(""),
+) -> Iterator[None]:
     """Record in the manifest of ``folder`` how the body ends, whatever it raises; that goes on its way.
 
     Args:
@@ -49,14 +94,18 @@ def end_recorded(folder: Path, *, step: Callable[[], int], total_steps: int, act
         step: Optimizer steps done, asked at the end.
         total_steps: Steps of the whole run.
         active: Whether this process is the one that writes.
+        why: Asked where the body returns before its last step.
     """
     started = time.monotonic()
     state, reason = "failed", "ended without an error that could be named"
     try:
         yield
         done = step()
-        state = "finished"
-        reason = "" if done >= total_steps else f"ended early, at step {done} of {total_steps}"
+        early = EarlyEnd("") if done >= total_steps else why()
+        state = early.state
+        reason = (
+            "" if done >= total_steps else f"ended early, at step {done} of {total_steps}: {early.reason}".rstrip(": ")
+        )
     except EndedEarly as end:
         state, reason = "finished", f"ended early, at step {step()} of {total_steps}: {end}"
         raise
@@ -74,7 +123,7 @@ def end_recorded(folder: Path, *, step: Callable[[], int], total_steps: int, act
 def _write(folder: Path, end: End) -> None:
     try:
         write_end(folder, vars(end))
-    except (OSError, ValueError, LookupError) as error:
+    except (OSError, LookupError, UserError) as error:
         # A full disk must not hide why the run ended.
         log.warning("how the run ended could not be written: %s", error)
 

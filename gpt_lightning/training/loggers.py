@@ -2,11 +2,16 @@
 
 Both continue one curve over resumes: points past the resumed step are purged (TensorBoard) or cut off (JSON lines),
 so that no step appears twice. Neither writes hyper-parameters: the run folder holds the resolved configuration.
+
+A disk that refuses a line ends the run, but not from inside a logger: only the first process writes, and the others
+would wait for it for ever. So a logger keeps its ``problem`` and writes no more, and ``Saving`` finds it at the next
+step border (``find_problem``), where all processes save and stop together.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import time
 from argparse import Namespace
 from collections.abc import Callable, Mapping
@@ -14,12 +19,23 @@ from pathlib import Path
 from typing import Any
 
 from lightning.fabric.utilities.rank_zero import rank_zero_only
+from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.loggers.logger import rank_zero_experiment
 from tensorboard.compat.proto.summary_pb2 import Summary
+from torch.utils.tensorboard import SummaryWriter
 
+from gpt_lightning.board.patient import PatientFile, cannot_write, patient_event_files
+from gpt_lightning.errors import MachineError
 from gpt_lightning.training.metrics_file import METRICS_FILE
 
 TOKEN_AXIS = "by_tokens"
+
+
+def find_problem(trainer: Trainer) -> MachineError | None:
+    """What keeps a logger of this process from writing."""
+    problems = (getattr(logger, "problem", None) for logger in trainer.loggers)
+    return next((problem for problem in problems if isinstance(problem, MachineError)), None)
 
 
 class RunTensorBoard(TensorBoardLogger):
@@ -33,6 +49,23 @@ class RunTensorBoard(TensorBoardLogger):
     def __init__(self, folder: Path, resumed_step: int | None = None) -> None:
         purge_step = None if resumed_step is None else resumed_step + 1
         super().__init__(str(folder), name="", version="", default_hp_metric=False, purge_step=purge_step)
+        self._patient: list[PatientFile] = []
+
+    @property
+    def problem(self) -> MachineError | None:
+        """What keeps it from writing."""
+        return next((file.problem for file in self._patient if file.problem is not None), None)
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> SummaryWriter:
+        """The stock class's writer, over a file that keeps its errors."""
+        if self._experiment is not None:
+            return super().experiment
+        with patient_event_files(Path(self.log_dir)) as begun:
+            writer = super().experiment
+        self._patient += begun
+        return writer
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
@@ -90,6 +123,7 @@ class JsonLines(Logger):
     def __init__(self, folder: Path) -> None:
         super().__init__()
         self._path = folder / METRICS_FILE
+        self.problem: MachineError | None = None
 
     @property
     def name(self) -> str:
@@ -107,7 +141,23 @@ class JsonLines(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        """Append one line; it is complete in the file when this returns."""
+        """Append one line; it is complete in the file when this returns, unless there is a ``problem``."""
         line = {"step": step, "time": round(time.time(), 3), **metrics}
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        self._attempt(json.dumps(line) + "\n")
+
+    @rank_zero_only
+    def save(self) -> None:
+        """Make the lines survive a power cut."""
+        self._attempt("", durable=True)
+
+    def _attempt(self, text: str, durable: bool = False) -> None:
+        if self.problem is not None:
+            return
+        try:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(text)
+                if durable:
+                    file.flush()
+                    os.fsync(file.fileno())
+        except OSError as error:
+            self.problem = cannot_write(self._path, error)

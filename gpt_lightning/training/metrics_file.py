@@ -6,21 +6,24 @@ import json
 from pathlib import Path
 from typing import Any
 
-from gpt_lightning.files.atomic import write_text_atomically
+from gpt_lightning.files.atomic import write_text_durably
 
 METRICS_FILE = "metrics.jsonl"
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The lines of a run's ``metrics.jsonl``; a last line cut off by a kill is left out."""
+    """The lines of a run's ``metrics.jsonl``; what is no whole line, cut off by a kill or a full disk, is left out."""
     path = folder / METRICS_FILE
-    records = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-        try:
-            records.append(json.loads(line))
-        except ValueError:
-            break
-    return records
+    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    return [record for line in text.splitlines() if (record := _read_line(line)) is not None]
+
+
+def _read_line(line: str) -> dict[str, Any] | None:
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) and isinstance(record.get("step"), int) else None
 
 
 def cut_metrics(folder: Path, last_step: int, source: Path | None = None) -> None:
@@ -30,4 +33,4 @@ def cut_metrics(folder: Path, last_step: int, source: Path | None = None) -> Non
 
 def write_metrics(folder: Path, records: list[dict[str, Any]]) -> None:
     """Replace a run's ``metrics.jsonl``."""
-    write_text_atomically(folder / METRICS_FILE, "".join(json.dumps(record) + "\n" for record in records))
+    write_text_durably(folder / METRICS_FILE, "".join(json.dumps(record) + "\n" for record in records))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +21,7 @@ from gpt_lightning.training.alerting import Alerts, build_watchdog, default_rule
 from gpt_lightning.training.callbacks.insight import Insight
 from gpt_lightning.training.callbacks.traces import Traces
 from gpt_lightning.training.chronicle import Chronicle, Origin
+from gpt_lightning.training.ending import EarlyEnd
 from gpt_lightning.training.lengths import choose_cadence
 from gpt_lightning.training.loggers import JsonLines, RunTensorBoard, TokenAxis
 from gpt_lightning.training.processes import process_rank
@@ -30,6 +31,10 @@ from gpt_lightning.training.trackers import Tracker
 
 if TYPE_CHECKING:
     from gpt_lightning.training.run import Run
+
+
+_RETURNED: dict[str, Status] = {"finished": "ended early", "stopped": "stopped"}
+"""Status in the HParams tab of a run that returned before its last step."""
 
 
 class Observers:
@@ -81,8 +86,12 @@ class Observers:
             self._chronicle = Chronicle(board, self._folder, origin)
 
     @contextmanager
-    def watching(self) -> Iterator[None]:
-        """Around training: tell how it begins, and how it really ended."""
+    def watching(self, why_early: Callable[[], EarlyEnd]) -> Iterator[None]:
+        """Around training: tell how it begins, and how it really ended.
+
+        Args:
+            why_early: Asked where training returns before its last step.
+        """
         module, chronicle = self._run.module, self._chronicle
         watchdog = build_watchdog(self._run.monitor, self._run.trainer, self._folder, self._alerts)
         if chronicle is not None:
@@ -94,7 +103,8 @@ class Observers:
             watchdog.start()
         try:
             yield
-            status = "success"
+            done = self._run.trainer.global_step >= self._run.plan.horizon.total_steps
+            status = "success" if done else _RETURNED[why_early().state]
         except (StopRequested, KeyboardInterrupt, EndedEarly) as end:
             status = "ended early" if isinstance(end, EndedEarly) else "stopped"
             raise

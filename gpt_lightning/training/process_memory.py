@@ -9,7 +9,7 @@ from types import TracebackType
 
 import torch
 
-from gpt_lightning.files.processes import ResidentPeak, available_bytes
+from gpt_lightning.files.processes import ResidentPeak, available_bytes, total_bytes
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
 """mallopt(3)."""
@@ -21,6 +21,13 @@ def free_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     return available_bytes()
+
+
+def total_memory(device: torch.device) -> int:
+    """Bytes that ``device`` has, whoever uses them now; 0 = unknown."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[1]
+    return total_bytes() if device.type == "cpu" else 0
 
 
 def keep_freed_memory(device: torch.device) -> bool:

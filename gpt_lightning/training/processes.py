@@ -1,27 +1,45 @@
 """The processes of a run: who started them, how they find each other, and that they part at the end.
 
-    Lightning's launcher   one command; the Trainer starts the other processes of this machine
-    torchrun, srun         the launcher starts every process; they connect before the run folder is chosen
+    Lightning's launcher   one command on every machine; the Trainer starts the other processes of it
+    torchrun, srun         the launcher starts every process
 
-``trainer.devices`` x ``trainer.num_nodes`` says how many there are, whoever starts them.
+``trainer.devices`` x ``trainer.num_nodes`` says how many there are, whoever starts them. In both ways they connect
+before they train: the first process has chosen the run folder and the checkpoint, and tells all others.
+
+A process finds its place by environment variables, and passes them on to programs that it starts for other reasons: a
+``fit`` inside a callback must not take itself for a part of the run around it (``forget_foreign_launch``).
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.strategies import ParallelStrategy
+from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 
-from gpt_lightning.errors import ConfigError
+from gpt_lightning.errors import ConfigError, MachineError
 
 log = logging.getLogger("gpt_lightning")
+
+END_SECONDS = 120.0
+"""How long a process waits for the others when its work is done and saved."""
+
+_COMMAND_VARIABLE = "_GPT_LIGHTNING_LAUNCHED"
+_PLACES = (
+    *("LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"),
+    *("TORCHELASTIC_RUN_ID", "SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID"),
+)
+"""Environment variables by which a process finds its place among others."""
 
 
 def process_rank() -> int:
@@ -59,9 +77,38 @@ def check_launched(trainer: Trainer) -> None:
         )
 
 
+def _own_command() -> str:
+    return hashlib.sha256("\0".join(sys.argv).encode()).hexdigest()
+
+
+def forget_foreign_launch() -> None:
+    """Where another program of ours, itself one of several processes, started this one: stand alone."""
+    if os.environ.get(_COMMAND_VARIABLE, _own_command()) != _own_command():
+        for name in (*_PLACES, _COMMAND_VARIABLE):
+            os.environ.pop(name, None)
+        vars(rank_zero_only)["rank"] = 0  # Lightning read the variables when it was imported
+
+
+def connects(trainer: Trainer) -> bool:
+    """Whether this process has others to connect with, which run the same command."""
+    return launched_from_outside() or isinstance(trainer.strategy.launcher, _SubprocessScriptLauncher)
+
+
+def launches_all(trainer: Trainer) -> bool:
+    """Whether nobody waits for this process: it will start all the others itself."""
+    launcher = trainer.strategy.launcher
+    if not isinstance(launcher, _SubprocessScriptLauncher) or trainer.num_nodes > 1:
+        return False
+    return not launcher.cluster_environment.creates_processes_externally
+
+
 def connect_processes(trainer: Trainer, module: LightningModule) -> None:
-    """Connect the processes now; the Trainer finds them connected."""
+    """Start those of this machine, unless somebody else does, and connect; the Trainer finds them connected."""
+    os.environ[_COMMAND_VARIABLE] = _own_command()
+    announce_wait(trainer)
     trainer.strategy.connect(module)
+    if isinstance(trainer.strategy.launcher, _SubprocessScriptLauncher):
+        trainer.strategy.launcher.launch(lambda: None)
     trainer.strategy.setup_environment()
 
 
@@ -83,12 +130,31 @@ def announce_wait(trainer: Trainer) -> None:
 
 
 @contextmanager
-def process_group_closed() -> Iterator[None]:
-    """Close torch's process group at the end: left open, finished processes were seen hanging at exit."""
+def process_group_closed(seconds: float = END_SECONDS) -> Iterator[None]:
+    """Close torch's process group at the end: left open, finished processes were seen hanging at exit.
+
+    Args:
+        seconds: How long to wait for processes that have not come to the end.
+
+    Raises:
+        MachineError: They did not come.
+    """
     try:
         yield
         if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.barrier()
+            _meet(seconds)
     finally:
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
+
+
+def _meet(seconds: float) -> None:
+    try:
+        work = torch.distributed.barrier(async_op=True)
+        if work is not None:
+            work.wait(timedelta(seconds=seconds))
+    except RuntimeError as error:
+        raise MachineError(
+            f"Process {process_rank()} is done, and the others did not come to the end within {seconds:g} s",
+            fix="What was saved is intact: look at their output, then go on with --resume auto.",
+        ) from error

@@ -23,7 +23,6 @@ FREE = (
     "trainer.num_nodes",
     "trainer.strategy",
     "trainer.logger",
-    "trainer.callbacks",
     "trainer.profiler",
     "trainer.log_every_n_steps",
     "trainer.enable_progress_bar",
@@ -45,6 +44,23 @@ FREE = (
 )
 """Settings (with everything below them) that do not change the sequence of weights."""
 
+WATCHING = frozenset(
+    (
+        "EarlyStopping",
+        "Timer",
+        "LearningRateMonitor",
+        "DeviceStatsMonitor",
+        "ThroughputMonitor",
+        "ModelSummary",
+        "RichModelSummary",
+        "RichProgressBar",
+        "TQDMProgressBar",
+        "OnExceptionCheckpoint",
+        "ModelCheckpoint",
+    )
+)
+"""Lightning's callbacks that change no weights. Of others than these and ours nobody knows, so they are compared."""
+
 _ABSENT = "(not set)"
 
 
@@ -62,7 +78,7 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def differences(saved: Mapping[str, Any], present: Mapping[str, Any], allowed: list[str]) -> list[str]:
     """Lines ``key: saved -> present`` of every setting that differs and is neither free nor allowed."""
-    old, new = flatten(saved), flatten(present)
+    old, new = _without_watching(flatten(saved)), _without_watching(flatten(present))
     free = (*FREE, *allowed)
     lines = []
     for key in sorted(old.keys() | new.keys()):
@@ -72,6 +88,19 @@ def differences(saved: Mapping[str, Any], present: Mapping[str, Any], allowed: l
         if not _equal(before, after):
             lines.append(f"{key}: {before!r} -> {after!r}")
     return lines
+
+
+def _without_watching(flat: dict[str, Any]) -> dict[str, Any]:
+    callbacks = flat.get("trainer.callbacks")
+    entries = callbacks if isinstance(callbacks, list) else [callbacks]
+    acting = [entry for entry in entries if isinstance(entry, Mapping) and not _is_watching(str(entry["class_path"]))]
+    return {**flat, "trainer.callbacks": acting}
+
+
+def _is_watching(class_path: str) -> bool:
+    module, _, name = class_path.rpartition(".")
+    ours = module.startswith("gpt_lightning.evaluation")
+    return ours or (module.startswith("lightning.pytorch.callbacks") and name in WATCHING)
 
 
 def _equal(before: Any, after: Any) -> bool:
@@ -108,6 +137,20 @@ def check_resumable(checkpoint: Path, card: Mapping[str, Any], allowed: list[str
             fix=f"Restore them, start a new run from these weights with --init_from {checkpoint}, or {accept}.",
         )
     return int(manifest["step"])
+
+
+def list_changes(checkpoint: Path, card: Mapping[str, Any]) -> list[str]:
+    """What is allowed to differ and may still change a result: lines ``name: saved -> present``.
+
+    Versions, device, threads and processes decide the last bits of a sum; on another part of the validation split the
+    best loss is another. Empty for a checkpoint of a version that did not note its environment.
+    """
+    facts = read_manifest(checkpoint)["facts"]
+    part = "trainer.limit_val_batches"
+    saved = {**facts.get("environment", card["environment"]), part: flatten(facts.get("config", {})).get(part)}
+    present = {**card["environment"], part: flatten(card["config"]).get(part)}
+    changed = [name for name in sorted(saved.keys() | present.keys()) if saved.get(name) != present.get(name)]
+    return [f"{name}: {saved.get(name, _ABSENT)!r} -> {present.get(name, _ABSENT)!r}" for name in changed]
 
 
 def _with_later_fields(config: Mapping[str, Any]) -> Mapping[str, Any]:

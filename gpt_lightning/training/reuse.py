@@ -27,9 +27,10 @@ from typing import TYPE_CHECKING
 
 from lightning.pytorch.loggers import Logger
 
+from gpt_lightning.checkpoints.best import VALIDATION, Validation, point_to_best
 from gpt_lightning.checkpoints.folder import read_checkpoint, write_checkpoint
 from gpt_lightning.checkpoints.prefixes import Line, Prefix, PrefixStore
-from gpt_lightning.checkpoints.shelf import SHELF, write_best
+from gpt_lightning.checkpoints.shelf import SHELF
 from gpt_lightning.errors import ConfigError
 from gpt_lightning.optim.lengths import Horizon, Length, to_steps
 from gpt_lightning.training.callbacks.prefixes import PrefixRecorder
@@ -37,7 +38,6 @@ from gpt_lightning.training.callbacks.saving import MONITOR
 from gpt_lightning.training.checkpoint_io import facts_of
 from gpt_lightning.training.loggers import JsonLines
 from gpt_lightning.training.metrics_file import read_metrics, write_metrics
-from gpt_lightning.training.processes import launched_from_outside
 from gpt_lightning.training.trajectory import Trajectory, trace
 
 if TYPE_CHECKING:
@@ -141,13 +141,6 @@ class Sharing:
                 got=run.settings.allow_changes,
                 allowed="no changes where work is shared",
                 fix="Leave run.allow_changes out, or switch reuse off.",
-            )
-        if run.trainer.num_nodes > 1 and not launched_from_outside():
-            raise ConfigError(
-                "Machines that find each other in the Trainer each choose where to begin, and could choose differently",
-                got=run.trainer.num_nodes,
-                allowed="torchrun or srun where work is shared",
-                fix="Start the processes with torchrun or srun, or switch reuse off.",
             )
         self._run, self._owner = run, reuse.owner
         self.store = PrefixStore(reuse.folder, reuse.budget_bytes)
@@ -263,7 +256,7 @@ class Sharing:
             else:
                 self._copy(entry, folder, best)
         if best is not None and (folder / SHELF / f"step-{int(best['step']):09d}").is_dir():
-            write_best(folder / SHELF, step=int(best["step"]), metric=MONITOR, value=best["value"])
+            point_to_best(folder / SHELF)
         self.store.release(self.owner(folder))
 
     def _copy(self, entry: Prefix, folder: Path, best: dict[str, float] | None) -> None:
@@ -272,6 +265,10 @@ class Sharing:
         state["gpt_lightning"] = dict(self._run.module.card)
         own_best = best if best is not None and best["step"] <= entry.step else None
         state["callbacks"]["Saving"] = {"best": own_best}
+        state.pop(VALIDATION, None)
+        for line in read_metrics(folder):
+            if line["step"] == entry.step and MONITOR in line:
+                state[VALIDATION] = Validation(entry.step, MONITOR, float(line[MONITOR])).facts()
         stream = state.get(type(self._run.datamodule).__qualname__)
         if stream is not None:
             stream["stream"] = self._run.datamodule.describe()

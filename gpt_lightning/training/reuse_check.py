@@ -9,8 +9,9 @@ from typing import Any
 import torch
 import yaml
 
+from gpt_lightning.checkpoints.durable import list_checkpoints
 from gpt_lightning.checkpoints.folder import read_checkpoint
-from gpt_lightning.checkpoints.shelf import SHELF, list_checkpoints
+from gpt_lightning.checkpoints.shelf import SHELF
 from gpt_lightning.errors import RunFolderError
 from gpt_lightning.training.build import build
 from gpt_lightning.training.metrics_file import read_metrics

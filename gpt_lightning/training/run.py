@@ -5,53 +5,52 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, Trainer
 
-from gpt_lightning.board.notices import cut_alerts
+from gpt_lightning.board.patient import cannot_write
 from gpt_lightning.board.terminal import choose_view
 from gpt_lightning.checkpoints.durable import step_of
 from gpt_lightning.checkpoints.prefixes import Prefix
-from gpt_lightning.checkpoints.shelf import SHELF, discard_after, locate, sweep
-from gpt_lightning.data.report import summarize
-from gpt_lightning.errors import CheckpointError, ConfigError, UserError
-from gpt_lightning.files.atomic import write_text_durably
-from gpt_lightning.parsing.strict_yaml import dump_yaml
+from gpt_lightning.checkpoints.shelf import SHELF, locate
+from gpt_lightning.errors import ConfigError, UserError
+from gpt_lightning.training.beginning import prepare_folder
 from gpt_lightning.training.callbacks.accumulation import RampedAccumulation
 from gpt_lightning.training.callbacks.metrics_log import MetricsLog
 from gpt_lightning.training.callbacks.prediction_file import PredictionFile
-from gpt_lightning.training.callbacks.saving import Saving
+from gpt_lightning.training.callbacks.saving import Saving, describe_part
 from gpt_lightning.training.callbacks.status_line import StatusLine
 from gpt_lightning.training.callbacks.step_seed import StepSeed
 from gpt_lightning.training.datamodule import TokenDataModule
-from gpt_lightning.training.ending import end_recorded
+from gpt_lightning.training.ending import EarlyEnd, end_recorded, explain_early_end
 from gpt_lightning.training.global_batch import MicroStep
 from gpt_lightning.training.lengths import Plan
 from gpt_lightning.training.loggers import JsonLines, RunTensorBoard
-from gpt_lightning.training.metrics_file import cut_metrics
+from gpt_lightning.training.memory_limit import check_memory, memory_told
 from gpt_lightning.training.module import GPTModule
 from gpt_lightning.training.monitor import Monitor
 from gpt_lightning.training.observers import Observers, build_speed
 from gpt_lightning.training.process_memory import keep_freed_memory
 from gpt_lightning.training.processes import (
-    announce_wait,
     connect_processes,
-    launched_from_outside,
+    connects,
+    launches_all,
     process_group_closed,
     process_rank,
 )
-from gpt_lightning.training.resume import check_resumable
 from gpt_lightning.training.reuse import Reuse, Sharing, last_validation
-from gpt_lightning.training.run_folder import CONFIG_FILE, RunLock, command_line, read_starts, write_manifest
+from gpt_lightning.training.run_folder import RUNS, RunLock
 from gpt_lightning.training.settings import RunSettings
 from gpt_lightning.training.sharding import count_streams
 from gpt_lightning.training.signals import StopFlag
-from gpt_lightning.training.start import Start, choose_start, find_checkpoint, publish, published, retract
+from gpt_lightning.training.start import Decision, check_same_view, choose_start
+from gpt_lightning.weights.starting import read_initial_weights
 
 log = logging.getLogger("gpt_lightning")
 
@@ -67,6 +66,7 @@ class FitResult:
         resumed_step: Step it went on from; None for a new run.
         executed_steps: Optimizer steps done by this call.
         reused_steps: Optimizer steps that another run had done and this one never did.
+        ended: Why it ended before its last step; None = it has reached that.
     """
 
     folder: Path
@@ -75,6 +75,7 @@ class FitResult:
     resumed_step: int | None = None
     executed_steps: int = 0
     reused_steps: int = 0
+    ended: EarlyEnd | None = None
 
 
 @dataclass
@@ -112,6 +113,7 @@ class Run:
     defaults: Callable[[], dict[str, Any]] = dict
     initial_path: Path | None = None
     varied: Mapping[str, Any] | None = None
+    _stop: StopFlag = field(default_factory=StopFlag)
 
     def fit(self, resume: str = "never", reuse: Reuse | None = None) -> FitResult:
         """Train to the end of the plan.
@@ -132,115 +134,76 @@ class Run:
                 fix="Leave out --resume PATH, or reuse.",
             )
         try:
+            check_memory(self)
             sharing = None if reuse is None else Sharing(reuse, self)
             return self._fit(resume, sharing)
         finally:
             self.datamodule.close()
 
     def _fit(self, resume: str, sharing: Sharing | None) -> FitResult:
-        told = published()
-        if told is not None:
-            return self._train(*told, sharing)
-        if launched_from_outside():
-            with process_group_closed():
+        """The first process decides where to write and what to go on from, holds the lock, and tells the others."""
+        with ExitStack() as stack:
+            first = process_rank() == 0
+            decision = self._decide(stack, resume, sharing) if first else None
+            if isinstance(decision, UserError) and (launches_all(self.trainer) or not connects(self.trainer)):
+                raise decision  # nobody waits for it
+            if connects(self.trainer):
+                stack.enter_context(process_group_closed())
                 connect_processes(self.trainer, self.module)
-                return self._fit_together(resume, sharing)
-        announce_wait(self.trainer)
-        return self._fit_alone(resume, sharing)
+                decision = self._agree(decision)
+            assert isinstance(decision, Decision)
+            if decision.weights is not None:
+                self.begin_with(decision.weights)
+            resumed = (decision.checkpoint and step_of(decision.checkpoint)) or 0
+            stack.enter_context(self._stop.installed(step=resumed, announce=first))
+            stack.enter_context(self._end_recorded(decision.folder, resumed))
+            return self._train(decision.folder, decision.checkpoint, sharing)
 
-    def _fit_alone(self, resume: str, sharing: Sharing | None) -> FitResult:
-        """As the process that decides, and launches the others of this machine."""
-        start = choose_start(self.settings, resume, self.name, num_nodes=self.trainer.num_nodes)
-        lock = RunLock(start.folder)
-        if process_rank() == 0:
+    def _decide(self, stack: ExitStack, resume: str, sharing: Sharing | None) -> Decision | UserError:
+        """As the first process; an error is returned, since others may have to be told."""
+        try:
+            start = choose_start(self.settings, resume, self.name)
+            lock = RunLock(start.folder)
             lock.acquire()
-        try:
-            checkpoint = self._prepare_folder(start, sharing)
-            publish(start.folder, checkpoint)
-            with self._end_recorded(start.folder, checkpoint):
-                return self._train(start.folder, checkpoint, sharing)
-        finally:
-            retract()
-            lock.release()
+            stack.callback(lock.release)
+            return prepare_folder(self, start, sharing)
+        except UserError as error:
+            return error
+        except OSError as error:
+            return cannot_write(Path(error.filename or self.settings.dir or RUNS), error)
 
-    def _fit_together(self, resume: str, sharing: Sharing | None) -> FitResult:
-        """As one of several processes that are connected: the first decides, and tells the others."""
-        lock: RunLock | None = None
-        decision: tuple[Path, Path | None] | UserError | None = None
-        try:
-            if process_rank() == 0:
-                try:
-                    start = choose_start(self.settings, resume, self.name)
-                    lock = RunLock(start.folder)
-                    lock.acquire()
-                    decision = (start.folder.resolve(), self._prepare_folder(start, sharing))
-                except UserError as error:
-                    decision = error  # the others must not wait for what never comes
-            decision = self.trainer.strategy.broadcast(decision)
-            if isinstance(decision, UserError):
-                raise decision
-            assert decision is not None
-            with self._end_recorded(*decision):
-                return self._train(*decision, sharing)
-        finally:
-            if lock is not None:
-                lock.release()
+    def _agree(self, decision: Decision | UserError | None) -> Decision:
+        """The decision of the first process, on all of them.
 
-    def _end_recorded(self, folder: Path, checkpoint: Path | None) -> AbstractContextManager[None]:
-        resumed = (checkpoint and step_of(checkpoint)) or 0
+        Raises:
+            UserError: The first process came to none, or a process does not see what it saw.
+        """
+        told = self.trainer.strategy.broadcast(decision.resolve() if isinstance(decision, Decision) else decision)
+        if isinstance(told, UserError):
+            raise told
+        assert told is not None
+        problems: list[str | None] = [None] * self.trainer.world_size
+        torch.distributed.all_gather_object(problems, told.compare())
+        check_same_view(problems)
+        return decision if isinstance(decision, Decision) else told
+
+    def begin_with(self, weights: Path) -> None:
+        """Read the weights that the run begins with, unless it has them."""
+        if self.module.initial_weights is None:
+            self.module.initial_weights = read_initial_weights(weights).fit(self.module.config)
+
+    def _end_recorded(self, folder: Path, resumed: int) -> AbstractContextManager[None]:
         return end_recorded(
             folder,
             # The Trainer counts from 0 until it has loaded the checkpoint, and for ever when nothing is left to do.
             step=lambda: max(resumed, self.trainer.global_step),
             total_steps=self.plan.horizon.total_steps,
             active=process_rank() == 0,
+            why=self._why_early,
         )
 
-    def _prepare_folder(self, start: Start, sharing: Sharing | None) -> Path | None:
-        """Check the checkpoint, cut the curves back to it, write config and manifest."""
-        shelf = start.folder / SHELF
-        found = find_checkpoint(start)
-        for reason in found.skipped:
-            log.warning("passed over: %s", reason)
-        step = check_resumable(found.path, self.module.card, self.settings.allow_changes) if found.path else None
-        if start.source and step is not None and step >= self.plan.horizon.total_steps:
-            raise CheckpointError(
-                f"{found.path} has reached the end of this run already, so nothing is left to do in {start.folder}",
-                got=f"step {step} of {self.plan.horizon.total_steps}",
-                fix=f"Use {start.source} itself, or train longer with --trainer.max_steps {2 * step} "
-                "--run.allow_changes '[trainer.max_steps]'.",
-            )
-        if process_rank() != 0:
-            return found.path
-        sweep(shelf)
-        if start.continues:
-            discard_after(shelf, -1 if step is None else step)
-        if start.continues or start.source:
-            cut_metrics(start.folder, -1 if step is None else step, start.source)
-            cut_alerts(start.folder, -1 if step is None else step)
-        write_text_durably(start.folder / CONFIG_FILE, dump_yaml(self.config))
-        checkpoint, prefix = found.path, None
-        if sharing is not None:
-            prefix = sharing.choose(start.folder, step, [past.get("trajectory") for past in read_starts(start.folder)])
-            checkpoint = found.path if prefix is None else prefix.checkpoint
-        facts: dict[str, Any] = {
-            "resumed_step": None if checkpoint is None else step_of(checkpoint),
-            "resumed_from": None if checkpoint is None else str(checkpoint),
-            "data_fingerprint": self.module.card["data_fingerprint"],
-            "data": self._describe_data(),
-            "total_steps": self.plan.horizon.total_steps,
-            "parameters": self.module.config.num_parameters,
-            "trajectory": None if sharing is None else sharing.trajectory.base,
-            "reused_steps": 0 if sharing is None else sharing.reused_steps(prefix),
-        }
-        write_manifest(start.folder, command=command_line(), seed=self.seed, facts=facts)
-        if found.path is not None:
-            log.info("going on from step %d in %s", step, start.folder)
-        return checkpoint
-
-    def _describe_data(self) -> str:
-        store = self.datamodule.open_store()
-        return "prepared on the fly" if self.datamodule.on_the_fly else summarize(store.manifest)
+    def _why_early(self) -> EarlyEnd:
+        return explain_early_end(self.trainer, self.config["trainer"].get("max_time"))
 
     def _train(self, folder: Path, checkpoint: Path | None, sharing: Sharing | None) -> FitResult:
         resumed = step_of(checkpoint) if checkpoint else None
@@ -258,10 +221,11 @@ class Run:
         if sharing is not None:
             add_callbacks(trainer, sharing.prepare(prefix, folder, trainer.loggers))
         keep_freed_memory(trainer.strategy.root_device)
-        with process_group_closed(), observers.watching():
+        with process_group_closed(), observers.watching(self._why_early), memory_told(self):
             trainer.fit(self.module, datamodule=self.datamodule, ckpt_path=checkpoint)
         if sharing is not None and process_rank() == 0:
             sharing.finish(folder, prefix)
+        done = trainer.global_step >= self.plan.horizon.total_steps
         return FitResult(
             folder,
             trainer.global_step,
@@ -269,6 +233,7 @@ class Run:
             resumed,
             executed_steps=trainer.global_step - (resumed or 0),
             reused_steps=0 if sharing is None else sharing.reused_steps(prefix),
+            ended=None if done else self._why_early(),
         )
 
     def _finished(self, folder: Path, step: int, sharing: Sharing | None, prefix: Prefix | None) -> FitResult:
@@ -297,11 +262,11 @@ class Run:
         callbacks = [each for each in self._training_callbacks(folder) if not isinstance(each, (Saving, StatusLine))]
         add_callbacks(trainer, *callbacks, *observers)
         keep_freed_memory(trainer.strategy.root_device)
-        with process_group_closed():
+        with process_group_closed(), memory_told(self):
             trainer.fit(self.module, datamodule=self.datamodule)
 
     def _training_callbacks(self, folder: Path) -> list[Callback]:
-        """Saving comes last, so that a checkpoint holds what the others did at its step."""
+        """Saving comes last, so that a checkpoint holds what the others did at its step; the log of metrics first."""
         horizon = self.plan.horizon
         windows = self.datamodule.windows_per_epoch()
         epoch = None if windows is None else windows * self.datamodule.block_size
@@ -309,13 +274,17 @@ class Run:
         speed = build_speed(self)
         speed.measure_peak(self.trainer)
         saving = Saving(
-            folder / SHELF, every_steps=self.plan.save_every, keep=self.settings.keep_checkpoints, stop=StopFlag()
+            folder / SHELF,
+            every_steps=self.plan.save_every,
+            keep=self.settings.keep_checkpoints,
+            stop=self._stop,
+            part=describe_part(self.trainer.limit_val_batches, self.datamodule.eval_batch_size),
         )
         self.datamodule.watch_waits(partial(saving.stop_waiting, self.trainer))
+        vars(self.trainer)["callbacks"].insert(0, MetricsLog(every_steps=every, speed=speed, tokens_per_epoch=epoch))
         return [
             StepSeed(self.seed),
             *self._ramp_callbacks(),
-            MetricsLog(every_steps=every, speed=speed, tokens_per_epoch=epoch),
             StatusLine(horizon.tokens_before, choose_view(self.progress, sys.stderr, folder.name)),
             saving,
         ]
@@ -341,7 +310,7 @@ class Run:
     def _evaluate(self, method: Any, checkpoint: str | Path | None) -> dict[str, float]:
         path = None if checkpoint is None else locate(checkpoint)
         add_callbacks(self.trainer, StepSeed(self.seed))
-        with process_group_closed():
+        with process_group_closed(), memory_told(self):
             method(self.module, datamodule=self.datamodule, ckpt_path=path, verbose=False)
         return {name: float(value) for name, value in self.trainer.callback_metrics.items()}
 
@@ -349,7 +318,7 @@ class Run:
         """Write log-probabilities of every window of ``data.predict_split`` to ``output``, one JSON line each."""
         writer = PredictionFile(output, self.datamodule.open_store().tokenizer)
         add_callbacks(self.trainer, StepSeed(self.seed), writer)
-        with process_group_closed():
+        with process_group_closed(), memory_told(self):
             self.trainer.predict(
                 self.module, datamodule=self.datamodule, ckpt_path=locate(checkpoint), return_predictions=False
             )

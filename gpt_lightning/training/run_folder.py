@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import json
 import platform
-import re
 import socket
 import subprocess
 import sys
@@ -26,10 +25,12 @@ from pathlib import Path
 from typing import Any
 
 from gpt_lightning._version import __version__
-from gpt_lightning.checkpoints.shelf import SHELF, list_checkpoints
+from gpt_lightning.checkpoints.durable import list_checkpoints
+from gpt_lightning.checkpoints.shelf import SHELF
 from gpt_lightning.errors import FolderInUseError, RunFolderError
 from gpt_lightning.files.atomic import write_text_durably
 from gpt_lightning.files.locks import FileLock, LockHeld, is_locked
+from gpt_lightning.files.sealing import seal, unseal
 
 RUNS = Path("runs")
 CONFIG_FILE, MANIFEST_FILE, LOCK_FILE = "config.yaml", "manifest.json", "run.lock"
@@ -40,12 +41,11 @@ _PACKAGES = ("torch", "lightning", "torchmetrics", "tensorboard", "jsonargparse"
 
 def list_runs(name: str) -> list[Path]:
     """Numbered folders ``runs/NAME-N`` of a name, oldest first."""
-    pattern = re.compile(re.escape(name) + r"-(\d+)")
     numbered = []
-    for path in RUNS.glob(f"{name}-*"):
-        match = pattern.fullmatch(path.name)
-        if match and path.is_dir():
-            numbered.append((int(match.group(1)), path))
+    for path in RUNS.iterdir() if RUNS.is_dir() else ():
+        stem, dash, digits = path.name.rpartition("-")
+        if dash and stem == name and digits.isdecimal() and path.is_dir():
+            numbered.append((int(digits), path))
     return [path for _, path in sorted(numbered)]
 
 
@@ -89,7 +89,8 @@ def make_numbered(name: str) -> Path:
 
 def holds_run(folder: Path) -> bool:
     """Whether a run has started here before."""
-    return (folder / CONFIG_FILE).exists() or bool(list_checkpoints(folder / SHELF))
+    marks = (folder / name for name in (CONFIG_FILE, MANIFEST_FILE))
+    return any(mark.exists() for mark in marks) or bool(list_checkpoints(folder / SHELF))
 
 
 class RunLock:
@@ -152,21 +153,38 @@ def write_manifest(folder: Path, *, command: list[str], seed: int, facts: dict[s
             "end": None,  # as long as it runs, and for ever when it is killed
         }
     )
-    write_text_durably(folder / MANIFEST_FILE, json.dumps({"starts": starts}, indent=1) + "\n")
+    _write_starts(folder, starts)
 
 
 def read_starts(folder: Path) -> list[dict[str, Any]]:
-    """The entries of ``manifest.json``, one for each start, oldest first."""
+    """The entries of ``manifest.json``, one for each start, oldest first.
+
+    Raises:
+        RunFolderError: It is damaged.
+    """
     path = folder / MANIFEST_FILE
-    return list(json.loads(path.read_text(encoding="utf-8"))["starts"]) if path.exists() else []
+    if not path.exists():
+        return []
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        unseal(manifest)
+        return [dict(start) for start in manifest["starts"]]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RunFolderError(
+            f"{path} is damaged ({error}), and nobody knows how this run began",
+            fix="Restore it; or move it away, and the run goes on from its checkpoints.",
+        ) from error
+
+
+def _write_starts(folder: Path, starts: list[dict[str, Any]]) -> None:
+    write_text_durably(folder / MANIFEST_FILE, json.dumps(seal({"starts": starts}), indent=1) + "\n")
 
 
 def write_end(folder: Path, end: dict[str, Any]) -> None:
     """Complete the last start in ``manifest.json`` with how it ended; see ``training.ending``."""
-    path = folder / MANIFEST_FILE
-    manifest = json.loads(path.read_text(encoding="utf-8"))
-    manifest["starts"][-1]["end"] = {"time": time.strftime(_TIME), **end}
-    write_text_durably(path, json.dumps(manifest, indent=1) + "\n")
+    starts = read_starts(folder)
+    starts[-1]["end"] = {"time": time.strftime(_TIME), **end}
+    _write_starts(folder, starts)
 
 
 def _version(package: str) -> str | None:

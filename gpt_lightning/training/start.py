@@ -1,27 +1,33 @@
-"""Where a run writes and from which checkpoint it goes on: the decisions before training, on process 0 alone.
+"""Where a run writes and from which checkpoint it goes on: the decisions before training, by the first process alone.
 
     --resume never            a new folder (numbered, or run.dir, which must not hold a run yet)
     --resume auto             the newest run of this name (or run.dir) goes on from its newest valid checkpoint;
                               where there is nothing to go on from, it starts
     --resume PATH             that run goes on; with another run.dir, a branch of it starts there
 
-Processes that the Trainer launches later (DDP) are told the decision by environment variables, because they parse the
-same command again and would make a folder of their own.
+The other processes of a run, on this machine and on others, are told the decision, and it is refused where they do not
+see the same folder and checkpoint.
+
+A run that was killed before its first own checkpoint begins where it began: its manifest says with which checkpoint (a
+branch) or weights (--init_from).
 """
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass
+import hashlib
+import socket
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from gpt_lightning.checkpoints.durable import MANIFEST_FILE, verify_checkpoint
 from gpt_lightning.checkpoints.shelf import SHELF, Found, find_newest_valid, locate
 from gpt_lightning.errors import CheckpointError, ConfigError, RunFolderError
-from gpt_lightning.training.processes import process_rank
-from gpt_lightning.training.run_folder import holds_run, list_runs, make_folder, make_numbered
+from gpt_lightning.training.run_folder import holds_run, list_runs, make_folder, make_numbered, read_starts
 from gpt_lightning.training.settings import RunSettings
 
-_FOLDER_VARIABLE, _CHECKPOINT_VARIABLE = "GPT_LIGHTNING_RUN_FOLDER", "GPT_LIGHTNING_RUN_CHECKPOINT"
+_SEE_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -41,31 +47,20 @@ class Start:
     checkpoint: Path | None = None
 
 
-def choose_start(settings: RunSettings, resume: str, name: str, num_nodes: int = 1) -> Start:
+def choose_start(settings: RunSettings, resume: str, name: str) -> Start:
     """Choose the folder and create it.
-
-    On several machines that nobody connected yet, the first decides by the same rules, and the others find its folder.
 
     Args:
         settings: ``run.*``.
         resume: never, auto, or a path.
         name: Name for a numbered folder.
-        num_nodes: Machines that run this code before they know of each other.
 
     Raises:
-        ConfigError: No folder is named where several machines must agree on one.
         RunFolderError: The folder holds a run and ``resume`` is never.
         CheckpointError: A path without a usable checkpoint, or one that newer checkpoints of its run would contradict.
     """
     if resume not in ("never", "auto"):
         return _start_from_path(settings, Path(resume), resume)
-    if settings.dir is None and num_nodes > 1:
-        raise ConfigError(
-            "run.dir is not set, and every machine must agree on one folder",
-            got=None,
-            allowed="a path all of them see",
-            fix="Add --run.dir runs/NAME, or start the processes with torchrun or srun.",
-        )
     if settings.dir is not None:
         folder = Path(settings.dir)
         if folder.exists() and not folder.is_dir():
@@ -73,8 +68,6 @@ def choose_start(settings: RunSettings, resume: str, name: str, num_nodes: int =
     else:
         known = list_runs(name)
         folder = known[-1] if resume == "auto" and known else make_numbered(name)
-    if process_rank() > 0:
-        return Start(folder, continues=resume == "auto" and holds_run(folder))
     if resume == "never" and holds_run(folder):
         raise RunFolderError(
             f"{folder} already holds a run",
@@ -109,12 +102,14 @@ def find_checkpoint(start: Start) -> Found:
     """The checkpoint to go on from, once the folder is locked.
 
     Raises:
-        CheckpointError: There are checkpoints, and none is valid.
+        CheckpointError: There are checkpoints, and none is valid; or what a branch began with is gone.
     """
     if start.checkpoint is not None or not start.continues:
         return Found(start.checkpoint)
     found = find_newest_valid(start.folder / SHELF)
-    if found.path is None and found.skipped:
+    if found.path is None and not found.skipped:
+        return Found(_begun_with(start.folder))
+    if found.path is None:
         raise CheckpointError(
             f"No checkpoint of {start.folder} can be read; the newest: {found.skipped[0]}",
             fix="Restore one from a backup, or start a new run.",
@@ -122,22 +117,115 @@ def find_checkpoint(start: Start) -> Found:
     return found
 
 
-def publish(folder: Path, checkpoint: Path | None) -> None:
-    """Tell processes launched from here on."""
-    os.environ[_FOLDER_VARIABLE] = str(folder.resolve())
-    os.environ[_CHECKPOINT_VARIABLE] = str(checkpoint.resolve()) if checkpoint else ""
+def began_with(folder: Path) -> Mapping[str, str]:
+    """What a run began with, by its manifest: a checkpoint of another run, weights; empty = nothing, or not told."""
+    for start in reversed(read_starts(folder)):
+        if start.get("began_with"):
+            return dict(start["began_with"])
+        source = Path(start.get("resumed_from") or "")  # versions before noted only this
+        if source.parent.name == SHELF and source.parent.parent.resolve() != folder.resolve():
+            return {"checkpoint": str(source)}
+    return {}
 
 
-def retract() -> None:
-    """Forget the decision: the next run of this process makes its own."""
-    for variable in (_FOLDER_VARIABLE, _CHECKPOINT_VARIABLE):
-        os.environ.pop(variable, None)
+def home_of(checkpoint: Path | None, *, unless: Path) -> Path | None:
+    """The run folder of a checkpoint that is not one of the run ``unless``."""
+    home = None if checkpoint is None else checkpoint.parent.parent
+    return None if home is None or home.resolve() == unless.resolve() else home
 
 
-def published() -> tuple[Path, Path | None] | None:
-    """The decision of process 0, in a process that it launched; None elsewhere."""
-    folder = os.environ.get(_FOLDER_VARIABLE)
-    if folder is None:
+def check_same_beginning(folder: Path, known: Mapping[str, str], found: Mapping[str, str]) -> Mapping[str, str]:
+    """What a run begins with that has no checkpoint yet.
+
+    Args:
+        folder: Of the run.
+        known: What it began with before.
+        found: What it would begin with now.
+
+    Raises:
+        CheckpointError: Other weights than before.
+    """
+    if known.get("sha256", found["sha256"]) != found["sha256"]:
+        raise CheckpointError(
+            f"{folder} began with the weights of {known['weights']}, and these are others",
+            got=found["weights"],
+            fix="Start another run.",
+        )
+    return found
+
+
+def _begun_with(folder: Path) -> Path | None:
+    source = began_with(folder).get("checkpoint")
+    if source is None:
         return None
-    checkpoint = os.environ.get(_CHECKPOINT_VARIABLE)
-    return Path(folder), Path(checkpoint) if checkpoint else None
+    try:
+        verify_checkpoint(Path(source))
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"{folder} began as a branch of {source} and has no checkpoint of its own yet; {error}",
+            fix="Start another branch, with --resume PATH and a new --run.dir.",
+        ) from error
+    return Path(source)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What the first process tells the others.
+
+    Attributes:
+        folder: The run folder.
+        checkpoint: What training goes on from, absolute; None = nothing.
+        weights: What the run began with where that was not typed again, absolute; None = nothing.
+        fingerprint: Of the checkpoint's manifest.
+    """
+
+    folder: Path
+    checkpoint: Path | None
+    weights: Path | None = None
+    fingerprint: str = ""
+
+    @classmethod
+    def of(cls, folder: Path, checkpoint: Path | None, weights: Path | None) -> Decision:
+        """As this process sees it."""
+        return cls(folder, checkpoint and checkpoint.resolve(), weights, _fingerprint(checkpoint))
+
+    def resolve(self) -> Decision:
+        """For processes that may work in another folder."""
+        return replace(self, folder=self.folder.resolve())
+
+    def compare(self) -> str | None:
+        """What of it this process does not see; a network disk gets some time to show what is new."""
+        end = time.monotonic() + _SEE_SECONDS
+        while True:
+            seen = self.folder.is_dir() and _fingerprint(self.checkpoint) == self.fingerprint
+            if seen or time.monotonic() > end:
+                break
+            time.sleep(0.2)
+        if seen:
+            return None
+        what = self.checkpoint if self.folder.is_dir() else self.folder
+        return f"on {socket.gethostname()} there is not the same {what}"
+
+
+def _fingerprint(checkpoint: Path | None) -> str:
+    try:
+        return "" if checkpoint is None else hashlib.sha256((checkpoint / MANIFEST_FILE).read_bytes()).hexdigest()
+    except OSError:
+        return "not there"
+
+
+def check_same_view(problems: Sequence[str | None]) -> None:
+    """Refuse to train where a process does not see what the first one sees.
+
+    Args:
+        problems: What each process said, see ``Decision.compare``.
+
+    Raises:
+        RunFolderError: One does not.
+    """
+    found = sorted({problem for problem in problems if problem is not None})
+    if found:
+        raise RunFolderError(
+            f"The processes of this run do not see the same files: {'; '.join(found)}",
+            fix="Give them one disk: --run.dir on a file system that every machine has mounted.",
+        )

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from gpt_lightning._version import __version__
 from gpt_lightning.optim.lengths import Horizon
 from gpt_lightning.optim.schedules import Schedule
 from gpt_lightning.training.resume import flatten
@@ -171,6 +172,12 @@ def describe_device(device: torch.device) -> dict[str, Any]:
         return {**facts, "name": torch.cuda.get_device_name(device), "cuda": torch.version.cuda}
     capability = torch.backends.cpu.get_cpu_capability()
     return {**facts, "machine": platform.machine(), "vectors": capability, "threads": torch.get_num_threads()}
+
+
+def describe_environment(device: torch.device, processes: int) -> dict[str, Any]:
+    """What besides settings and data decides the last bits of a step, as plain data for a checkpoint."""
+    versions = {name: metadata.version(name) for name in ("torch", "lightning", "numpy")}
+    return {"gpt_lightning": __version__, **versions, **describe_device(device), "processes": processes}
 
 
 def hash_weights(weights: Mapping[str, Tensor] | None) -> str | None:

@@ -46,7 +46,8 @@ class Slurm(Launcher):
         given.pop("array", None)
         options = {
             "job-name": f"sweep-{self._folder.path.name}",
-            "output": f"{self._folder.logs.resolve()}/slurm-%A-%a.log",
+            # sbatch(1) takes % for the beginning of a pattern.
+            "output": f"{str(self._folder.logs.resolve()).replace('%', '%%')}/slurm-%A-%a.log",
             "open-mode": "append",
             "signal": "B:USR1@120",
             **given,

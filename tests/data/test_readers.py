@@ -40,6 +40,15 @@ def test_sources_mean_files_in_order(sources: list[str], names: list[str], folde
     assert found == names
 
 
+def test_the_part_of_a_glob_that_exists_is_no_pattern(folder: Path) -> None:
+    """A folder with brackets in its name, and one that its name would match as a pattern."""
+    for name in ("f[x]/g.txt", "fx/h.txt"):
+        (folder / name).parent.mkdir()
+        (folder / name).write_text(name)
+    found = [os.path.relpath(reader.name, "text") for reader in open_all(["text/f[x]/*.txt", "text/f?/*.txt"])]
+    assert found == ["f[x]/g.txt", "fx/h.txt"]
+
+
 def test_suffixes_choose_readers(folder: Path) -> None:
     kinds = {Path(reader.name).suffix: type(reader) for reader in open_all(["text"])}
     assert kinds == {".md": TextReader, ".txt": TextReader, ".jsonl": JsonLinesReader}

@@ -13,9 +13,9 @@ from gpt_lightning import cli
 from gpt_lightning.data.manifest import MANIFEST_FILE, read_manifest
 from gpt_lightning.data.opening import open_store
 from gpt_lightning.data.prepare import PrepareSettings, prepare
-from gpt_lightning.data.sealing import seal, unseal
 from gpt_lightning.data.shards import TokenStore
 from gpt_lightning.errors import DataError
+from gpt_lightning.files.sealing import seal, unseal
 from tests.data.stores import read_like_llm_c, wide_tokenizer, write_store
 
 LENGTHS = [5, 0, 12, 30, 3]

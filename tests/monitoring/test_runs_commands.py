@@ -47,6 +47,9 @@ def test_list_sorts_filters_and_counts(capsys: pytest.CaptureFixture[str]) -> No
     listed = json.loads(_say(capsys, "list", "--status", "finished", "--name", "a-*", "--json", "true"))
     assert [(run["run"], run["best_val_loss"], run["best_step"]) for run in listed] == [("runs/a-1", 3.25, 100)]
     assert len(json.loads(_say(capsys, "list", "--limit", "2", "--json", "true"))) == 2
+    write_run(Path("runs/a[1]-1"))
+    listed = json.loads(_say(capsys, "list", "--name", "a[1]-1", "--json", "true"))
+    assert [run["run"] for run in listed] == ["runs/a[1]-1"], "a name fits itself"
     assert "00000" in _say(capsys, "list", "runs/sweep")
     for wrong in (["--sort", "x"], ["--status", "done"], ["--limit", "0"]):
         assert "allowed" in _say(capsys, "list", *wrong, code=2)

@@ -8,8 +8,9 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from gpt_lightning.checkpoints.durable import list_checkpoints
 from gpt_lightning.checkpoints.folder import read_checkpoint
-from gpt_lightning.checkpoints.shelf import SHELF, list_checkpoints
+from gpt_lightning.checkpoints.shelf import SHELF
 from gpt_lightning.training.build import build
 from gpt_lightning.training.run import Run, add_callbacks
 from tests.training.forked import TINY
@@ -43,15 +44,15 @@ class Crash(Exception):
 
 
 class _CrashAt(Callback):
-    def __init__(self, step: int) -> None:
-        self._step = step
+    def __init__(self, step: int, error: BaseException) -> None:
+        self._step, self._error = step, error
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         if trainer.global_step >= self._step:
-            raise Crash
+            raise self._error
 
 
-def crash_at(run: Run, step: int) -> Run:
+def crash_at(run: Run, step: int, error: BaseException | None = None) -> Run:
     """Let ``run`` end by an exception once ``step`` optimizer steps are done."""
-    add_callbacks(run.trainer, _CrashAt(step))
+    add_callbacks(run.trainer, _CrashAt(step, error or Crash()))
     return run

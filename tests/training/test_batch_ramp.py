@@ -11,8 +11,9 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from gpt_lightning.batch import Batch
+from gpt_lightning.checkpoints.durable import list_checkpoints
 from gpt_lightning.checkpoints.folder import read_checkpoint
-from gpt_lightning.checkpoints.shelf import SHELF, list_checkpoints
+from gpt_lightning.checkpoints.shelf import SHELF
 from gpt_lightning.errors import ConfigError
 from gpt_lightning.training.build import build
 from gpt_lightning.training.metrics_file import read_metrics

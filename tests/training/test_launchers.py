@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 
-from gpt_lightning.errors import ConfigError, RunFolderError
 from gpt_lightning.training.build import build
 from gpt_lightning.training.metrics_file import read_metrics
-from gpt_lightning.training.processes import announce_wait
-from gpt_lightning.training.settings import RunSettings
-from gpt_lightning.training.start import choose_start
+from gpt_lightning.training.processes import announce_wait, connect_processes, process_group_closed
 from tests.training.forked import TINY, run_child, write_corpus
-from tests.training.together import fit, free_port, run_together, srun_environment
+from tests.training.together import fit, free_port, machine_environment, run_together, srun_environment
 
 ONE = {"trainer": {"max_steps": 4, "accumulate_grad_batches": 2}}
 DDP = {"trainer": {"max_steps": 4, "devices": 2, "strategy": "ddp"}}
@@ -76,20 +77,95 @@ def test_a_run_on_two_machines_says_what_it_waits_for(
     with caplog.at_level(logging.WARNING, logger="gpt_lightning"):
         announce_wait(run.trainer)
     assert "machine 1 of 2; waiting for the others at node1:29500" in caplog.text
-    with pytest.raises(ConfigError, match="every machine must agree on one folder"):
-        run.fit()
 
 
-def test_the_second_machine_takes_the_folder_of_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It must not be put off by the run that the first one has just begun there."""
-    folder = tmp_path / "run"
-    folder.mkdir()
-    (folder / "config.yaml").write_text("{}", encoding="utf-8")
-    settings = RunSettings(dir=str(folder))
-    with pytest.raises(RunFolderError, match="already holds a run"):
-        choose_start(settings, "never", "run", num_nodes=2)
-    monkeypatch.setattr("gpt_lightning.training.start.process_rank", lambda: 1)
-    assert choose_start(settings, "never", "run", num_nodes=2).folder == folder
+TWO_MACHINES = {"trainer": {"max_steps": 4, "devices": 1, "num_nodes": 2, "strategy": "ddp"}}
+
+
+def test_two_machines_without_a_launcher_equal_one_process(place: Path) -> None:
+    """Each used to choose its own checkpoint; the first decides, whatever the second would have chosen."""
+    folder = place / "machines"
+    assert run_together(place, 2, fit, folder, TWO_MACHINES, "never", launcher=machine_environment) == [0, 0]
+    assert losses(folder) == losses(place / "one")
+    longer = {"trainer": {**TWO_MACHINES["trainer"], "max_steps": 6}, "run": {"allow_changes": ["trainer.max_steps"]}}
+    assert run_together(place, 2, fit, folder, longer, "auto", launcher=machine_environment) == [0, 0]
+    assert losses(folder)[:4] == losses(place / "one")
+    assert len(losses(folder)) == 6
+
+
+def _fit_blind(folder: Path, settings: dict[str, Any], resume: str) -> None:
+    """The second machine sees another state of the disk."""
+    from gpt_lightning.training import start
+
+    vars(start)["_SEE_SECONDS"] = 0.0
+    if os.environ["NODE_RANK"] == "1":
+        vars(start)["_fingerprint"] = lambda checkpoint: "of an older manifest"
+    fit(folder, settings, resume)
+
+
+def test_a_machine_that_sees_other_files_is_refused(place: Path) -> None:
+    folder = place / "blind"
+    assert run_together(place, 2, _fit_blind, folder, TWO_MACHINES, "auto", launcher=machine_environment) == [3, 3]
+    assert "do not see the same files" in (place / "error.txt").read_text()
+    assert losses(folder) == []
+
+
+def test_all_machines_are_told_why_the_first_cannot_begin(place: Path) -> None:
+    before = losses(place / "one")
+    assert run_together(place, 2, fit, place / "one", TWO_MACHINES, "never", launcher=machine_environment) == [3, 3]
+    assert "already holds a run" in (place / "error.txt").read_text()
+    assert losses(place / "one") == before
+
+
+def _late(folder: Path, seconds: float) -> None:
+    run = build(TINY, DDP, {"run.dir": str(folder), "data.source": str(folder.parent / "corpus.txt")})
+    with process_group_closed(seconds):
+        connect_processes(run.trainer, run.module)
+        if os.environ["RANK"] == "1":
+            time.sleep(4 * seconds)
+
+
+def test_the_end_has_a_time_limit(place: Path) -> None:
+    """A process that is done does not wait for ever for one that hangs."""
+    assert run_together(place, 2, _late, place / "late", 1.0)[0] == 4
+    assert "did not come to the end within 1 s" in (place / "error.txt").read_text()
+
+
+def _fit_on_a_full_disk(folder: Path, settings: dict[str, Any], what: str) -> None:
+    """Of the first process, as it alone writes."""
+    run = build(TINY, settings, {"run.dir": str(folder), "data.source": str(folder.parent / "corpus.txt")})
+    if os.environ["RANK"] == "0" and what == "log":
+        folder.mkdir()
+        (folder / "metrics.jsonl").symlink_to("/dev/full")
+    if os.environ["RANK"] == "0" and what == "checkpoint":
+
+        def refuse(*_: Any) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        vars(os)["fsync"] = lambda descriptor: refuse() if list(folder.glob("checkpoints/.writing-*")) else None
+    run.fit("never")
+
+
+@pytest.mark.parametrize("what", ["log", "checkpoint"])
+def test_a_disk_that_is_full_for_the_first_process_strands_none(place: Path, what: str) -> None:
+    """The others used to wait in a barrier."""
+    folder = place / f"full-{what}"
+    assert run_together(place, 2, _fit_on_a_full_disk, folder, DDP, what) == [4, 4]
+    assert "o space left" in (place / "error.txt").read_text() or "disk is full" in (place / "error.txt").read_text()
+    assert not list(folder.glob("checkpoints/*"))
+
+
+def test_a_run_inside_another_stands_alone(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Started by a callback of process 1 of another run, whose place in its launch it inherits."""
+    inherited = {"LOCAL_RANK": "1", "NODE_RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "x", "MASTER_PORT": "1"}
+    for name, value in {**inherited, "_GPT_LIGHTNING_LAUNCHED": "another command"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("GPT_LIGHTNING_CACHE", str(place / "cache"))
+    monkeypatch.setattr(rank_zero_only, "rank", 1)
+    fit(place / "inner", ONE, "never")
+    assert losses(place / "inner") == losses(place / "one")
+    assert json.loads((place / "inner" / "manifest.json").read_text())["starts"][0]["end"]["state"] == "finished"
+    assert not set(inherited) & set(os.environ)
 
 
 def command_line(place: Path, folder: Path, *settings: str) -> list[str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,9 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from gpt_lightning.board.names import is_known
-from gpt_lightning.training.loggers import JsonLines
+from gpt_lightning.errors import MachineError
+from gpt_lightning.training import checkpoint_io
+from gpt_lightning.training.loggers import JsonLines, RunTensorBoard
 from gpt_lightning.training.metrics_file import cut_metrics, read_metrics
 from tests.training.forked import write_corpus
 from tests.training.runs import STEPS, Crash, crash_at, tiny_run
@@ -132,6 +136,81 @@ def test_line_cut_off_by_a_kill_is_left_out_and_cut_away(tmp_path: Path) -> None
     cut_metrics(folder, 2)
     JsonLines(folder).log_metrics({}, step=3)
     assert [record["step"] for record in read_metrics(folder)] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("torn", ['{"step": 2, "train', "\x00\x00\x00", "[1, 2]", '{"train/loss": 1.0}', "\udcff"])
+def test_a_torn_line_in_the_middle_takes_no_others_with_it(tmp_path: Path, torn: str) -> None:
+    """All behind it was lost at the next resume, though the checkpoint counts on it."""
+    lines = [json.dumps({"step": step}) for step in (1, 3, 4)]
+    text = "\n".join([lines[0], torn, *lines[1:], ""])
+    (tmp_path / "metrics.jsonl").write_text(text, encoding="utf-8", errors="surrogateescape")
+    cut_metrics(tmp_path, 3)
+    assert read_metrics(tmp_path) == [{"step": 1}, {"step": 3}]
+
+
+def test_lines_are_durable_before_the_checkpoint_that_counts_on_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every checkpoint is written after an fsync of all lines up to its step."""
+    monkeypatch.chdir(tmp_path)
+    write_corpus(tmp_path)
+    durable: list[int] = []
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        real(descriptor)
+        if (Path("run") / "metrics.jsonl").exists():
+            durable.append(sum(1 for line in read_metrics(Path("run")) if "train/loss" in line))
+
+    written: list[tuple[int, int]] = []
+    save = checkpoint_io.write_checkpoint
+
+    def write(*args: Any, **kwargs: Any) -> Path:
+        written.append((kwargs["step"], durable[-1]))
+        return save(*args, **kwargs)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(checkpoint_io, "write_checkpoint", write)
+    tiny_run({"run.dir": "run"}).fit()
+    assert written
+    assert all(step == lines for step, lines in written)
+
+
+def test_a_full_disk_between_two_checkpoints_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The logs are on a disk that is full from the beginning."""
+    monkeypatch.chdir(tmp_path)
+    write_corpus(tmp_path)
+    Path("run").mkdir()
+    Path("run/metrics.jsonl").symlink_to("/dev/full")
+    with pytest.raises(MachineError, match=r"metrics\.jsonl could not be written: No space left on device"):
+        tiny_run({"run.dir": "run"}).fit()
+    assert not list(Path("run/checkpoints").glob("step-*")), "it would count on lines that are not there"
+
+
+class _Full:
+    """A file on a full disk."""
+
+    closed = False
+
+    def write(self, data: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    flush = close = lambda self: None
+
+
+def test_tensorboards_thread_does_not_raise_where_nobody_catches(tmp_path: Path) -> None:
+    """It printed its traceback for every record, and the last one ended the run with exit code 1."""
+    board = RunTensorBoard(tmp_path)
+    board.log_metrics({"train/loss": 1.0}, 1)
+    board.save()
+    assert board.problem is None
+    vars(board._patient[0])["_file"] = _Full()
+    for step in range(2, 40):
+        board.log_metrics({"train/loss": 1.0}, step)
+    board.save()
+    board.finalize("failed")
+    assert isinstance(board.problem, MachineError)
+    assert "No space left on device" in str(board.problem)
 
 
 def test_cut_keeps_the_step_itself_and_takes_a_branch_from_its_source(tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from gpt_lightning.checkpoints.durable import list_checkpoints
 from gpt_lightning.checkpoints.folder import read_checkpoint
-from gpt_lightning.checkpoints.shelf import SHELF, list_checkpoints, locate
+from gpt_lightning.checkpoints.shelf import SHELF, locate
 from gpt_lightning.training.build import build
 from gpt_lightning.training.callbacks.ema import EMA
 from gpt_lightning.training.metrics_file import read_metrics

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 import torch
 
+from gpt_lightning.checkpoints.durable import list_checkpoints
 from gpt_lightning.checkpoints.folder import read_checkpoint
-from gpt_lightning.checkpoints.shelf import SHELF, list_checkpoints
+from gpt_lightning.checkpoints.shelf import SHELF
 from gpt_lightning.training.metrics_file import read_metrics
 from tests.training.forked import run_child, train, write_corpus
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,15 @@ from typing import Any
 import pytest
 import torch
 
-from gpt_lightning.checkpoints.shelf import SHELF, list_checkpoints
-from gpt_lightning.errors import CheckpointError, RunFolderError
+from gpt_lightning.checkpoints.best import read_best
+from gpt_lightning.checkpoints.durable import list_checkpoints
+from gpt_lightning.checkpoints.shelf import SHELF
+from gpt_lightning.errors import CheckpointError, DivergedError, RunFolderError
 from gpt_lightning.model.config import GPTConfig
-from gpt_lightning.training import resume
+from gpt_lightning.training import resume, trajectory
 from gpt_lightning.training.metrics_file import read_metrics
 from gpt_lightning.training.resume import differences, flatten
+from gpt_lightning.training.run_folder import read_starts
 from tests.training.forked import write_corpus
 from tests.training.runs import STEPS, Crash, checkpoint_of, crash_at, tiny_run, weights_of
 from tests.training.test_resume_exact import assert_equal, outcome
@@ -22,7 +26,7 @@ from tests.training.test_resume_exact import assert_equal, outcome
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """``full``: a run of six steps. ``cut``: the same, ended by a crash with four steps saved."""
+    """``full``: a run of six steps. ``cut``: the same, ended by a crash with five steps saved."""
     folder = tmp_path_factory.mktemp("finished")
     write_corpus(folder)
     with pytest.MonkeyPatch.context() as patch:
@@ -104,6 +108,39 @@ def test_refused_changes(place: Path, settings: dict[str, Any], name: str) -> No
     assert {path for path in after if before.get(path) != after[path]} <= {place / "cut"}, "the run was touched"
 
 
+def _callback(name: str, **arguments: Any) -> dict[str, Any]:
+    return {"trainer.callbacks": [{"class_path": name, "init_args": arguments}]}
+
+
+def test_callbacks_that_only_watch_are_free_and_others_are_compared(place: Path) -> None:
+    stopping = _callback("lightning.pytorch.callbacks.EarlyStopping", monitor="val/loss", patience=9)
+    acting = _callback("lightning.pytorch.callbacks.LambdaCallback")
+    with pytest.raises(CheckpointError, match=r"trainer\.callbacks: \[\] -> \[.*LambdaCallback.*allow_changes"):
+        tiny_run(acting, {"run.dir": "cut"}).fit(resume="auto")
+    assert tiny_run(stopping, {"run.dir": "cut"}).fit(resume="auto").step == STEPS
+    assert_equal(outcome(place / "cut"), outcome(place / "full"))
+
+
+def test_what_may_change_a_result_is_written_down_and_shown(
+    place: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Another part of the validation split has another best; versions and threads decide the last bits."""
+    before = read_best(place / "cut" / SHELF)
+    real = trajectory.describe_device
+    monkeypatch.setattr(trajectory, "describe_device", lambda device: {**real(device), "threads": 77})
+    run = tiny_run({"run.dir": "cut", "trainer.limit_val_batches": 1})
+    with caplog.at_level(logging.WARNING, logger="gpt_lightning"):
+        run.fit(resume="auto")
+    changed = read_starts(place / "cut")[-1]["changed"]
+    assert [line.split(":")[0] for line in changed] == ["threads", "trainer.limit_val_batches"]
+    assert "not as the run began: threads: " in caplog.text
+    assert "val/loss is now of 1 batches of 4 windows, before it was of the whole split" in caplog.text
+    after = read_best(place / "cut" / SHELF)
+    assert before is not None
+    assert after is not None
+    assert after["checkpoint"] == "step-000000006", "the only one measured on this part"
+
+
 def test_what_cannot_change_the_weights_is_free(place: Path) -> None:
     """Half the batch twice, another cadence, the text in another place: the same weights up to the order of sums.
 
@@ -119,7 +156,7 @@ def test_what_cannot_change_the_weights_is_free(place: Path) -> None:
     halved = {"data.batch_size": 2, "run.allow_changes": ["data.batch_size"]}
     cadence = {"run.save_every": 5, "run.validate_every": 2, "run.prompt": "x", "trainer.log_every_n_steps": 2}
     result = tiny_run(dry, free, halved, cadence, {"run.dir": "moved", "data.source": "elsewhere"}).fit(resume="auto")
-    assert (result.resumed_step, result.step) == (4, STEPS)
+    assert (result.resumed_step, result.step) == (5, STEPS)
     for name, wanted in weights_of(place / "whole").items():
         torch.testing.assert_close(weights_of(place / "moved")[name], wanted, rtol=1e-4, atol=1e-5)
 
@@ -133,7 +170,7 @@ def test_allowed_change_goes_on(place: Path) -> None:
 
 def test_crashed_run_goes_on_to_the_same_end(place: Path) -> None:
     result = tiny_run({"run.dir": "cut"}).fit(resume="auto")
-    assert (result.resumed_step, result.step) == (4, STEPS)
+    assert (result.resumed_step, result.step) == (5, STEPS)
     assert_equal(outcome(place / "cut"), outcome(place / "full"))
 
 
@@ -150,7 +187,7 @@ def test_auto_takes_the_newest_number_or_starts(place: Path) -> None:
     for number in (9, 10):
         shutil.copytree("cut", f"runs/mine-{number}")
     again = tiny_run({"run.name": "mine"}).fit(resume="auto")
-    assert (again.folder, again.resumed_step) == (Path("runs/mine-10"), 4)
+    assert (again.folder, again.resumed_step) == (Path("runs/mine-10"), 5)
     fresh = tiny_run({"run.name": "mine"}).fit()
     assert fresh.folder == Path("runs/mine-11")
 
@@ -175,6 +212,51 @@ def test_older_checkpoint_is_refused_in_its_own_run_and_branches_elsewhere(place
         tiny_run({"run.dir": "branch"}).fit(resume=str(older))
 
 
+def test_a_branch_that_died_before_its_first_checkpoint_branches_again(place: Path) -> None:
+    """It used to start from random weights, without a word."""
+    before = outcome(place / "full")
+    with pytest.raises(DivergedError):
+        crash_at(tiny_run({"run.dir": "branch"}), 2, DivergedError("nan")).fit(
+            resume=str(checkpoint_of(Path("full"), 2))
+        )
+    shutil.rmtree(place / "branch" / SHELF, ignore_errors=True)
+    result = tiny_run({"run.dir": "branch"}).fit(resume="auto")
+    assert (result.resumed_step, result.step) == (2, STEPS)
+    assert_equal(outcome(place / "branch"), before)
+    assert tiny_run({"run.dir": "branch"}).fit(resume="auto").resumed_step == STEPS
+
+
+def test_a_branch_whose_source_is_gone_says_so(place: Path) -> None:
+    source = checkpoint_of(place / "full", 2)
+    with pytest.raises(DivergedError):
+        crash_at(tiny_run({"run.dir": "branch"}), 2, DivergedError("nan")).fit(resume=str(source))
+    shutil.rmtree(place / "branch" / SHELF, ignore_errors=True)
+    shutil.rmtree(source)
+    with pytest.raises(CheckpointError, match=r"branch began as a branch of .*step-000000002 and has no checkpoint"):
+        tiny_run({"run.dir": "branch"}).fit(resume="auto")
+
+
+def test_a_run_with_given_weights_that_died_early_begins_with_them_again(place: Path) -> None:
+    """At learning rate 0 the weights stay what they were."""
+    still = {"model.optimizer.lr": 0.0, "run.dir": "tuned"}
+    for typed_again in ([], [f"--init_from={checkpoint_of(Path('full'), 4)}"]):
+        shutil.rmtree(place / "tuned", ignore_errors=True)
+        given = [f"--init_from={checkpoint_of(Path('full'), 4)}"]
+        with pytest.raises(DivergedError):
+            crash_at(tiny_run(still, args=given), 0, DivergedError("nan")).fit(resume="auto")
+        assert tiny_run(still, args=typed_again).fit(resume="auto").step == STEPS
+        assert_equal(weights_of(place / "tuned"), weights_of(place / "full", 4))
+
+
+def test_a_run_does_not_begin_with_other_weights_than_before(place: Path) -> None:
+    given = [f"--init_from={checkpoint_of(Path('full'), 4)}"]
+    with pytest.raises(DivergedError):
+        crash_at(tiny_run({"run.dir": "tuned"}, args=given), 0, DivergedError("nan")).fit(resume="auto")
+    other = [f"--init_from={checkpoint_of(Path('full'), 2)}"]
+    with pytest.raises(CheckpointError, match=r"began with the weights of .*step-000000004, and these are others"):
+        tiny_run({"run.dir": "tuned"}, args=other).fit(resume="auto")
+
+
 def test_a_finished_run_has_nothing_to_branch(place: Path) -> None:
     """It used to leave a folder without a checkpoint, and to advise generating from it."""
     with pytest.raises(CheckpointError, match=r"reached the end.*--run.allow_changes"):
@@ -182,10 +264,10 @@ def test_a_finished_run_has_nothing_to_branch(place: Path) -> None:
     assert not (place / "nothing" / "config.yaml").exists()
 
 
-@pytest.mark.parametrize("typed", ["cut", "cut/checkpoints", "cut/checkpoints/step-000000004"])
+@pytest.mark.parametrize("typed", ["cut", "cut/checkpoints", "cut/checkpoints/step-000000005"])
 def test_resume_by_path(place: Path, typed: str) -> None:
     result = tiny_run().fit(resume=typed)
-    assert (result.folder, result.resumed_step) == (Path("cut"), 4)
+    assert (result.folder, result.resumed_step) == (Path("cut"), 5)
     assert_equal(outcome(place / "cut"), outcome(place / "full"))
 
 

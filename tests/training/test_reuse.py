@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 import torch
 
-from gpt_lightning.checkpoints.durable import read_manifest
+from gpt_lightning.checkpoints.best import read_best
+from gpt_lightning.checkpoints.durable import list_checkpoints, read_manifest
 from gpt_lightning.checkpoints.folder import read_checkpoint, write_checkpoint
 from gpt_lightning.checkpoints.prefixes import PrefixStore
-from gpt_lightning.checkpoints.shelf import SHELF, list_checkpoints, read_best
+from gpt_lightning.checkpoints.shelf import SHELF
 from gpt_lightning.errors import ConfigError
 from gpt_lightning.training import trajectory
 from gpt_lightning.training.resume import flatten

@@ -52,6 +52,16 @@ def test_names_that_begin_alike_are_kept_apart() -> None:
     assert make_numbered("lr").name == "lr-2"
 
 
+@pytest.mark.parametrize("name", ["lr[1]", "lr[0-9]", "a*", "what?", "{a,b}", "(x)+", "$HOME", "über", "%d", "lr-1"])
+def test_a_name_is_no_pattern(name: str) -> None:
+    """With brackets a run was never found again, and each start made another."""
+    for other in ("lr1", "a", "ab", "whatx", "lr[1]x", "lr"):
+        make_numbered(other)
+    made = [make_numbered(name) for _ in range(2)]
+    assert [path.name for path in made] == [f"{name}-1", f"{name}-2"]
+    assert list_runs(name) == made
+
+
 def test_a_number_taken_in_between_is_passed_over() -> None:
     make_numbered("lr")
     Path("runs/lr-2").write_text("in the way")

@@ -14,9 +14,9 @@ import pytest
 import torch
 
 from gpt_lightning.checkpoints import folder as checkpoint_folder
-from gpt_lightning.checkpoints.durable import verify_checkpoint
+from gpt_lightning.checkpoints.durable import list_checkpoints, verify_checkpoint
 from gpt_lightning.checkpoints.folder import read_checkpoint
-from gpt_lightning.checkpoints.shelf import SHELF, list_checkpoints
+from gpt_lightning.checkpoints.shelf import SHELF
 from gpt_lightning.errors import CheckpointError, ConfigError
 from gpt_lightning.training import sharded_strategy
 from gpt_lightning.training.build import build

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import signal
 import time
@@ -13,12 +14,13 @@ import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from gpt_lightning.checkpoints.durable import step_of
+from gpt_lightning.checkpoints.durable import list_checkpoints, step_of
 from gpt_lightning.checkpoints.folder import read_checkpoint
-from gpt_lightning.checkpoints.shelf import SHELF, list_checkpoints
+from gpt_lightning.checkpoints.shelf import SHELF
 from gpt_lightning.training.build import build
 from gpt_lightning.training.metrics_file import read_metrics
 from gpt_lightning.training.run import add_callbacks
+from gpt_lightning.training.signals import StopFlag
 from tests.training.forked import TINY, run_child, start_child, train, write_corpus
 from tests.training.test_resume_exact import assert_equal, outcome
 
@@ -61,11 +63,85 @@ def test_signal_saves_at_the_next_step_and_resumes_exactly(
     place: Path, number: signal.Signals, step: int, hook: str, saved: int
 ) -> None:
     folder = place / f"{number.name}-{hook}{step}"
-    assert run_child(place, signalled, folder, int(number), step, hook, {}) == 143
+    code = 130 if number == signal.SIGINT else 143
+    assert run_child(place, signalled, folder, int(number), step, hook, {}) == code
     assert step_of(list_checkpoints(folder / SHELF)[-1]) == saved
     assert number.name in (place / "error.txt").read_text()
     assert run_child(place, train, folder, {}, None) == 0
     assert_equal(outcome(folder), outcome(place / "reference"))
+
+
+class _SecondSignal(Callback):
+    """The second one in a hook that comes after the first."""
+
+    def __init__(self, number: int, hook: str) -> None:
+        setattr(self, hook, lambda *_, **__: os.kill(os.getpid(), number))
+
+
+def signalled_twice(folder: Path, first: int, second: int, hook: str) -> None:
+    run = build(TINY, {"run.dir": str(folder), "data.source": str(folder.parent / "corpus.txt")})
+    again = _SecondSignal(second, hook)
+
+    class First(Callback):
+        def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+            if trainer.global_step == 7:
+                os.kill(os.getpid(), first)
+                if hook == "at once":
+                    os.kill(os.getpid(), second)
+                else:
+                    vars(trainer)["callbacks"].append(again)
+
+    add_callbacks(run.trainer, First())
+    run.fit(resume="auto")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "hook"),
+    [
+        (signal.SIGINT, signal.SIGINT, "at once"),
+        (signal.SIGTERM, signal.SIGINT, "on_train_batch_end"),
+        (signal.SIGUSR1, signal.SIGTERM, "on_save_checkpoint"),
+        (signal.SIGINT, signal.SIGUSR1, "on_exception"),
+        (signal.SIGTERM, signal.SIGTERM, "teardown"),
+        (signal.SIGUSR1, signal.SIGUSR1, "at once"),
+    ],
+)
+def test_a_second_signal_changes_nothing(place: Path, first: signal.Signals, second: signal.Signals, hook: str) -> None:
+    """It used to end the process with exit code 0 or 1 and the step in hand lost."""
+    folder = place / f"{first.name}-{second.name}-{hook.replace(' ', '-')}"
+    assert run_child(place, signalled_twice, folder, int(first), int(second), hook) == (130 if first == 2 else 143)
+    assert step_of(list_checkpoints(folder / SHELF)[-1]) == 8
+    end = json.loads((folder / "manifest.json").read_text())["starts"][-1]["end"]
+    assert (end["state"], end["reason"]) == ("stopped", f"stopped by {first.name} after saving step 8")
+    assert run_child(place, train, folder, {}, None) == 0
+    assert_equal(outcome(folder), outcome(place / "reference"))
+
+
+@pytest.mark.parametrize("hook", ["setup", "on_fit_start", "on_train_start"])
+def test_a_signal_before_the_first_step(place: Path, hook: str) -> None:
+    folder = place / f"early-{hook}"
+    assert run_child(place, signalled_early, folder, hook) == 143
+    end = json.loads((folder / "manifest.json").read_text())["starts"][-1]["end"]
+    assert end["state"] == "stopped"
+    assert run_child(place, train, folder, {}, None) == 0
+    assert_equal(outcome(folder), outcome(place / "reference"))
+
+
+def signalled_early(folder: Path, hook: str) -> None:
+    run = build(TINY, {"run.dir": str(folder), "data.source": str(folder.parent / "corpus.txt")})
+    add_callbacks(run.trainer, _SecondSignal(int(signal.SIGTERM), hook))
+    run.fit(resume="auto")
+
+
+def test_a_sigusr1_that_somebody_has_a_use_for_is_left_alone() -> None:
+    seen: list[int] = []
+    before = signal.signal(signal.SIGUSR1, lambda number, frame: seen.append(number))
+    try:
+        with StopFlag().installed(step=0, announce=False) as stop:
+            os.kill(os.getpid(), signal.SIGUSR1)
+        assert (seen, stop.received) == ([signal.SIGUSR1], None)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
 
 def test_signal_in_the_middle_of_accumulation_waits_for_the_step(place: Path) -> None:

@@ -48,6 +48,11 @@ def srun_environment(rank: int, world: int) -> dict[str, str]:
     }
 
 
+def machine_environment(rank: int, world: int) -> dict[str, str]:
+    """What a user sets on machine ``rank`` of ``world`` with one device each, where nothing else launches."""
+    return {"NODE_RANK": str(rank)}
+
+
 def connected(rank: int, environment: dict[str, str], port: int, body: Callable[..., None], *args: Any) -> None:
     """The body of a child: ``body(*args)`` as process ``rank``."""
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), **environment}

@@ -11,22 +11,22 @@ checkpoint (generate, validate, ``--init_from``) should use; the weights under t
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from torch import Tensor
 
 from gpt_lightning.errors import CheckpointError, ConfigError
 from gpt_lightning.optim.schedule_free import ScheduleFreeOptimizer
-from gpt_lightning.training.callbacks.saving import at_step_border
+from gpt_lightning.training.callbacks.saving import StepKeeper
 
 _STATE = "ema"
 
 
-class AveragedWeights(Callback, ABC):
+class AveragedWeights(StepKeeper):
     """Puts a mean in the place of the weights for validation, in checkpoints and at the end; see the file's head."""
 
     def __init__(self) -> None:
@@ -59,6 +59,10 @@ class AveragedWeights(Callback, ABC):
             _put(pl_module, self._trained)
             self._trained = {}
 
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """As at the end of the validation that it may have come from: what is saved now are the trained weights."""
+        self.on_validation_end(trainer, pl_module)
+
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Leave the mean, which is what the last checkpoint offers."""
         _put(pl_module, self.average(trainer, pl_module))
@@ -83,6 +87,9 @@ class AveragedWeights(Callback, ABC):
 
     def take_over(self, mean: dict[str, Tensor]) -> None:
         """Go on from the mean of a checkpoint."""
+
+    def keep_step(self, trainer: Trainer, module: LightningModule) -> None:
+        """Nothing, where somebody else keeps the mean."""
 
 
 class OptimizerAverage(AveragedWeights):
@@ -130,15 +137,12 @@ class EMA(AveragedWeights):
             wide = torch.promote_types(parameter.dtype, torch.float32)
             self._mean[name] = self._mean.get(name, parameter.detach().clone()).to(parameter.device, wide)
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def keep_step(self, trainer: Trainer, module: LightningModule) -> None:
         """Take the step just done into the mean."""
-        if at_step_border(trainer):
-            step = trainer.global_step
-            decay = min(self._decay, (1 + step) / (10 + step))
-            weights = [value.detach().to(self._mean[name].dtype) for name, value in pl_module.named_parameters()]
-            torch._foreach_lerp_(list(self._mean.values()), weights, 1 - decay)
+        step = trainer.global_step
+        decay = min(self._decay, (1 + step) / (10 + step))
+        weights = [value.detach().to(self._mean[name].dtype) for name, value in module.named_parameters()]
+        torch._foreach_lerp_(list(self._mean.values()), weights, 1 - decay)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Leave the mean, and let go of it."""

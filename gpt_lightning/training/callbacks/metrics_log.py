@@ -4,8 +4,9 @@ Losses are kept as the detached tensors that the step produced and added up only
 costs nothing in between and never waits for the device. (``self.log`` costs about half a millisecond a call whether
 or not anything is written, and stamps training curves one step off the others.)
 
-The sums of an unfinished interval travel in the checkpoint: the logged sequence is the same after a resume. Every name
-stands in ``board.names``.
+The sums of an unfinished interval travel in the checkpoint: the logged sequence is the same after a resume. An
+unfinished accumulation does not, since its gradients do not. It is the first of all callbacks, so that it has seen a
+step's losses whatever another callback does at the step's end. Every name stands in ``board.names``.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ class MetricsLog(Callback):
     def __init__(self, *, every_steps: int, speed: Speed, tokens_per_epoch: int | None) -> None:
         self._every_steps, self._speed, self._tokens_per_epoch = every_steps, speed, tokens_per_epoch
         self._pending: list[dict[str, Tensor]] = []
+        self._open: list[dict[str, Tensor]] = []  # micro-batches of a step that is not done
         self._carried: dict[str, float] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -49,9 +51,11 @@ class MetricsLog(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Remember the loss; at the end of an interval, write a point."""
-        self._pending.append(outputs)
+        self._open.append(outputs)
         if not at_step_border(trainer):
             return
+        self._pending += self._open
+        self._open = []
         step = trainer.global_step
         if step % self._every_steps == 0 or step >= trainer.max_steps:
             self._write(trainer, pl_module, step)

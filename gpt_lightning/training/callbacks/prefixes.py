@@ -14,10 +14,12 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
+from gpt_lightning.board.patient import cannot_write
 from gpt_lightning.checkpoints.durable import checkpoint_name
 from gpt_lightning.checkpoints.prefixes import Line, PrefixStore
 from gpt_lightning.errors import TrainingError
 from gpt_lightning.training.callbacks.saving import at_step_border, validation_follows
+from gpt_lightning.training.checkpoint_io import save_together, share
 from gpt_lightning.training.metrics_file import read_metrics
 
 log = logging.getLogger("gpt_lightning")
@@ -73,19 +75,27 @@ class PrefixRecorder(Checkpoint):
         self._due = False
         step = trainer.global_step
         key = self._keys[step]
-        lines: list[Line] = []
-        place: Path | None = None
-        if trainer.is_global_zero:
-            lines = [line for line in read_metrics(self._folder) if line["step"] <= step]
-            place = self._store.begin(step, key, lines)
-        place = trainer.strategy.broadcast(place)
-        if place is None:
-            return
+        lines = [line for line in read_metrics(self._folder) if line["step"] <= step] if trainer.is_global_zero else []
+        place: list[Path | None] = [None]
         try:
-            trainer.save_checkpoint(place / checkpoint_name(step))
+            share(trainer, lambda: place.append(self._begin(step, key, lines)))
+            begun = trainer.strategy.broadcast(place[-1])
+            if begun is None:
+                return
+            save_together(trainer, begun / checkpoint_name(step))
+            share(trainer, lambda: self._commit(begun, step, key, lines))
+        except TrainingError as problem:
             if trainer.is_global_zero:
-                self._store.commit(place, step, key, lines, preferred=self._preferred(step))
-        except (TrainingError, OSError) as problem:
-            if trainer.world_size > 1:
-                raise  # the others wait for this process
-            log.warning("step %d is not stored for other runs: %s", step, problem)
+                log.warning("step %d is not stored for other runs: %s", step, problem)
+
+    def _begin(self, step: int, key: str, lines: list[Line]) -> Path | None:
+        try:
+            return self._store.begin(step, key, lines)
+        except OSError as error:
+            raise cannot_write(self._store.folder, error) from error
+
+    def _commit(self, begun: Path, step: int, key: str, lines: list[Line]) -> None:
+        try:
+            self._store.commit(begun, step, key, lines, preferred=self._preferred(step))
+        except OSError as error:
+            raise cannot_write(self._store.folder, error) from error

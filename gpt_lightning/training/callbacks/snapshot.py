@@ -9,20 +9,20 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from torch import Tensor
 
 from gpt_lightning.errors import ConfigError
 from gpt_lightning.training.callbacks.ema import EMA
-from gpt_lightning.training.callbacks.saving import at_step_border
+from gpt_lightning.training.callbacks.saving import StepKeeper
 
 _STATE = "snapshot"
 _NOT_STATE = ("params", "lr")
 """Entries of a parameter group that a rollback leaves: the rate is a function of the step."""
 
 
-class Snapshot(Callback):
+class Snapshot(StepKeeper):
     """Takes and restores the copy.
 
     Args:
@@ -51,12 +51,10 @@ class Snapshot(Callback):
         if not self._kept:
             self._take(trainer, pl_module)
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def keep_step(self, trainer: Trainer, module: LightningModule) -> None:
         """Copy when it is time."""
-        if at_step_border(trainer) and trainer.global_step % self._every_steps == 0:
-            self._take(trainer, pl_module)
+        if trainer.global_step % self._every_steps == 0:
+            self._take(trainer, module)
 
     def _take(self, trainer: Trainer, module: LightningModule) -> None:
         (optimizer,) = trainer.optimizers

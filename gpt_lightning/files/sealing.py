@@ -6,12 +6,13 @@ import hashlib
 import json
 from typing import Any
 
-_KEY = "sha256"
+SEAL = "sha256"
+"""Name of the checksum among the entries."""
 
 
 def seal(content: dict[str, Any]) -> dict[str, Any]:
     """The same with a checksum in it."""
-    return {**content, _KEY: _digest(content)}
+    return {**content, SEAL: _digest(content)}
 
 
 def unseal(sealed: dict[str, Any]) -> dict[str, Any]:
@@ -20,9 +21,9 @@ def unseal(sealed: dict[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: The checksum is that of another content.
     """
-    content = {name: value for name, value in sealed.items() if name != _KEY}
-    if _KEY in sealed and sealed[_KEY] != (found := _digest(content)):
-        raise ValueError(f"its content has SHA-256 {found[:12]}, it states {str(sealed[_KEY])[:12]}")
+    content = {name: value for name, value in sealed.items() if name != SEAL}
+    if SEAL in sealed and sealed[SEAL] != (found := _digest(content)):
+        raise ValueError(f"its content has SHA-256 {found[:12]}, it states {str(sealed[SEAL])[:12]}")
     return content
 
 
