@@ -13,12 +13,12 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from gpt_lightning.board.names import is_known
-from gpt_lightning.errors import MachineError
+from gpt_lightning.errors import DivergedError, MachineError
 from gpt_lightning.training import checkpoint_io
 from gpt_lightning.training.loggers import JsonLines, RunTensorBoard
 from gpt_lightning.training.metrics_file import cut_metrics, read_metrics
 from tests.training.forked import write_corpus
-from tests.training.runs import STEPS, Crash, crash_at, tiny_run
+from tests.training.runs import STEPS, crash_at, tiny_run
 
 MEASURED: dict[str, Any] = {"monitor": {"mfu": True}}
 
@@ -49,8 +49,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setenv("GPT_LIGHTNING_CACHE", str(folder / "cache"))
         patch.chdir(folder)
         tiny_run(MEASURED, {"run.dir": "full"}).fit()
-        with pytest.raises(Crash):
-            crash_at(tiny_run(MEASURED, {"run.dir": "resumed"}), 5).fit()
+        with pytest.raises(DivergedError):  # after any other error the fifth step would be saved
+            crash_at(tiny_run(MEASURED, {"run.dir": "resumed"}), 5, DivergedError("nan")).fit()
         assert read_metrics(folder / "resumed")[-1]["step"] == 5, "the crash should cost a point"
         tiny_run(MEASURED, {"run.dir": "resumed"}).fit(resume="auto")
     return folder
