@@ -33,7 +33,9 @@ class Batch:
         tokens: Ids, one more per row than there are training positions, because objectives shift, mask or corrupt on
             the device. May be a narrow integer type (uint16) until it has reached the device.
         weights: Weight of every *predicted* position (time = tokens.shape[1] - 1), 0 = must not count; None = all 1.
+            The last token of a document predicts its end token, even where that is the first token of the next one.
         documents: Document number of every token, where attention must not cross documents; None = ignore borders.
+            Without weights, no position counts whose target is the first token of another document.
         labels: Targets for task heads; None for language modelling.
         position: Global number of the first sample in this micro-batch. Randomness (dropout, masking) is seeded from
             it, so that a resumed or re-partitioned run draws the same numbers.

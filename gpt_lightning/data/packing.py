@@ -7,8 +7,10 @@
     Document        one document each                                   those longer than    much, for short documents
                                                                         a row
 
-None of them keeps attention inside documents; ``data.document_mask`` does, with any of them. Validation cuts its split
-in the same way as training, so that a model is measured on what it is trained for.
+None of them keeps attention inside documents; ``data.document_mask`` does, with any of them. With all of them, masked or
+not, a document's last token has the end token as its target, or a model would never learn to stop; the first token of
+*another* document is no target where attention cannot know of it. Validation cuts its split in the same way as
+training, so that a model is measured on what it is trained for.
 """
 
 from __future__ import annotations
@@ -35,7 +37,10 @@ class Packing(ABC):
 
     @abstractmethod
     def evaluate(self, split: TokenSplit, block_size: int) -> Windows:
-        """The windows to measure on: every token that follows another in its document is a target exactly once."""
+        """The windows to measure on: every token that follows another in its document is a target exactly once.
+
+        So is the end of every document, except that running text has none behind its last one.
+        """
 
     def describe(self) -> dict[str, Any]:
         """Plain values that tell one policy from another."""

@@ -5,11 +5,14 @@ best-fit-decreasing (Johnson et al. 1974): longest first, each into the row wher
 documents longer than a window are cut, and where whole documents leave too much padding (few, or all of an awkward
 length), the emptiest rows are poured into each other until the rows are full enough.
 
-A document that is cut goes on with its last token repeated: it is the context of the next one, so that every token but
-the first of a document is a target exactly once. Documents of a single token have no target and are left out.
+A piece is a run of tokens that are seen; each of them predicts its successor, the last one of a document its end. So a
+row takes ``block_size`` tokens, every token but the first of its document is a target exactly once, and so is every
+document's end, whatever stands behind it: the next document, whose first token is the end token; padding; or the rest
+of a document that was cut, before which the end token has a place of its own. Documents of a single token have nothing
+to say and are left out.
 
 A plan depends on the document ends and the block size alone. It is kept in the cache under a hash of both, and memory
-mapped from there: 24 bytes per piece.
+mapped from there: 32 bytes per piece.
 """
 
 from __future__ import annotations
@@ -25,9 +28,7 @@ from jaxtyping import Int64, Integer
 from gpt_lightning.data.folders import cache_folder
 from gpt_lightning.files.atomic import replacing
 
-_FORMAT = 1
-_MIN_PIECE = 2
-"""A piece needs a token and its successor."""
+_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -37,14 +38,16 @@ class WindowPlan:
     Attributes:
         offsets: First piece of each window, and the number of pieces at the end, ``(windows + 1,)``.
         starts: First token of each piece, in tokens of the split.
-        lengths: Tokens of each piece, at least 2.
+        lengths: Tokens of each piece that are seen, at least 1.
         opens: 1 where a piece begins its document, 0 where it goes on with one.
+        closes: 1 where a piece ends its document, 0 where it is cut; nothing follows one that is cut in its window.
     """
 
     offsets: Int64[np.ndarray, " windows_plus_1"]
     starts: Int64[np.ndarray, " pieces"]
     lengths: Int64[np.ndarray, " pieces"]
     opens: Int64[np.ndarray, " pieces"]
+    closes: Int64[np.ndarray, " pieces"]
 
     @property
     def num_windows(self) -> int:
@@ -52,8 +55,8 @@ class WindowPlan:
         return len(self.offsets) - 1
 
     def fill(self, block_size: int) -> float:
-        """Share of the places in all rows that hold a token."""
-        return float(self.lengths.sum()) / max(1, self.num_windows * (block_size + 1))
+        """Share of the positions in all rows that hold a token."""
+        return float(self.lengths.sum()) / max(1, self.num_windows * block_size)
 
 
 def plan_documents(ends: Integer[np.ndarray, " documents"], block_size: int) -> WindowPlan:
@@ -63,8 +66,8 @@ def plan_documents(ends: Integer[np.ndarray, " documents"], block_size: int) -> 
         ends: Where each document ends, in tokens of the split.
         block_size: Training positions per window.
     """
-    starts, lengths, opens = _cut(ends, block_size)
-    return WindowPlan(np.arange(len(starts) + 1), starts, lengths, opens)
+    pieces = _cut(ends, block_size)
+    return WindowPlan(np.arange(len(pieces) + 1), *pieces.T.copy())
 
 
 def plan_packed(ends: Integer[np.ndarray, " documents"], block_size: int, min_fill: float = 0.999) -> WindowPlan:
@@ -75,30 +78,32 @@ def plan_packed(ends: Integer[np.ndarray, " documents"], block_size: int, min_fi
         block_size: Training positions per window.
         min_fill: Cut further documents until this share of all places is used (or a single row is left unfilled).
     """
-    starts, lengths, opens = _cut(ends, block_size)
-    windows = _best_fit(lengths, block_size + 1)
-    pieces = np.stack([windows, starts, lengths, opens], axis=1)
-    if len(pieces) and lengths.sum() < min_fill * (windows.max() + 1) * (block_size + 1):
-        pieces = _pour(pieces, block_size + 1, min_fill)
+    pieces = _cut(ends, block_size)
+    windows = _best_fit(_places(pieces, block_size), block_size)
+    pieces = np.concatenate([windows[:, None], pieces], axis=1)
+    if len(pieces) and _places(pieces[:, 1:], block_size).sum() < min_fill * (windows.max() + 1) * block_size:
+        pieces = _pour(pieces, block_size, min_fill)
     pieces = pieces[np.lexsort((pieces[:, 1], pieces[:, 0]))]
     sizes = np.bincount(pieces[:, 0])
     offsets = np.concatenate([[0], np.cumsum(sizes[sizes > 0])]).astype(np.int64)
-    return WindowPlan(offsets, pieces[:, 1].copy(), pieces[:, 2].copy(), pieces[:, 3].copy())
+    return WindowPlan(offsets, *pieces[:, 1:].T.copy())
 
 
-def _cut(
-    ends: Integer[np.ndarray, " documents"], block_size: int
-) -> tuple[Int64[np.ndarray, " pieces"], Int64[np.ndarray, " pieces"], Int64[np.ndarray, " pieces"]]:
-    """Starts, lengths and opens of the pieces, documents in order."""
+def _cut(ends: Integer[np.ndarray, " documents"], block_size: int) -> Int64[np.ndarray, "pieces 4"]:
+    """Starts, lengths, opens and closes of the pieces, documents in order."""
     last = np.asarray(ends, dtype=np.int64)
     first = np.concatenate([[0], last[:-1]]).astype(np.int64)
-    targets = last - first - 1
-    first, last, targets = first[targets > 0], last[targets > 0], targets[targets > 0]
-    sizes = -(-targets // block_size)
+    first, last = first[last - first > 1], last[last - first > 1]
+    sizes = -(-(last - first) // block_size)
     within = np.arange(int(sizes.sum())) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     starts = np.repeat(first, sizes) + within * block_size
-    lengths = np.minimum(block_size + 1, np.repeat(last, sizes) - starts)
-    return starts, lengths, (within == 0).astype(np.int64)
+    rest = np.repeat(last, sizes) - starts
+    return np.stack([starts, np.minimum(block_size, rest), within == 0, rest <= block_size], axis=1).astype(np.int64)
+
+
+def _places(pieces: Int64[np.ndarray, "pieces 4"], capacity: int) -> Int64[np.ndarray, " pieces"]:
+    """Places of pieces in a row: the rest of a cut document needs one for the end of what stands before it."""
+    return np.minimum(pieces[:, 1] + (pieces[:, 2] == 0), capacity)
 
 
 def _best_fit(lengths: Int64[np.ndarray, " pieces"], capacity: int) -> Int64[np.ndarray, " pieces"]:
@@ -125,21 +130,21 @@ def _best_fit(lengths: Int64[np.ndarray, " pieces"], capacity: int) -> Int64[np.
             opened += 1
         windows[piece] = row
         left = room - length
-        if left >= _MIN_PIECE:
+        if left:
             rows_with[left].append(row)
             rooms |= 1 << left
     return windows
 
 
-def _pour(pieces: Int64[np.ndarray, "pieces 4"], capacity: int, min_fill: float) -> Int64[np.ndarray, "pieces_after 4"]:
+def _pour(pieces: Int64[np.ndarray, "pieces 5"], capacity: int, min_fill: float) -> Int64[np.ndarray, "pieces_after 5"]:
     """Fill the emptiest rows anew, cutting documents at the end of each, as many rows as it takes.
 
-    ``pieces`` has the columns row, start, length, opens.
+    ``pieces`` has the columns row, start, length, opens, closes.
     """
-    used = np.bincount(pieces[:, 0], weights=pieces[:, 2]).astype(np.int64)
+    used = np.bincount(pieces[:, 0], weights=_places(pieces[:, 1:], capacity)).astype(np.int64)
     emptiest = np.argsort(used, kind="stable")
-    # A cut repeats one token, so that a row takes capacity - 1 tokens of text.
-    refilled = -(-np.cumsum(used[emptiest]) // (capacity - 1))
+    # The last place of a row stays empty where it would only hold an end.
+    refilled = -(-np.cumsum(used[emptiest]) // max(1, capacity - 1))
     rows = np.arange(len(used) - 1, -1, -1) + refilled
     enough = np.flatnonzero(used.sum() >= min_fill * rows * capacity)
     chosen = emptiest[: (int(enough[0]) if len(enough) else int(np.argmin(rows))) + 1]
@@ -149,20 +154,21 @@ def _pour(pieces: Int64[np.ndarray, "pieces 4"], capacity: int, min_fill: float)
 
 
 def _refill(
-    pieces: Int64[np.ndarray, "pieces 4"], capacity: int, first_row: int
-) -> Int64[np.ndarray, "pieces_after 4"]:
-    row, room, result = first_row, capacity, list[tuple[int, int, int, int]]()
-    for _, start, length, opens in pieces.tolist():
+    pieces: Int64[np.ndarray, "pieces 5"], capacity: int, first_row: int
+) -> Int64[np.ndarray, "pieces_after 5"]:
+    row, room, result = first_row, capacity, list[tuple[int, int, int, int, int]]()
+    for _, start, length, opens, closes in pieces.tolist():
         while True:
-            if room < _MIN_PIECE:
+            room -= not opens and room < capacity  # for the end of the document before
+            if room <= 0:
                 row, room = row + 1, capacity
             taken = min(room, length)
-            result.append((row, start, taken, opens))
             room -= taken
+            result.append((row, start, taken, opens, closes if taken == length else 0))
             if taken == length:
                 break
-            start, length, opens = start + taken - 1, length - taken + 1, 0
-    return np.array(result, dtype=np.int64).reshape(-1, 4)
+            start, length, opens = start + taken, length - taken, 0
+    return np.array(result, dtype=np.int64).reshape(-1, 5)
 
 
 def find_or_make(plan: Callable[[], WindowPlan], *key: str | int) -> WindowPlan:
@@ -187,7 +193,7 @@ def find_or_make(plan: Callable[[], WindowPlan], *key: str | int) -> WindowPlan:
 
 def _write(path: Path, plan: WindowPlan) -> None:
     header = [plan.num_windows, len(plan.starts)]
-    whole = np.concatenate([header, plan.offsets, plan.starts, plan.lengths, plan.opens]).astype(np.int64)
+    whole = np.concatenate([header, plan.offsets, plan.starts, plan.lengths, plan.opens, plan.closes]).astype(np.int64)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path, durable=False) as file:
         np.save(file, whole)
@@ -196,6 +202,6 @@ def _write(path: Path, plan: WindowPlan) -> None:
 def _open(path: Path) -> WindowPlan:
     whole = np.load(path, mmap_mode="r").view(np.ndarray)
     windows, pieces = whole[:2].tolist()
-    borders = np.cumsum([2, windows + 1, pieces, pieces])
-    offsets, starts, lengths, opens = np.split(whole, borders)[1:]
-    return WindowPlan(offsets, starts, lengths, opens)
+    borders = np.cumsum([2, windows + 1, pieces, pieces, pieces])
+    offsets, starts, lengths, opens, closes = np.split(whole, borders)[1:]
+    return WindowPlan(offsets, starts, lengths, opens, closes)

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 import numpy.typing as npt
-from jaxtyping import Int32, Int64
+from jaxtyping import Float32, Int32, Int64, Shaped
 
 from gpt_lightning.data.checks import check_block_size
 from gpt_lightning.data.permutation import hash_words
@@ -78,11 +78,13 @@ class MovingRuns(Windows):
         return numbers * self.block_size + (int(words[0]) % self.block_size if self._moving else 0)
 
     def read(self, numbers: Int64[np.ndarray, " count"], epoch: int = 0, *, documents: bool = False) -> Rows:
-        """Every position counts, so there are no weights."""
+        """Every position counts, so there are no weights, unless attention stays inside documents."""
         starts = self.starts(numbers, epoch)
         tokens = self.split.gather(starts, self.block_size + 1)
-        found = number_documents(self.split, starts, self.block_size + 1) if documents else None
-        return Rows(tokens, documents=found)
+        if not documents:
+            return Rows(tokens)
+        found = number_documents(self.split, starts, self.block_size + 1)
+        return Rows(tokens, _weigh_borders(tokens, found, self.split), found)
 
 
 class Runs(Windows):
@@ -117,15 +119,17 @@ class Runs(Windows):
             rest = int(lengths[row])
             tokens[row, :rest] = self.split.gather(starts[row : row + 1], rest)[0]
         weights = (np.arange(1, length) < lengths[:, None]).astype(np.float32)
-        found = number_documents(self.split, starts, length) if documents else None
-        return Rows(tokens, weights, found)
+        if not documents:
+            return Rows(tokens, weights)
+        found = number_documents(self.split, starts, length)
+        return Rows(tokens, weights * _weigh_borders(tokens, found, self.split), found)
 
 
 class PlannedWindows(Windows):
     """Windows put together from pieces of documents; what is left of a row is padding of weight 0.
 
-    A position whose target begins a piece counts only where the piece begins its document (the model learns that a
-    document has ended); inside a document that was cut, no text follows another at random.
+    The last token of a document predicts its end. Nothing predicts the first token of another piece: neither of a
+    document, nor of the rest of one that was cut.
 
     Args:
         split: Where the tokens are.
@@ -149,21 +153,53 @@ class PlannedWindows(Windows):
         first = plan.offsets[numbers]
         sizes = plan.offsets[numbers + 1] - first
         # Piece j of row r is entry first[r] + j of the plan, and stands behind the pieces before it.
-        entries = np.repeat(first, sizes) + _count_up(sizes)
-        rows, lengths = np.repeat(np.arange(len(numbers)), sizes), np.asarray(plan.lengths[entries])
-        filled = np.bincount(rows, weights=lengths, minlength=len(numbers)).astype(np.int64)
-        columns = np.cumsum(lengths) - lengths - np.repeat(np.cumsum(filled) - filled, sizes)
+        within = _count_up(sizes)
+        entries = np.repeat(first, sizes) + within
+        rows, lengths, cut = np.repeat(np.arange(len(numbers)), sizes), plan.lengths[entries], plan.closes[entries] == 0
+        # Before the rest of a cut document, the end token of the document before.
+        ends = ((plan.opens[entries] == 0) & (within > 0)).astype(np.int64)
+        filled = np.bincount(rows, weights=lengths + ends, minlength=len(numbers)).astype(np.int64)
+        columns = np.cumsum(lengths + ends) - lengths - np.repeat(np.cumsum(filled) - filled, sizes)
         tokens = np.full((len(numbers), length), self.split.eot_id, dtype=self.split.dtype)
-        self.split.copy_runs(tokens.reshape(-1), rows * length + columns, plan.starts[entries], lengths)
-        weights = (np.arange(1, length) < filled[:, None]).astype(np.float32)
-        continued = (plan.opens[entries] == 0) & (columns > 0)
-        weights[rows[continued], columns[continued] - 1] = 0.0
+        # A piece that is cut is the last of its row, and brings the token that it predicts last.
+        self.split.copy_runs(tokens.reshape(-1), rows * length + columns, plan.starts[entries], lengths + cut)
+        weights = (np.arange(1, length) <= filled[:, None]).astype(np.float32)
+        last = columns + lengths - 1
+        weights[rows[~cut], last[~cut]] = _is_end(tokens[rows, last], tokens[rows, last + 1], self.split)[~cut]
+        weights[rows[ends > 0], columns[ends > 0] - 1] = 0.0
         if not documents:
             return Rows(tokens, weights)
-        # Padding is one document more.
-        padded, inner = np.flatnonzero(filled < length), columns > 0
-        borders = np.concatenate([rows[inner], padded]), np.concatenate([columns[inner], filled[padded]])
-        return Rows(tokens, weights, _number_runs(*borders, len(numbers), length))
+        # Padding is one document more, and so is an end token with a place of its own.
+        inner, apart, padded = columns > 0, ends > 0, ~cut[np.cumsum(sizes) - 1]
+        return Rows(
+            tokens,
+            weights,
+            _number_runs(
+                np.concatenate([rows[inner], rows[apart], np.flatnonzero(padded)]),
+                np.concatenate([columns[inner], columns[apart] - 1, filled[padded]]),
+                len(numbers),
+                length,
+            ),
+        )
+
+
+def _is_end(
+    tokens: Shaped[np.ndarray, " *shape"], targets: Shaped[np.ndarray, " *shape"], split: TokenSplit
+) -> Shaped[np.ndarray, " *shape"]:
+    """Whether a document's last token has the end token as its target, at the border to what follows.
+
+    Not where the document has brought its end token itself, as other programs' files do.
+    """
+    found: npt.NDArray[np.bool_] = (targets == split.eot_id) & (tokens != split.eot_id)
+    return found
+
+
+def _weigh_borders(
+    tokens: Shaped[np.ndarray, "count length"], documents: Int32[np.ndarray, "count length"], split: TokenSplit
+) -> Float32[np.ndarray, "count _time"]:
+    """Weights of running text in which attention stays inside documents: a border counts where it is an end."""
+    inside = documents[:, 1:] == documents[:, :-1]
+    return (inside | _is_end(tokens[:, :-1], tokens[:, 1:], split)).astype(np.float32)
 
 
 def _number_runs(

@@ -16,7 +16,8 @@ from gpt_lightning.objectives.losses import compute_losses
 class CausalLM(Objective):
     """Cross-entropy of the next token in nats, a weighted mean over the positions; computed in float32 or wider.
 
-    With ``batch.documents``, attention and loss stay inside documents.
+    With ``batch.documents``, attention stays inside documents. Which positions count at their borders is said by
+    ``batch.weights``, since only the data know where a document ends; without weights, none does.
 
     Args:
         chunk_size: Positions (of all rows together) whose logits exist at a time; they are computed a second time in
@@ -40,25 +41,21 @@ class CausalLM(Objective):
             hidden, weights = model(tokens[:, :-1]), batch.weights
         else:
             hidden = model(tokens[:, :-1], documents=batch.documents[:, :-1])
-            weights = leave_out_borders(batch.documents, batch.weights)
+            weights = leave_out_borders(batch.documents) if batch.weights is None else batch.weights
         losses = compute_losses(model, hidden, targets, self._chunk_size)
         loss, weight = average(losses, weights)
         return LossOutput(loss=loss, weight=weight, losses=losses.detach(), weights=weights, targets=targets)
 
 
-def leave_out_borders(
-    documents: Int[Tensor, "batch time_plus_1"], weights: Float[Tensor, "batch time"] | None
-) -> Float[Tensor, "batch time"]:
+def leave_out_borders(documents: Int[Tensor, "batch time_plus_1"]) -> Float[Tensor, "batch time"]:
     """Weights in which a position does not count whose target is the first token of another document.
 
     Nothing that the position sees says which document that is; the loss is then that of each document on its own.
 
     Args:
         documents: Document number of every token.
-        weights: Weight of every predicted position; None = all 1.
     """
-    within = (documents[:, 1:] == documents[:, :-1]).to(torch.float32 if weights is None else weights.dtype)
-    return within if weights is None else within * weights
+    return (documents[:, 1:] == documents[:, :-1]).to(torch.float32)
 
 
 def average(

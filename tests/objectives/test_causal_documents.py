@@ -48,6 +48,8 @@ def test_loss_and_gradients_equal_a_loop_over_documents(weighted: bool) -> None:
     lengths = [[25], [5, 1, 12, 7], [2, 2, 20, 1]]
     documents = torch.stack([torch.repeat_interleave(torch.arange(len(row)), torch.tensor(row)) for row in lengths])
     weights = torch.rand(3, 24, generator=generator, dtype=torch.float64) if weighted else None
+    if weights is not None:
+        weights *= documents[:, 1:] == documents[:, :-1]
     together = build()
     output = CausalLM()(together, Batch(tokens, weights, documents.int()), None)
     torch.autograd.backward(output.loss)
@@ -82,8 +84,9 @@ def test_a_packed_store_measures_its_documents_alone(packing: Packing, tmp_path:
             weights, documents = torch.from_numpy(rows.weights).double(), torch.from_numpy(rows.documents)
             batch = Batch(torch.from_numpy(rows.tokens).long(), weights, documents)
             outputs.append(CausalLM()(model, batch, None))
-    pieces = [torch.tensor(part) for part in np.split(np.array(expected), split.document_ends[:-1])]
+    ended = [[*part.tolist(), split.eot_id] for part in np.split(np.array(expected), split.document_ends[:-1])]
+    pieces = [torch.tensor(part) for part in ended if len(part) > 2]
     loss, weight = run_alone(build(), pieces, [torch.ones(len(piece) - 1, dtype=torch.float64) for piece in pieces])
     total = sum(float(output.weight) for output in outputs)
-    assert total == weight == sum(lengths)
+    assert total == weight == sum(length + 1 for length in lengths if length)
     assert sum(float(output.loss * output.weight) for output in outputs) / total == pytest.approx(loss, rel=1e-12)
