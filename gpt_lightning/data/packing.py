@@ -7,9 +7,9 @@
     Document        one document each                                   those longer than    much, for short documents
                                                                         a row
 
-None of them keeps attention inside documents; ``data.document_mask`` does, with any of them. With all of them, masked or
-not, a document's last token has the end token as its target, or a model would never learn to stop; the first token of
-*another* document is no target where attention cannot know of it. Validation cuts its split in the same way as
+None of them keeps attention inside documents; ``data.document_mask`` does, with any of them. With all of them, masked
+or not, a document's last token has the end token as its target, or a model would never learn to stop; the first token
+of *another* document is no target where attention cannot know of it. Validation cuts its split in the same way as
 training, so that a model is measured on what it is trained for.
 """
 

@@ -50,7 +50,7 @@ def build_request(tokenizer: TextTokenizer, prompt: str, settings: Mapping[str, 
 
     Args:
         tokenizer: Encodes the prompt.
-        prompt: Text; an empty one begins a new document.
+        prompt: Text, the beginning of a document; may be empty.
         settings: Values by the names of ``SETTINGS``; those left out take their defaults.
 
     Raises:

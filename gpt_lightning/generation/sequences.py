@@ -45,7 +45,9 @@ class RunningSequence:
         self._logprobs: list[TokenLogprob] = []
         self._told_ids = self._told_pieces = 0
         looks_back = request.sampling.looks_back
-        self._history = History(Counter(self.context), Counter()) if looks_back else None
+        # An end token in front of a prompt is no part of its text, and must not be the less likely for it.
+        said = Counter(token for token in self.context if token not in self._stop_ids)
+        self._history = History(said, Counter()) if looks_back else None
 
     @property
     def written(self) -> int:

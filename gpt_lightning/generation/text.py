@@ -32,8 +32,11 @@ class TextTokenizer(Protocol):
 
 
 def encode_prompt(tokenizer: TextTokenizer, prompt: str) -> list[int]:
-    """Ids of a prompt; an empty one begins a new document."""
-    return [int(token) for token in tokenizer.encode(prompt)] or [tokenizer.eot_id]
+    """Ids of a prompt: the beginning of a document, so behind the token that stands in front of every document.
+
+    A model has met the first words of a text there and nowhere else, in training as in evaluation.
+    """
+    return [tokenizer.eot_id, *(int(token) for token in tokenizer.encode(prompt))]
 
 
 class StreamDecoder:
@@ -112,8 +115,8 @@ def generate_text(
 ) -> Iterator[str]:
     """The continuation of ``prompt`` (without the prompt) in pieces of whole characters, as they are decoded.
 
-    Ends after ``max_tokens`` tokens or at the end of the document. An empty prompt begins a new document. Other
-    arguments and errors as in ``generate``.
+    Ends after ``max_tokens`` tokens or at the end of the document. A prompt is the beginning of a document, as in
+    ``encode_prompt``. Other arguments and errors as in ``generate``.
     """
     # Here, because the engine decodes with the classes above.
     from gpt_lightning.generation.decode import generate

@@ -61,12 +61,13 @@ class ChatFormat:
     stop: tuple[str, ...] = ()
 
     def segments(self, messages: Sequence[Message], end_of_text: str) -> Iterator[Segment]:
-        """A conversation up to where the next answer begins.
+        """A conversation up to where the next answer begins; as every document, behind the end of the one before.
 
         Args:
             messages: What was said.
             end_of_text: How the tokenizer writes it.
         """
+        yield Segment(end_of_text, special=True)
         for message in messages:
             yield from self._open(message.role)
             yield Segment(self.space + message.content)
@@ -94,6 +95,7 @@ class ChatFormat:
         end = "eos_token" if self.end is None else _quote(self.end)
         content = f"{space} + message['content']"
         return (
+            "{{- bos_token }}\n"
             "{%- for message in messages %}\n"
             f"{{{{- {opening} + {role} + {colon} }}}}\n"
             "{%- if message['role'] == 'assistant' %}\n"
