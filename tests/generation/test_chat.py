@@ -40,7 +40,7 @@ def test_marks_are_special_tokens_and_typed_ones_are_text() -> None:
     assert transcript.format is MARKED
     ids = transcript.encode(_TALK)
     assert tokenizer.decode(ids) == (
-        "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi <|im_end|><|im_end|>\n"
+        "<|endoftext|><|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi <|im_end|><|im_end|>\n"
         "<|im_start|>assistant\nHello.<|im_end|>\n<|im_start|>assistant\n"
     )
     assert ids.count(258) == 3
@@ -52,8 +52,8 @@ def test_other_tokenizers_get_a_script() -> None:
     assert transcript.format is PLAIN
     ids = transcript.encode(_TALK)
     text = ByteTokenizer().decode(ids)
-    assert ids.count(256) == 1
-    assert text == "System: Be brief.\nUser: Hi <|im_end|>\nAssistant: Hello.<|endoftext|>\nAssistant:"
+    assert ids.count(256) == 2
+    assert text == "<|endoftext|>System: Be brief.\nUser: Hi <|im_end|>\nAssistant: Hello.<|endoftext|>\nAssistant:"
     assert transcript.stop == ("\nUser:",)
 
 
@@ -77,9 +77,9 @@ def test_conversation_grows_and_its_oldest_part_is_left_out(monkeypatch: pytest.
     for question in ("one", "two", "three", "four"):
         answer = "".join(chat.ask(question))
         assert chat.messages[-1] == Message("assistant", answer.rstrip())
-    assert asked[0] == "System: S\nUser: one\nAssistant:"
-    assert asked[1].startswith("System: S\nUser: one\nAssistant: ")
-    assert asked[3].startswith("System: S\nUser: ")
+    assert asked[0] == "<|endoftext|>System: S\nUser: one\nAssistant:"
+    assert asked[1].startswith("<|endoftext|>System: S\nUser: one\nAssistant: ")
+    assert asked[3].startswith("<|endoftext|>System: S\nUser: ")
     assert "one" not in asked[3]
     assert chat.forgotten >= 2
     assert len(chat.messages) == 8

@@ -40,16 +40,16 @@ def test_seed_fixes_the_text(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_greedy_text_is_the_model_s_likeliest(capsys: pytest.CaptureFixture[str]) -> None:
-    """Token by token without a cache, as far as the model's positions reach; the best checkpoint is step 1."""
-    model, ids = tiny_model(1), list(b"ab")
+    """Token by token without a cache, behind the end token as every document; the best checkpoint is step 1."""
+    model, ids = tiny_model(1), [256, *b"ab"]
     with torch.no_grad():
-        while len(ids) < 14:
+        while len(ids) < 15:
             scores = model(torch.tensor([ids]))[0, -1] @ model.token_embedding.weight.T
             ids.append(int(scores.argmax()))
             if ids[-1] == 256:
                 ids.pop()
                 break
-    wanted = bytes(ids).decode("utf-8", errors="replace") + "\n"
+    wanted = bytes(ids[1:]).decode("utf-8", errors="replace") + "\n"
     assert written(capsys, "--prompt=ab", "--temperature=0", "--max_tokens=12", "--seed=9") == wanted
 
 
@@ -74,7 +74,7 @@ def test_top_k_one_is_greedy(capsys: pytest.CaptureFixture[str]) -> None:
 def test_one_beam_is_greedy_and_more_give_several_texts(capsys: pytest.CaptureFixture[str]) -> None:
     short = ("--prompt=ab", "--max_tokens=9")
     assert written(capsys, *short, "--beams=1") == written(capsys, *short, "--temperature=0")
-    texts = written(capsys, "--prompt=ab", "--max_tokens=4", "--beams=3", "--num_samples=2").splitlines()
+    texts = written(capsys, "--prompt=zz", "--max_tokens=9", "--beams=3", "--num_samples=2").splitlines()
     assert len(texts) >= 2
     assert texts[0] != texts[1]
 

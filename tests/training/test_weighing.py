@@ -15,6 +15,8 @@ from lightning.pytorch.plugins import MixedPrecision
 from lightning.pytorch.strategies import SingleDeviceStrategy
 
 from gpt_lightning.batch import Batch, LossOutput
+from gpt_lightning.generation.engine import Engine
+from gpt_lightning.generation.prompts import build_request
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.model.gpt import GPT
 from gpt_lightning.objectives.causal import CausalLM
@@ -207,3 +209,18 @@ def test_a_step_without_a_counted_position_is_logged_as_such(place: Path, monkey
     fit(place / "nothing", split(8, 1), {"trainer.max_steps": 1, "trainer.limit_val_batches": 0})
     assert math.isnan(curve(place / "nothing")["train/loss"][0])
     assert curve(place / "nothing")["optim/grad_norm"] == [0.0]
+
+
+@pytest.mark.parametrize("data", [{"packing": "Document"}, {"packing": "Pack", "document_mask": True}], ids=str)
+def test_a_model_learns_where_texts_end(place: Path, data: dict[str, Any]) -> None:
+    """Documents that always end in "!" and have one nowhere else; generated ones then end there."""
+    texts = [f"{'abc'[number % 3] * (number % 5 + 1)}!" for number in range(60)]
+    (place / "documents.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    settings = {"data": {**data, "batch_size": 2}, "trainer": {"max_steps": 60, "devices": 1}}
+    run = build(DOCUMENTS, settings, {"run.dir": str(place / "run")})
+    run.fit()
+    tokenizer = run.datamodule.open_store().tokenizer
+    engine = Engine(run.module.model.eval(), tokenizer, slots=1)
+    (text,) = engine.generate([build_request(tokenizer, "a", {"max_tokens": 40, "temperature": 0.0})])
+    assert text[0].finish_reason == "stop"
+    assert text[0].text.endswith("!")

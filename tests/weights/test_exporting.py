@@ -114,12 +114,14 @@ def test_their_tokenizer_and_chat_template(capsys: pytest.CaptureFixture[str]) -
         assert theirs(text)["input_ids"] == ours.encode(text).tolist()
     assert (theirs.eos_token_id, theirs.bos_token_id, theirs.model_max_length) == (299, 299, 48)
     talk = [{"role": "user", "content": "hello\n"}, {"role": "assistant", "content": "world"}]
-    assert theirs.apply_chat_template(talk, tokenize=False) == "User: hello\n\nAssistant: world<|endoftext|>\n"
+    assert theirs.apply_chat_template(talk, tokenize=False) == (
+        "<|endoftext|>User: hello\n\nAssistant: world<|endoftext|>\n"
+    )
     told: Any = theirs.apply_chat_template(talk, return_assistant_tokens_mask=True, return_dict=True)
     learned = [number for number, mask in zip(told["input_ids"], told["assistant_masks"], strict=True) if mask]
     assert theirs.decode(learned) == " world<|endoftext|>"
     asked = theirs.apply_chat_template(talk[:1], tokenize=False, add_generation_prompt=True)
-    assert asked == "User: hello\n\nAssistant:"
+    assert asked == "<|endoftext|>User: hello\n\nAssistant:"
 
 
 def marked_tokenizer() -> Tokenizer:
