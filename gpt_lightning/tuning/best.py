@@ -107,7 +107,8 @@ def rows(sweep: Sweep) -> list[dict[str, Any]]:
     found = []
     for entry in sweep.entries():
         last = entry.last
-        values = dict(zip((metric.name for metric in sweep.spec.metrics), last.values or [], strict=False))
+        told = last.values if entry.state == "complete" else None  # of one that diverged the sampler is told a value
+        values = dict(zip((metric.name for metric in sweep.spec.metrics), told or [], strict=False))
         found.append(
             {
                 "trial": entry.first,

@@ -29,7 +29,7 @@ log = logging.getLogger("gpt_lightning")
 
 FORKED = "gpt_lightning:forked"
 """Attribute of a study that has all trials of the sweep it was forked from."""
-KNOWN = ("complete",)
+KNOWN = ("complete", names.DIVERGED)
 """States of trials that a fork takes over."""
 
 

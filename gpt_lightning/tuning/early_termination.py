@@ -66,6 +66,10 @@ class Reported(Protocol):
     def shape(self) -> str: ...  # noqa: D102
 
 
+class Diverged(str):
+    """A reason to stop that says the settings are to blame, not the company: the sampler is told so."""
+
+
 @dataclass(frozen=True)
 class Divergence:
     """When a trial counts as diverged.
@@ -85,11 +89,11 @@ class Divergence:
                 "early_terminate.diverged.factor is out of range", got=self.factor, allowed="above 1, or null"
             )
 
-    def judge(self, mine: Curve, others: Sequence[Curve]) -> str | None:
+    def judge(self, mine: Curve, others: Sequence[Curve]) -> Diverged | None:
         """A reason to stop, or None; compares whatever the groups."""
         value, number = mine.values[-1], mine.numbers[-1]
         if not math.isfinite(value):
-            return f"diverged: the value is {value}" if self.nan else None
+            return Diverged(f"diverged: the value is {value}") if self.nan else None
         if self.factor is None:
             return None
         places = [(other, other.place(number)) for other in others]
@@ -97,7 +101,7 @@ class Divergence:
         best = min((each for each in at_number if math.isfinite(each)), default=math.inf)
         if best <= 0 or value <= self.factor * best:
             return None
-        return f"diverged: {value:.6g} is more than {self.factor:g} times the best value there, {best:.6g}"
+        return Diverged(f"diverged: {value:.6g} is more than {self.factor:g} times the best value there, {best:.6g}")
 
 
 @dataclass(frozen=True)

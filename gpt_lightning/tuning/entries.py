@@ -7,6 +7,7 @@ folder, so that it goes on from its own checkpoint.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,7 @@ from gpt_lightning.tuning.spec import SweepSpec
 FIRST, RETRY_OF, VOID, REQUEUE, DEATHS, LEASE = "first", "retry_of", "void", "requeue", "deaths", "lease"
 FAULTS, STARTS = "machine_faults", "starts_before"
 VALUES, REPORTS, REASON, ATTEMPTS = "config", "reports", "reason", "attempts"
+DIVERGED = "diverged"
 """Names of user attributes; ``config`` holds the values as they went into the configuration."""
 
 CARRIED = (FIRST, DEATHS, FAULTS, ATTEMPTS, "executed_steps", "reused_steps", "seconds", "folder", "seed", "repeats")
@@ -52,15 +54,16 @@ class Entry:
 
     @property
     def state(self) -> str:
-        """waiting, running, complete, pruned or failed; a lost attempt is waiting until its copy is."""
+        """waiting, running, complete, diverged, pruned or failed; a lost attempt is waiting until its copy is."""
         if self.last.state == TrialState.FAIL and self.last.user_attrs.get(REQUEUE):
             return "waiting"
-        return _STATES[self.last.state]
+        told = _STATES[self.last.state]
+        return DIVERGED if told == "complete" and self.last.user_attrs.get(DIVERGED) else told
 
     @property
     def ended(self) -> bool:
         """Whether it has its one result."""
-        return self.state in ("complete", "pruned", "failed")
+        return self.state in ("complete", DIVERGED, "pruned", "failed")
 
     @property
     def values(self) -> dict[str, Any]:
@@ -113,6 +116,27 @@ def rank(spec: SweepSpec, entries: Sequence[Entry]) -> list[Entry]:
     sign = spec.metrics[0].sign
     complete = [each for each in entries if each.state == "complete" and feasible(each) and each.repeats is None]
     return sorted(complete, key=lambda each: (sign * each.last.values[0], each.first))
+
+
+def imputed(spec: SweepSpec, metrics: Mapping[str, float], entries: Sequence[Entry]) -> list[float]:
+    """What the sampler is told of a trial that diverged, for each metric.
+
+    Told as failed, a sampler would leave it out and propose its neighbours again; infinity is the worst for all of
+    them, whatever comes later.
+
+    Args:
+        spec: The sweep.
+        metrics: Last values of the trial.
+        entries: All trials.
+    """
+    found, complete = [], [each.last.values for each in entries if each.state == "complete"]
+    for place, metric in enumerate(spec.metrics):
+        known = [metric.sign * values[place] for values in complete]
+        if metric.impute == "latest":
+            known = [metric.sign * float(metrics.get(metric.name, math.inf))]
+        best = min((value for value in known if math.isfinite(value)), default=math.inf)
+        found.append(metric.sign * (math.inf if metric.impute == "worst" else best))
+    return found
 
 
 def chosen(spec: SweepSpec, stored: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import optuna
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, TrialState
 
+from gpt_lightning.tuning.entries import DIVERGED
 from gpt_lightning.tuning.report_facts import Objective
 
 _FEWEST = 4
@@ -34,6 +35,7 @@ def find_importances(
         for trial in trials
         if trial.state == TrialState.COMPLETE
         and trial.user_attrs.get("repeats") is None
+        and not trial.user_attrs.get(DIVERGED)
         and all(math.isfinite(value) for value in trial.values)
     ]
     if len(able) < _FEWEST or all(len(trial.params) == 0 for trial in able):

@@ -167,7 +167,7 @@ def conclude(sweep: Sweep, trial: FrozenTrial, result: Result) -> bool:
     told = tell(sweep, trial.number, result)
     if told and result.state != "complete":
         _release_pins(sweep, trial)
-        _thin_out(_folder_of(sweep, trial), keep=0 if result.state == "pruned" else 1)
+        _thin_out(_folder_of(sweep, trial), keep=1 if result.state == "failed" else 0)
     return told
 
 
@@ -230,6 +230,10 @@ def tell(sweep: Sweep, number: int, result: Result) -> bool:
             for name, excess in limits_of(sweep.spec, result).items():
                 sweep.store(lambda n=name, e=excess: handle.set_constraint(n, e), "a constraint")  # type: ignore[misc]
             return _tell(sweep, number, values=result.value, state=TrialState.COMPLETE)
+        if result.state == names.DIVERGED:
+            values = names.imputed(sweep.spec, result.metrics, sweep.entries())
+            set_facts(sweep, trial, {names.DIVERGED: True})
+            return _tell(sweep, number, values=values, state=TrialState.COMPLETE)
         if result.state == "pruned":
             return _tell(sweep, number, state=TrialState.PRUNED)
         return _tell(sweep, number, state=TrialState.FAIL)

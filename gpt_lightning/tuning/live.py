@@ -49,7 +49,7 @@ def summarize(sweep: Sweep, entries: Sequence[Entry]) -> dict[str, Any]:
     }
 
 
-_STATES = ("complete", "pruned", "failed", "running", "waiting")
+_STATES = ("complete", "diverged", "pruned", "failed", "running", "waiting")
 
 
 def _eta(sweep: Sweep, entries: Sequence[Entry]) -> float | None:

@@ -90,7 +90,7 @@ class Result:
     """The end of a trial, as ``result.json``.
 
     Attributes:
-        state: ``complete``, ``pruned``, ``failed`` or ``stopped`` (to be gone on with).
+        state: ``complete``, ``diverged``, ``pruned``, ``failed`` or ``stopped`` (to be gone on with).
         reason: Why, unless complete.
         value: The objective; a list for several; None unless complete.
         metrics: Latest value of every logged metric.

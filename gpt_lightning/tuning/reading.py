@@ -108,9 +108,9 @@ def _read_metrics(top: Section) -> tuple[tuple[records.Metric, ...], float | Non
         if not re.fullmatch(r"last|best|mean_last_[1-9]\d*", at):
             section.refuse("at", "is not known", got=at, allowed="last, best, mean_last_5")
         goal = section.text("goal", "minimize", ("minimize", "maximize"))
-        found.append(records.Metric(section.text("name", "val/loss"), goal, at))
+        impute = section.text("impute", records.Metric.impute, records.IMPUTATIONS)
+        found.append(records.Metric(section.text("name", "val/loss"), goal, at, impute))
         target = section.number("target", target)
-        section.take("impute")
         section.finish()
     if len({metric.name for metric in found}) < len(found):
         top.refuse("metrics", "names a metric twice", got=[metric.name for metric in found])

@@ -25,7 +25,7 @@ from gpt_lightning.tuning.reading_parameters import is_active
 from gpt_lightning.tuning.spec import SweepSpec
 from gpt_lightning.tuning.sweep import Sweep
 
-_STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED}
+_STATES = {"complete": TrialState.COMPLETE, names.DIVERGED: TrialState.COMPLETE, "pruned": TrialState.PRUNED}
 
 
 def add_trials(sweep: Sweep, numbers: Sequence[int]) -> None:
@@ -67,9 +67,11 @@ def _rebuild(sweep: Sweep, number: int, folder: Path) -> FrozenTrial:
         return create_trial(
             state=TrialState.FAIL, params=params, distributions=distributions, user_attrs={**facts, **lost}
         )
+    if result.state == names.DIVERGED:
+        facts[names.DIVERGED] = True
     trial = create_trial(
         state=_STATES.get(result.state, TrialState.FAIL),
-        values=_objectives(result),
+        values=_objectives(sweep, result),
         params=params,
         distributions=distributions,
         user_attrs={**facts, **facts_of(result)},
@@ -81,7 +83,9 @@ def _rebuild(sweep: Sweep, number: int, folder: Path) -> FrozenTrial:
     return trial
 
 
-def _objectives(result: Result) -> list[float] | None:
+def _objectives(sweep: Sweep, result: Result) -> list[float] | None:
+    if result.state == names.DIVERGED:
+        return names.imputed(sweep.spec, result.metrics, sweep.entries())
     if result.value is None:
         return None
     return result.value if isinstance(result.value, list) else [result.value]

@@ -231,7 +231,7 @@ def _add_work(page: Page, study: StudyFacts, now: float) -> None:
         [trial.number, trial.attempts.index(each) + 1, each.state, each.reason or None]
         for trial in study.trials
         for each in trial.attempts
-        if each.state in ("failed", "pruned", "stopped")
+        if each.state in ("failed", "diverged", "pruned", "stopped")
     ]
     if failures:
         page.heading("Why trials ended early", 3)

@@ -17,7 +17,7 @@ from gpt_lightning.parsing.strict_yaml import YAMLProblem, load_yaml, read_yaml
 from gpt_lightning.training.command_line import TrainerCommandLine
 from gpt_lightning.training.metrics_file import read_metrics
 from gpt_lightning.training.run_folder import CONFIG_FILE, MANIFEST_FILE
-from gpt_lightning.tuning.entries import REQUEUE, list_entries
+from gpt_lightning.tuning.entries import DIVERGED, REQUEUE, list_entries
 from gpt_lightning.tuning.importance import find_importances
 from gpt_lightning.tuning.mailbox import Mailbox, Report, read_result
 from gpt_lightning.tuning.parameters import LogGrid, Parameter
@@ -114,11 +114,12 @@ def _read_trial(spec: SweepSpec, first: int, attempts: Sequence[FrozenTrial], fo
     state = _STATES[last.state]
     # A lost attempt waits for its copy to be made.
     state = "waiting" if state == "failed" and last.user_attrs.get(REQUEUE) else state
+    state = DIVERGED if last.user_attrs.get(DIVERGED) else state
     return TrialFacts(
         number=first,
         state=state,
         parameters=_decode(spec, last),
-        values=tuple(last.values) if last.state == TrialState.COMPLETE and last.values else None,
+        values=tuple(last.values) if state == "complete" and last.values else None,
         attempts=tuple(_read_attempt(each) for each in attempts),
         points=points,
         rates=_read_rates(home),
@@ -153,7 +154,7 @@ def _seconds(when: datetime | None) -> float | None:
 def _read_attempt(trial: FrozenTrial) -> Attempt:
     return Attempt(
         number=trial.number,
-        state=_STATES[trial.state],
+        state=DIVERGED if trial.user_attrs.get(DIVERGED) else _STATES[trial.state],
         start=_seconds(trial.datetime_start),
         end=_seconds(trial.datetime_complete),
         reason=str(trial.user_attrs.get("reason") or ""),

@@ -11,6 +11,7 @@ from gpt_lightning.tuning.early_termination import EarlyTermination, read_early_
 from gpt_lightning.tuning.parameters import Parameter
 
 METHODS = ("tpe", "gp", "cmaes", "qmc", "random", "grid", "nsga2")
+IMPUTATIONS = ("worst", "best", "latest")
 LAUNCHERS = ("local", "slurm", "none", "ray")
 
 
@@ -22,11 +23,14 @@ class Metric:
         name: A logged metric.
         goal: ``minimize`` or ``maximize``.
         at: Which of the reported values counts: ``last``, ``best``, or ``mean_last_K`` (of the last K reports).
+        impute: What the sampler is told of a trial that diverged: ``worst`` (of all that could be), ``best`` (so far),
+            or ``latest`` (its last finite value).
     """
 
     name: str = "val/loss"
     goal: str = "minimize"
     at: str = "last"
+    impute: str = "worst"
 
     @property
     def sign(self) -> float:

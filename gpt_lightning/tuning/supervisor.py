@@ -12,7 +12,7 @@ import math
 import signal
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from gpt_lightning.tuning.accounting import Work, count_starts, measure_work, ne
 from gpt_lightning.tuning.board_tab import close_killed
 from gpt_lightning.tuning.causes import MACHINE, MACHINE_EXIT_CODE, find_cause
 from gpt_lightning.tuning.children import Child, ForkedChild, OwnChild
+from gpt_lightning.tuning.early_termination import Diverged
 from gpt_lightning.tuning.leases import Lease, conclude, fail, requeue_lost, set_facts
 from gpt_lightning.tuning.mailbox import NEEDS_OWN, OUTPUT_FILE, Exit, Mailbox, Report, Result, Verdict, write_letter
 from gpt_lightning.tuning.slots import Slot
@@ -91,6 +92,7 @@ class _Attempt:
         self._reports: list[Report] = []
         self._started = self._renewed = time.monotonic()
         self._stop: str | None = None
+        self._verdict: str | None = None
         self._stop_since = 0.0
         self._child: Child | None = None
         self._begun_at, self._starts = newest_step(self._folder), count_starts(self._folder)
@@ -197,7 +199,7 @@ class _Attempt:
     def _hear(self, report: Report) -> None:
         """Judge first, so that the trial does not wait for the storage; then write the report down."""
         self._reports.append(report)
-        reason = None if report.tokens >= report.total_tokens else self._judge(report)
+        reason = self._verdict = None if report.tokens >= report.total_tokens else self._judge(report)
         self._mailbox.answer(Verdict(report.n, reason))
         metric = self._sweep.spec.metrics[0].name
         lines = [
@@ -301,11 +303,13 @@ class _Attempt:
         spec = self._sweep.spec
         last = max(self._reports, key=lambda each: each.n, default=None)
         metrics = dict(last.metrics) if last is not None else {}
-        state = {"finished": "complete", "pruned": "pruned"}.get(end.outcome, "failed")
+        state = {"finished": "complete"}.get(end.outcome, end.outcome)
+        if state == "pruned" and isinstance(self._verdict, Diverged):
+            state = names.DIVERGED
         reason, values = _reason(end), [_value(metric, self._latest()) for metric in spec.metrics]
         if state == "complete":
             reason = self._why_not(values, metrics)
-            state = "complete" if reason is None else "failed"
+            state = "complete" if reason is None else names.DIVERGED if _is_lost(values) else "failed"
         plain = [value for value in values if value is not None]
         return Result(
             state=state,
@@ -326,7 +330,7 @@ class _Attempt:
             if value is None:
                 return f"metric {metric.name} was never reported; there were {', '.join(sorted(metrics))}"
             if not math.isfinite(value):
-                return f"{'nan' if math.isnan(value) else 'inf'}: {metric.name} is {value}"
+                return f"diverged: {metric.name} is {value}"
         for constraint in self._sweep.spec.constraints:
             if constraint.metric not in {*metrics, "seconds", "tokens"}:
                 return f"constraint {constraint.name}: metric {constraint.metric} was never reported"
@@ -349,6 +353,10 @@ def _value(metric: Metric, reports: list[Report]) -> float | None:
         return min(known) if metric.goal == "minimize" else max(known)
     count = int(metric.at.rpartition("_")[2])
     return math.fsum(values[-count:]) / len(values[-count:])
+
+
+def _is_lost(values: Sequence[float | None]) -> bool:
+    return any(value is not None and not math.isfinite(value) for value in values)
 
 
 def _rate(report: Report) -> float | None:

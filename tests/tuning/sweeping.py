@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,7 @@ def pretend(
 ) -> list[dict[str, Any]]:
     """Claim ``count`` trials and tell made-up results without training; the values that were chosen.
 
-    With ``on_disk`` their folders hold what a supervisor leaves there.
+    A trial whose value is NaN has diverged. With ``on_disk`` their folders hold what a supervisor leaves there.
     """
     measure = value or (lambda values: abs(math.log10(values["model.optimizer.lr"]) + 2))
     found, reaper, lease = [], Reaper(sweep), Lease()
@@ -94,7 +95,10 @@ def pretend(
         values = dict(trial.user_attrs["config"])
         found.append(values)
         seed = trial.user_attrs.get("seed", sweep.spec.seed)
-        result = Result("complete", value=measure(values), number=trial.number, seconds=1.0, seed=seed)
+        value_now = measure(values)
+        result = Result("complete", value=value_now, number=trial.number, seconds=1.0, seed=seed)
+        if math.isnan(value_now):
+            result = replace(result, state="diverged", value=None)
         if on_disk:
             folder = sweep.folder.trial(trial.user_attrs["first"])
             folder.mkdir(parents=True, exist_ok=True)

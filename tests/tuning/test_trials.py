@@ -54,9 +54,9 @@ def deeds(*values: Any) -> dict[str, Any]:
 def test_every_kind_of_failure_is_told_and_costs_one_trial(tmp_path: Path) -> None:
     ways = [sabotage("nothing"), sabotage("memory"), sabotage("value"), sabotage("nan"), sabotage("sleep")]
     sweep = make_sweep(tmp_path, {**deeds(*ways), "retry": {"timeout": "12s", "max": 0}})
-    assert train_all(sweep) == {"complete": 1, "failed": 4}
+    assert train_all(sweep) == {"complete": 1, "failed": 3, "diverged": 1}
     reasons = [str(entry.reason) for entry in sweep.entries()]
-    assert [entry.state for entry in sweep.entries()] == ["complete", "failed", "failed", "failed", "failed"]
+    assert [entry.state for entry in sweep.entries()] == ["complete", "failed", "failed", "diverged", "failed"]
     assert reasons[1] == "oom: MemoryError: on purpose"
     assert reasons[2] == "exception: ValueError: on purpose"
     assert reasons[3].startswith("diverged: ")
