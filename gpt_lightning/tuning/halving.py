@@ -122,9 +122,9 @@ class WandbHyperband(Pruner):
 
     Args:
         min_iter: The first band, in reports.
-        max_iter: Reports of a whole run; instead of ``min_iter``.
+        max_iter: Reports of a whole run; instead of ``min_iter``, which does not count beside it.
         s: Number of bands; needed with ``max_iter``, and null = as many as fit with ``min_iter``.
-        eta: Factor between bands; the best 1/eta (and one) go on; 2 or more.
+        eta: Factor between bands; the best 1/eta (and one) go on; above 1.
         strict: Compare the value at the band, instead of the best value so far.
     """
 
@@ -133,23 +133,25 @@ class WandbHyperband(Pruner):
         min_iter: int | None = None,
         max_iter: int | None = None,
         s: int | None = None,
-        eta: int = 3,
+        eta: float = 3,
         strict: bool = False,
     ) -> None:
-        check_count(eta, "eta", 2)
-        if (min_iter is None) == (max_iter is None):
+        if not 1 < eta < math.inf:
+            raise ConfigError("early_terminate.eta is out of range", got=eta, allowed="above 1")
+        if min_iter is None and max_iter is None:
             raise ConfigError(
                 "early_terminate of W&B's type hyperband takes one of min_iter and max_iter",
-                got="both" if min_iter is not None else "neither",
-                allowed="one",
+                got="neither",
+                allowed="one; of both, max_iter counts",
             )
         if max_iter is not None and s is None:
             raise ConfigError("early_terminate.max_iter needs s", got="no s", allowed="the number of bands: s: 2")
         count = 64 if s is None else check_count(s, "s")
-        if min_iter is not None:
-            self._bands = tuple(check_count(min_iter, "min_iter") * eta**k for k in range(count))
+        if max_iter is None:
+            first = check_count(min_iter or 0, "min_iter")
+            self._bands = tuple(sorted({int(first * eta**k) for k in range(count)}))
         else:
-            bands = {int(check_count(max_iter or 0, "max_iter") / eta**k) for k in range(1, count + 1)}
+            bands = {int(check_count(max_iter, "max_iter") / eta**k) for k in range(1, count + 1)}
             self._bands = tuple(sorted(bands - {0}))
         if not self._bands:
             raise ConfigError("early_terminate.max_iter is below eta", got=max_iter, allowed=f"at least {eta}")

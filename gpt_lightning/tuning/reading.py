@@ -14,10 +14,14 @@ from gpt_lightning.parsing.suggest import did_you_mean
 from gpt_lightning.tuning import spec as records
 from gpt_lightning.tuning.derive import references
 from gpt_lightning.tuning.early_termination import EarlyTermination, read_early_terminate
+from gpt_lightning.tuning.parameters import Values
 from gpt_lightning.tuning.reading_parameters import FIELDS, read_parameters
 from gpt_lightning.tuning.sections import Section, ask, to_number
 
-_FOREIGN_KEYS = ("program", "command", "project", "entity", "controller", "apiVersion", "kind")
+_FOREIGN_KEYS = (
+    *("program", "command", "project", "entity", "controller", "apiVersion", "kind"),
+    *("job", "image_uri", "launch", "scheduler", "settings"),
+)
 _SECTIONS = {"model", "data", "trainer", "run", "preset"}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -52,14 +56,17 @@ def read_spec(path: Path, changes: Sequence[str] = (), bases: Sequence[Path] | N
 
 
 def _read(top: Section, content: Mapping[str, Any], stem: str, bases: Sequence[Path] | None) -> records.SweepSpec:
-    ignored = tuple(key for key in _FOREIGN_KEYS if key in content)
+    ignored = [key for key in _FOREIGN_KEYS if key in content]
+    fixed = read_command(top.take("command"))
     for key in ignored:
         top.take(key)
-    name = top.text("name", stem)
+    name = folder_name(top.text("name", stem))
     if not _NAME.fullmatch(name):
         top.refuse("name", "is not a folder's name", got=name, allowed="letters, digits, dots, dashes, underscores")
     parameters = read_parameters(top.section("parameters"), foreign=bool(ignored))
-    metrics, target = _read_metrics(top)
+    parameters |= {key: Values(key, [value]) for key, value in fixed.items() if key not in parameters}
+    ignored += [f"{key}.probabilities" for key in find_key(top.content.get("parameters"), "probabilities")]
+    metrics, target = _read_metrics(top, ignored)
     early = _read_early(top, metrics[0].goal, parameters)
     derive = dict(top.section("derive").content)
     for key in derive:
@@ -83,9 +90,36 @@ def _read(top: Section, content: Mapping[str, Any], stem: str, bases: Sequence[P
         storage=top.text("storage", "sqlite"),
         retry=_read_retry(top),
         launcher=_read_launcher(top),
-        ignored=ignored,
+        ignored=tuple(ignored),
         raw={**content, "name": name},
     )
+
+
+def folder_name(name: str) -> str:
+    """The name of a sweep as that of its folder: words are joined by dashes."""
+    return "-".join(name.split())
+
+
+def read_command(command: Any) -> dict[str, Any]:
+    """Fixed options in the ``command`` of a Weights & Biases file: settings that all trials have."""
+    words = [str(each) for each in command] if isinstance(command, list) else []
+    found: dict[str, Any] = {}
+    for word, following in zip(words, [*words[1:], "--"], strict=False):
+        key, equals, text = word.removeprefix("--").partition("=")
+        if not word.startswith("--") or "${" in word:
+            continue
+        if not equals:
+            text = "true" if following.startswith(("--", "${")) else following
+        found[key] = load_yaml(text)
+    return found
+
+
+def find_key(tree: Any, name: str, place: str = "parameters") -> list[str]:
+    """Dotted places of the mappings that have a key."""
+    if not isinstance(tree, Mapping):
+        return []
+    inner = [found for key, value in tree.items() for found in find_key(value, name, f"{place}.{key}")]
+    return [*([place] if name in tree else []), *inner]
 
 
 def _read_bases(top: Section, bases: Sequence[Path] | None) -> tuple[Path, ...]:
@@ -97,7 +131,7 @@ def _read_bases(top: Section, bases: Sequence[Path] | None) -> tuple[Path, ...]:
     return tuple(named if bases is None else bases)
 
 
-def _read_metrics(top: Section) -> tuple[tuple[records.Metric, ...], float | None]:
+def _read_metrics(top: Section, ignored: list[str]) -> tuple[tuple[records.Metric, ...], float | None]:
     several = top.sequence("metrics")
     if several and "metric" in top.content:
         top.refuse("metrics", "and metric are both given", got=several, allowed="one of them")
@@ -111,6 +145,9 @@ def _read_metrics(top: Section) -> tuple[tuple[records.Metric, ...], float | Non
         impute = section.text("impute", records.Metric.impute, records.IMPUTATIONS)
         found.append(records.Metric(section.text("name", "val/loss"), goal, at, impute))
         target = section.number("target", target)
+        if "impute_while_running" in section.content:
+            section.take("impute_while_running")  # our samplers take running trials into account anyway
+            ignored.append("metric.impute_while_running")
         section.finish()
     if len({metric.name for metric in found}) < len(found):
         top.refuse("metrics", "names a metric twice", got=[metric.name for metric in found])

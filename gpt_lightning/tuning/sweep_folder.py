@@ -147,7 +147,7 @@ def find_sweep(path: str) -> SweepFolder:
     if Path(path).is_file():
         content = read_yaml(path)
         stated = content.get("name") if isinstance(content, dict) else None
-        candidates = [RUNS / str(stated or Path(path).stem)]
+        candidates = [RUNS / "-".join(str(stated or Path(path).stem).split())]
         if Path(path).name == SWEEP_FILE:
             candidates.insert(0, Path(path).parent)
     for candidate in candidates:

@@ -225,7 +225,7 @@ def test_optunas_patience_never_stops_a_falling_curve() -> None:
         (lambda: SuccessiveHalving(1, 1), r"eta is out of range: got 1 \(allowed: 2 or more\)"),
         (lambda: Hyperband(2, 3), r"max_reports is below the first rung: got 2 \(allowed: at least min_reports = 3\)"),
         (lambda: WandbHyperband(), "one of min_iter and max_iter: got 'neither'"),
-        (lambda: WandbHyperband(min_iter=1, max_iter=3), "got 'both'"),
+        (lambda: WandbHyperband(min_iter=1, eta=1.0), "eta is out of range: got 1.0"),
         (lambda: WandbHyperband(max_iter=9), "max_iter needs s"),
         (lambda: WandbHyperband(max_iter=2, s=1), "max_iter is below eta: got 2"),
     ],

@@ -180,6 +180,34 @@ def test_a_foreign_file_loads_unchanged(tmp_path: Path) -> None:
     assert spec.early_terminate.pruner.rungs(30) == {"": (3, 9)}
 
 
+RICH = """\
+name: my first sweep
+program: train.py
+job: mine
+command: [python, "${program}", --data.block_size=64, --trainer.max_steps, 30, "${args}"]
+metric: {name: val/loss, goal: minimize, impute: best, impute_while_running: worst}
+parameters:
+  model.optimizer.lr: {distribution: inv_log_uniform, min: 4.60517, max: 9.21034}
+  model.optimizer.weight_decay: {distribution: inv_log_uniform_values, min: 0.01, max: 0.1}
+  model.config.dropout: {distribution: q_beta, a: 2, b: 5, q: 0.05}
+  model.config.n_layer: {values: [1, 2], probabilities: [0.9, 0.1]}
+early_terminate: {type: hyperband, min_iter: 3, max_iter: 27, s: 2, eta: 1.5}
+"""
+
+
+def test_a_foreign_file_with_everything_loads_and_what_means_nothing_is_named(tmp_path: Path) -> None:
+    pytest.importorskip("scipy")
+    spec = read(tmp_path, RICH)
+    assert spec.name == "my-first-sweep"
+    assert spec.metrics[0].impute == "best"
+    assert {"job", "parameters.model.config.n_layer.probabilities", "metric.impute_while_running"} <= set(spec.ignored)
+    assert spec.parameters["model.optimizer.lr"].edges() == pytest.approx([1e-4, 1e-2], rel=1e-4)
+    assert spec.parameters["model.optimizer.weight_decay"].edges() == [0.01, 0.1]
+    assert spec.parameters["data.block_size"].edges() == [64]
+    assert spec.parameters["trainer.max_steps"].edges() == [30]
+    assert spec.early_terminate.pruner.rungs(27) == {"": (12, 18)}  # 27 / 1.5^2 and 27 / 1.5
+
+
 @pytest.mark.parametrize(
     ("change", "seen"),
     [
