@@ -8,6 +8,7 @@
     │   └── FolderInUseError         3   another process writes there
     └── TrainingError                4   training had to stop
         ├── DivergedError            4   a loss or gradient is not finite: with these settings it would be so again
+        ├── OutOfMemoryError         4   the sizes do not fit into memory: smaller ones would
         └── MachineError             4   the disk, the network or the memory failed: goes on when that is mended
     StopRequested             130, 143   not a mistake: Ctrl-C or another signal asked us to stop, and the work is saved
     EndedEarly                           not a mistake either: whoever compares runs has seen enough of this one
@@ -91,6 +92,10 @@ class MachineError(TrainingError):
     """The disk, the network or the memory of the machine failed; the same run goes on when that is mended."""
 
 
+class OutOfMemoryError(TrainingError):
+    """Tensors found no room, or will find none: smaller sizes would."""
+
+
 _NO_MEMORY = (
     *("out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory", "alloc_cpu.cpp"),
     *("calculation overflowed", "multiplication overflow", "invalid buffer size"),
@@ -98,7 +103,7 @@ _NO_MEMORY = (
 """What torch says, on whatever device, where a tensor finds no room, or is of a size that no machine has."""
 
 
-def explain_memory(error: BaseException, advice: str) -> MachineError | None:
+def explain_memory(error: BaseException, advice: str) -> OutOfMemoryError | None:
     """One line in the place of an error that says that memory did not suffice; None for any other error.
 
     Args:
@@ -111,7 +116,7 @@ def explain_memory(error: BaseException, advice: str) -> MachineError | None:
         if not torchs or not any(sign in text.lower() for sign in _NO_MEMORY):
             return None
     sentences = text.split(". ")
-    return MachineError(f"Out of memory ({'. '.join(sentences[:2]) or type(error).__name__})", fix=advice)
+    return OutOfMemoryError(f"Out of memory ({'. '.join(sentences[:2]) or type(error).__name__})", fix=advice)
 
 
 class StopRequested(Exception):

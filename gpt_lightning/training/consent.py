@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gpt_lightning.checkpoints.shelf import SHELF, list_checkpoints
+from gpt_lightning.checkpoints.durable import list_checkpoints
+from gpt_lightning.checkpoints.shelf import SHELF
 from gpt_lightning.errors import ConfigError
 from gpt_lightning.parsing.origins import Origin
 from gpt_lightning.parsing.trust import TRUST_VARIABLE, TRUSTED_PACKAGES

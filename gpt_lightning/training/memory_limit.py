@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from gpt_lightning.errors import TrainingError, explain_memory
+from gpt_lightning.errors import OutOfMemoryError, explain_memory
 from gpt_lightning.pages.numbers import format_bytes
 from gpt_lightning.training.process_memory import total_memory
 
@@ -38,11 +38,11 @@ def check_memory(run: Run) -> None:
     """Refuse a run that its device could not hold if it were empty.
 
     Raises:
-        TrainingError: With what it takes at least.
+        OutOfMemoryError: With what it takes at least.
     """
     needed, there = least_memory(run), total_memory(run.trainer.strategy.root_device)
     if there and needed > there:
-        raise TrainingError(
+        raise OutOfMemoryError(
             "The run does not fit into memory: weights, gradients and the activations of one layer alone take "
             f"{format_bytes(needed)} of {format_bytes(there)}",
             fix=_advice(run),
@@ -54,7 +54,7 @@ def memory_told(run: Run) -> Iterator[None]:
     """Turn an allocation that fails in the body into one line.
 
     Raises:
-        MachineError: One failed.
+        OutOfMemoryError: One failed.
     """
     try:
         yield

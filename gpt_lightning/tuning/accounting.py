@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from gpt_lightning.checkpoints.durable import step_of
-from gpt_lightning.checkpoints.shelf import SHELF, list_checkpoints
+from gpt_lightning.checkpoints.durable import list_checkpoints, step_of
+from gpt_lightning.checkpoints.shelf import SHELF
 from gpt_lightning.training.metrics_file import read_metrics
 from gpt_lightning.training.run_folder import read_starts
 

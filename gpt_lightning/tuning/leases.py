@@ -21,9 +21,9 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from gpt_lightning.checkpoints.durable import discard
+from gpt_lightning.checkpoints.durable import discard, list_checkpoints
 from gpt_lightning.checkpoints.prefixes import PrefixStore
-from gpt_lightning.checkpoints.shelf import SHELF, list_checkpoints
+from gpt_lightning.checkpoints.shelf import SHELF
 from gpt_lightning.errors import RunFolderError
 from gpt_lightning.files.processes import ProcessIdentity
 from gpt_lightning.training.run_folder import RunLock

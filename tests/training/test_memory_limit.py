@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from gpt_lightning import cli
-from gpt_lightning.errors import ConfigError, MachineError, TrainingError, explain_memory
+from gpt_lightning.errors import ConfigError, OutOfMemoryError, explain_memory
 from gpt_lightning.training import memory_limit
 from gpt_lightning.training.memory_estimate import StepSpec, estimate_memory
 from gpt_lightning.training.run import add_callbacks
@@ -50,7 +50,7 @@ def test_what_fits_an_empty_device_is_not_refused(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(memory_limit, "total_memory", lambda device: memory_limit.least_memory(run))
     memory_limit.check_memory(run)
     monkeypatch.setattr(memory_limit, "total_memory", lambda device: memory_limit.least_memory(run) - 1)
-    with pytest.raises(TrainingError, match="does not fit") as told:
+    with pytest.raises(OutOfMemoryError, match="does not fit") as told:
         run.fit()
     assert told.value.exit_code == 4
 
@@ -60,11 +60,11 @@ def test_memory_that_runs_out_later_is_one_line_and_the_step_is_saved() -> None:
     error = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has. And more. And more")
     add_callbacks(run.trainer, _Stop("on_before_optimizer_step", 3, error))
     with pytest.raises(
-        MachineError, match=r"Out of memory \(CUDA out of memory\. Tried to allocate 2\.00 GiB\)\. Lower"
+        OutOfMemoryError, match=r"Out of memory \(CUDA out of memory\. Tried to allocate 2\.00 GiB\)\. Lower"
     ):
         run.fit()
     assert saved_steps() == [3]
-    assert end_of()[1].startswith("MachineError: Out of memory (CUDA")
+    assert end_of()[1].startswith("OutOfMemoryError: Out of memory (CUDA")
 
 
 def test_torchs_own_words_are_known() -> None:

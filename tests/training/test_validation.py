@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from gpt_lightning import cli
-from gpt_lightning.checkpoints.shelf import list_checkpoints
+from gpt_lightning.checkpoints.durable import list_checkpoints
 from gpt_lightning.data.stream import EvaluationWindows
 from gpt_lightning.errors import DataError
 from gpt_lightning.metrics.language import TokenLoss

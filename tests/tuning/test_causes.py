@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from gpt_lightning.checkpoints.shelf import list_checkpoints
+from gpt_lightning.checkpoints.durable import list_checkpoints
 from gpt_lightning.errors import (
     ConfigError,
     DataError,
