@@ -15,6 +15,7 @@ from gpt_lightning.errors import ConfigError
 def prepare_command(
     store: str | None = None,
     rebuild: bool = False,
+    check: str = "time",
     workers: int | None = None,
     also_tokenizers: list[str] | None = None,
     **settings: Any,
@@ -27,6 +28,8 @@ def prepare_command(
     Args:
         store: Folder of the store; null = a folder in the cache named after source and tokenizer.
         rebuild: Make the store anew even if it is ready.
+        check: How a store that is ready is compared with its inputs: time (and size), or content, which reads them all:
+            for copies that keep their time, and clocks that nobody trusts.
         workers: Processes that tokenize at once; null = one for each processor. The store is the same.
         also_tokenizers: More tokenizers, each of which gives a store of its own in the cache, in the same pass over the
             text.
@@ -34,6 +37,8 @@ def prepare_command(
     """
     if workers is not None and workers < 1:
         raise ConfigError("--workers is a count", got=workers, allowed=">= 1", fix="Leave it out, or write 1.")
+    if check not in ("time", "content"):
+        raise ConfigError("--check", got=check, allowed="time, content", fix="Correct the name.")
     wanted = PrepareSettings(**settings)
     check_text(wanted)
     tokenizers = list(dict.fromkeys([wanted.tokenizer, *(also_tokenizers or [])]))
@@ -44,6 +49,7 @@ def prepare_command(
             tokenizers,
             stores=[store, *[None] * (len(tokenizers) - 1)],
             rebuild=rebuild,
+            by_content=check == "content",
             workers=workers,
             progress=line.show,
         )

@@ -20,7 +20,12 @@ _log = logging.getLogger(__name__)
 
 
 def find_store(
-    folder: Path, wanted: dict[str, Any], open_readers: Callable[[], Sequence[Reader]], *, chosen: bool
+    folder: Path,
+    wanted: dict[str, Any],
+    open_readers: Callable[[], Sequence[Reader]],
+    *,
+    chosen: bool,
+    by_content: bool = False,
 ) -> TokenStore | None:
     """The store in ``folder`` if it is what the settings would give; None when it has to be made.
 
@@ -29,6 +34,7 @@ def find_store(
         wanted: The settings, see ``PrepareSettings.describe``.
         open_readers: Finds the inputs; may raise DataError where the text is not on this machine.
         chosen: Whether the user named the folder: then other settings are a mistake, not a reason to overwrite.
+        by_content: Whether inputs of the same size and time of change are read and compared all the same.
 
     Raises:
         DataError: The store is damaged, or was made with other settings in a chosen folder.
@@ -42,7 +48,7 @@ def find_store(
     if is_tokenizer_file(wanted["tokenizer"]) and not differing:
         fingerprint = read_tokenizer(Path(wanted["tokenizer"]).expanduser()).fingerprint
         differing = [] if fingerprint == manifest.tokenizer["fingerprint"] else ["tokenizer"]
-    changed = None if differing else _find_change(wanted, manifest, open_readers, folder)
+    changed = None if differing else _find_change(wanted, manifest, open_readers, folder, by_content)
     if not differing and changed is None:
         return TokenStore.open(folder)
     if chosen and (differing or wanted["source"] != made.get("source")):
@@ -90,7 +96,11 @@ def fingerprint_store(manifest: Manifest) -> str:
 
 
 def _find_change(
-    wanted: dict[str, Any], manifest: Manifest, open_readers: Callable[[], Sequence[Reader]], folder: Path
+    wanted: dict[str, Any],
+    manifest: Manifest,
+    open_readers: Callable[[], Sequence[Reader]],
+    folder: Path,
+    by_content: bool,
 ) -> str | None:
     """What changed in the inputs since the store was made, in words; None when nothing did."""
     try:
@@ -104,16 +114,16 @@ def _find_change(
     if len(readers) != len(manifest.inputs):
         return f"{len(readers)} inputs instead of {len(manifest.inputs)}"
     for reader, record in zip(readers, manifest.inputs, strict=True):
-        if _differs(reader, record):
+        if _differs(reader, record, by_content):
             return f"{reader.name} changed"
     return None
 
 
-def _differs(reader: Reader, record: InputRecord) -> bool:
+def _differs(reader: Reader, record: InputRecord, by_content: bool) -> bool:
     if type(reader).__name__ != record.reader:
         return True
     unchanged = reader.measure() == (record.num_bytes, record.mtime_ns) and record.mtime_ns != 0
-    return not unchanged and reader.checksum() != record.sha256
+    return (by_content or not unchanged) and reader.checksum() != record.sha256
 
 
 def _show(settings: dict[str, Any], name: str) -> str:

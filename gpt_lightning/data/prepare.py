@@ -226,6 +226,7 @@ def find_or_prepare_all(
     *,
     stores: Sequence[Path | str | None] | None = None,
     rebuild: bool = False,
+    by_content: bool = False,
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> list[TokenStore]:
@@ -236,6 +237,7 @@ def find_or_prepare_all(
         tokenizers: Their specs, no two the same.
         stores: Their folders; None = ``default_folder``.
         rebuild: See ``find_or_prepare``.
+        by_content: Whether inputs of the same size and time of change are read and compared all the same.
         workers: See ``find_or_prepare``.
         progress: See ``find_or_prepare``.
 
@@ -254,7 +256,7 @@ def find_or_prepare_all(
         )
     ]
     assert len({wish.folder for wish in wishes}) == len(wishes)
-    found = {} if rebuild else _find_all(wishes)
+    found = {} if rebuild else _find_all(wishes, by_content)
     if missing := [wish for wish in wishes if wish.folder not in found]:
         readers = open_sources(settings.sources, settings.reading, tell=_log.warning)
         with ExitStack() as locks:
@@ -263,7 +265,7 @@ def find_or_prepare_all(
                 check_place(wish.folder)
                 locks.enter_context(hold_lock(wish.folder))
             # Another process may have finished some while this one waited.
-            found |= {} if rebuild else _find_all(missing)
+            found |= {} if rebuild else _find_all(missing, by_content)
             if missing := [wish for wish in missing if wish.folder not in found]:
                 _make(settings, missing, readers, workers, progress)
     return [found.get(wish.folder) or TokenStore.open(wish.folder) for wish in wishes]
@@ -288,19 +290,20 @@ class _Wish:
     folder: Path
     chosen: bool
 
-    def find(self) -> TokenStore | None:
+    def find(self, by_content: bool = False) -> TokenStore | None:
         settings = self.settings
         return find_store(
             self.folder,
             settings.describe(),
             lambda: open_sources(settings.sources, settings.reading),
             chosen=self.chosen,
+            by_content=by_content,
         )
 
 
-def _find_all(wishes: Sequence[_Wish]) -> dict[Path, TokenStore]:
+def _find_all(wishes: Sequence[_Wish], by_content: bool) -> dict[Path, TokenStore]:
     """The stores that are ready, by folder."""
-    found = ((wish.folder, wish.find()) for wish in wishes)
+    found = ((wish.folder, wish.find(by_content)) for wish in wishes)
     return {folder: store for folder, store in found if store is not None}
 
 

@@ -133,14 +133,15 @@ def _required(parsing: Parsing, match: re.Match[str], message: str) -> ConfigErr
 
 
 def _without_value(parsing: Parsing, match: re.Match[str], _: str) -> ConfigError:
-    option = match["option"].split("/")[-1]
+    option = match["option"].split("/")[-1].rstrip("+")
     if option in ("-c", "--config"):
         return ConfigError(f"{option} needs a file", fix=f"For example {option} configs/quickstart.yaml.")
     expected = parsing.settings(option.lstrip("-")).get(option.lstrip("-"))
     example = f"{option} {expected.sample}" if expected and expected.sample else f"{option} VALUE"
-    return ConfigError(
-        f"{option} needs a value", allowed=expected.words if expected else "", fix=f"For example {example}."
-    )
+    words = expected.words if expected else ""
+    if words.startswith("text"):
+        example += f"; one that begins with a dash as {option}=-VALUE"
+    return ConfigError(f"{option} needs a value", allowed=words, fix=f"For example {example}.")
 
 
 def _wrong_value(parsing: Parsing, match: re.Match[str], message: str) -> ConfigError:

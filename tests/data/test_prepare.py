@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from gpt_lightning import cli
 from gpt_lightning.data import work_units
 from gpt_lightning.data.prepare import PrepareSettings, default_folder, find_or_prepare, prepare
 from gpt_lightning.data.shards import TokenStore
@@ -290,3 +291,35 @@ def test_processes_at_once_make_one_store(source: Path, tmp_path: Path) -> None:
     assert [process.returncode for process in running] == [0, 0, 0]
     assert sum("Preparing" in output for output in outputs) == 1
     assert logging.getLogger("rustbpe").getEffectiveLevel() >= logging.WARNING
+
+
+def test_content_is_compared_when_that_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "x.txt"
+    path.write_text("one one one")
+    status = path.stat()
+    command = ["prepare", "--source", str(path), "--tokenizer", "bytes", "--store", str(tmp_path / "s")]
+    assert cli.main(command) == 0
+    first = TokenStore.open(tmp_path / "s").fingerprint
+    path.write_text("two two two")
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert cli.main(command) == 0
+    assert TokenStore.open(tmp_path / "s").fingerprint == first  # nothing tells that it changed
+    assert cli.main([*command, "--check", "content"]) == 0
+    second = TokenStore.open(tmp_path / "s")
+    assert second.fingerprint != first
+    assert cli.main([*command, "--check", "content"]) == 0
+    assert TokenStore.open(tmp_path / "s").path.stat().st_ino == second.path.stat().st_ino
+    assert cli.main([*command, "--check", "hash"]) == 2
+    assert "--check: got 'hash' (allowed: time, content)" in capsys.readouterr().err
+
+
+def test_a_name_that_begins_with_a_dash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("-dash.txt").write_text("text")
+    assert cli.main(["prepare", "--source", "-dash.txt", "--tokenizer", "bytes"]) == 2
+    told = capsys.readouterr().err
+    assert "--source needs a value" in told
+    assert "one that begins with a dash as --source=-VALUE" in told
+    assert cli.main(["prepare", "--source=-dash.txt", "--tokenizer", "bytes"]) == 0
