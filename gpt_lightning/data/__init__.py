@@ -5,7 +5,8 @@ r"""From text to windows of tokens: read, tokenize and store once; stream for ev
     sources     what was typed -> readers                opening       whose store is it? ours, theirs, far, several
       matching, saved_datasets, builtin                  shards        open a store, gather runs of tokens
     readers     files -> documents, whole or in spans      verification    checksums, once per machine
-      files, far_files, compression, formats/            foreign       stores of other programs
+      files, far_files, compression, formats/              mapping       only so many files at a time
+      recognizing, line_ends, bad_records                foreign       stores of other programs
     cleaning    which texts enter                          token_files     their formats
     splitting   which documents only measure             remote        stores behind a URL
     tokenizers  text <-> ids                               shard_cache     bounded, verified, fetched ahead
@@ -14,7 +15,7 @@ r"""From text to windows of tokens: read, tokenize and store once; stream for ev
     tokenizing  a unit -> parts                          permutation   a random order in O(1) memory
       crew, worker, journal, parts                       stream        sample number -> window (rows)
     assembling  parts -> shards                          mixture       several sources in given proportions
-      shard_writer, shard_file, manifest                   quotas, mixed_stream, mixed_store
+      shard_writer, shard_file, manifest, sealing          quotas, mixed_stream, mixed_store
     making      all of that, for one or several stores   checks        does the store fit model and run?
     folders     lock, working folder, rename
     prepare     find the store of some settings,         from the terminal

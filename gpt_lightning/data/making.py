@@ -96,9 +96,10 @@ def make_stores(
     units = plan_units(recipe.readers, recipe.reading)
     with work_folder(orders[0].store) as folder:
         job, tokenizers = _hire(recipe, orders, units, folder)
-        write_plan(folder, _plan(job, units, orders[0], tokenizers[0], before))
+        signs = sign_inputs(recipe.readers, before)
+        write_plan(folder, _plan(job, units, orders[0], tokenizers[0], signs))
         results = _work(job, units, recipe, workers, _Meter(progress, units))
-        inputs = [_record(reader, known) for reader, known in zip(recipe.readers, before, strict=True)]
+        inputs = [_record(*each) for each in zip(recipe.readers, before, signs, strict=True)]
         units = units[: len(results)]
         paths = [[job.part_path(unit, store) for unit in units] for store in range(len(orders))]
         masks = read_masks(paths[0], [result.num_documents for result in results], recipe.drop_duplicates)
@@ -123,13 +124,11 @@ def _hire(recipe: Recipe, orders: Sequence[Order], units: list[Unit], folder: Pa
     return job, tokenizers
 
 
-def _plan(
-    job: Job, units: list[Unit], order: Order, tokenizer: Tokenizer, before: Sequence[tuple[int, int]]
-) -> UnitPlan:
+def _plan(job: Job, units: list[Unit], order: Order, tokenizer: Tokenizer, signs: list[list[Any]]) -> UnitPlan:
     """The first store for those who read it while it is made."""
     saved = tokenizer.fingerprint if is_tokenizer_file(order.tokenizer) else None
     return UnitPlan(
-        fingerprint=fingerprint_inputs(order.settings, saved, sign_inputs(job.readers, before)),
+        fingerprint=fingerprint_inputs(order.settings, saved, signs),
         tokenizer=tokenizer.describe(),
         splits=list(job.splits),
         split_rule=job.rule.summary,
@@ -252,8 +251,9 @@ def _empty(inputs: list[InputRecord], skipped: dict[str, int], max_tokens: int |
     )
 
 
-def _record(reader: Reader, before: tuple[int, int]) -> InputRecord:
+def _record(reader: Reader, before: tuple[int, int], sign: list[Any]) -> InputRecord:
     record = InputRecord(reader.name, type(reader).__name__, *before, reader.checksum())
-    if reader.measure() != before:
+    # What has no time of change, behind a URL, is known by its content.
+    if reader.measure() != before or sign[-1] not in (before[1], record.sha256):
         raise DataError(f"{reader.name} was changed while it was being read", fix="Run the same command again.")
     return record

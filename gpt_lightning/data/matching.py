@@ -22,6 +22,7 @@ Told = Callable[[str], None]
 
 _TOKEN_FILES = (".bin", ".ds", ".ds.index", ".ds.metadata", ".idx", "meta.pkl")
 """Of other programs; ``meta.pkl`` is nanoGPT's table of characters."""
+_TOKEN_FILE_NOTE = "token files"
 _CARDS = {"readme", "license", "licence", "copying", "notice", "dataset_card", "dataset_info", "dataset_infos"}
 _HELD_OUT = {"test", "val", "valid", "validation", "dev", "eval"}
 _TRAINING = {"train", "training"}
@@ -195,7 +196,7 @@ def _matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
 def _describe_other(path: Path) -> str | None:
     """Why a file is no text, as far as its name or its first bytes tell."""
     if path.name.lower().endswith(_TOKEN_FILES):
-        return "token files"
+        return _TOKEN_FILE_NOTE
     lock = path.with_suffix("") if path.suffix == ".held" else path  # the marker of file systems without locks
     if lock.suffix == ".lock" and is_marked(lock.with_suffix("")):
         return "the lock of a prepared store"
@@ -235,5 +236,7 @@ def _nothing_matches(source: str, path: Path, accepted: tuple[str, ...], notes: 
         f"No file matches the source{where}{dangling}{left_out}",
         got=source,
         allowed=f"a file, a folder with files, a glob, or builtin:pydoc; suffixes {' '.join(accepted)}, others as text",
-        fix=f"The nearest folder that exists, {parent}, holds: {listed or 'nothing'}.",
+        fix=f"Train on the token files with --data.store {path}."
+        if any(_TOKEN_FILE_NOTE in note for note in notes)
+        else f"The nearest folder that exists, {parent}, holds: {listed or 'nothing'}.",
     )

@@ -5,6 +5,8 @@
     Megatron    Megatron-LM             NAME.bin + NAME.idx  ids; the index has dtype, lengths, documents
     Datatrove   datatrove               NAME.ds (+ .index)   ids; the index has the ends of the documents
 
+Without a header nothing says how wide the ids are; ``data.dtype`` does, or the numbers themselves.
+
 The first two do not say where documents end; there, the end-of-text token does, which llm.c writes in front of a
 document and nanoGPT behind it.
 """

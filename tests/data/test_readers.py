@@ -183,7 +183,7 @@ def test_our_own_outputs_as_a_source_are_told_as_what_they_are(busy: Path) -> No
         names_of(["text/run"])
     (busy / "only").mkdir()
     (busy / "only" / "train.bin").write_bytes(b"ab")
-    with pytest.raises(DataError, match=r"Left out of the source: text/only/train\.bin \(token files\)"):
+    with pytest.raises(DataError, match=r"text/only/train\.bin \(token files\).*--data\.store text/only"):
         names_of(["text/only"])
 
 

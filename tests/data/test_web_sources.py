@@ -80,3 +80,15 @@ def test_a_store_behind_any_server_is_fetched(habit: str, tmp_path: Path) -> Non
         store = RemoteStore(f"{url}/s")
         store.verify()
         assert store.fingerprint == made.fingerprint
+
+
+def test_text_that_changes_behind_its_url_is_noticed(tmp_path: Path) -> None:
+    files = {"a.jsonl": b'{"text": "first"}\n' * 100}
+
+    def change(*progress: int) -> None:
+        files["a.jsonl"] = b'{"text": "other"}\n' * 100
+
+    with serve(files, "chunked") as url:
+        settings = PrepareSettings(f"{url}/a.jsonl", "bytes", val_fraction=0.0)
+        with pytest.raises(DataError, match=r"a\.jsonl was changed while it was being read"):
+            prepare(settings, store=tmp_path / "s", workers=1, progress=change)
