@@ -92,3 +92,11 @@ def test_text_that_changes_behind_its_url_is_noticed(tmp_path: Path) -> None:
         settings = PrepareSettings(f"{url}/a.jsonl", "bytes", val_fraction=0.0)
         with pytest.raises(DataError, match=r"a\.jsonl was changed while it was being read"):
             prepare(settings, store=tmp_path / "s", workers=1, progress=change)
+
+
+def test_a_file_of_several_blocks_from_a_server_that_cannot_send_parts() -> None:
+    lines = b'{"text": "' + b"x" * 1_000_000 + b'"}\n'
+    with serve({"a.jsonl": lines * 12}, "no ranges") as url:
+        (reader,) = open_all([f"{url}/a.jsonl"])
+        spans = reader.list_spans(3_000_000)
+        assert [len(document.text) for span in spans for document in reader.iterate_documents(span)] == [1_000_000] * 12
