@@ -9,11 +9,14 @@ becomes one line and its exit code; anything else is a bug of ours and keeps its
 
 from __future__ import annotations
 
+import atexit
 import gc
 import importlib
 import io
 import os
+import shutil
 import sys
+import tempfile
 from dataclasses import dataclass
 from types import ModuleType
 from typing import TextIO
@@ -310,7 +313,7 @@ def show_versions() -> None:
 
 
 def _dispatch(args: list[str]) -> int:
-    config, rest = _split_config(args)
+    config, rest = _split_config(_keep_pipes(args))
     if config and not rest:
         return _complain(f"error: {config[0]} needs a command. Write {_PROGRAM} fit {' '.join(config)}", 2)
     if not rest or rest[0] in ("-h", "--help", "help"):
@@ -332,6 +335,29 @@ def _dispatch(args: list[str]) -> int:
         # A leading argument belongs to the command; what was moved comes behind it.
         result = run_command(function, [*rest, *config], f"{_PROGRAM} {name}")
     return result if isinstance(result, int) else 0
+
+
+def _keep_pipes(args: list[str]) -> list[str]:
+    """Config files that can be read but once (``<(...)``, ``/dev/stdin``) as files that stay until we end.
+
+    Settings are read several times, and by every process that the Trainer launches with this process's own command.
+    """
+    kept = list(args)
+    for number, arg in enumerate(args):
+        option, equals, value = arg.partition("=")
+        if option not in _CONFIG_OPTIONS:
+            continue
+        place, value = (number, value) if equals else (number + 1, "".join(args[number + 1 : number + 2]))
+        if not value or not os.path.exists(value) or os.path.isfile(value) or os.path.isdir(value):
+            continue
+        folder = tempfile.mkdtemp()
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        file = os.path.join(folder, "pipe.yaml")
+        with open(value, "rb") as pipe, open(file, "wb") as copy:
+            shutil.copyfileobj(pipe, copy)
+        kept[place] = f"{option}={file}" if equals else file
+        sys.argv = [kept[place] if each == args[place] else each for each in sys.argv]
+    return kept
 
 
 def _import_room(name: str) -> ModuleType:

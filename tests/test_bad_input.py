@@ -301,3 +301,46 @@ OTHERS: list[tuple[int, list[str], list[str]]] = [
 def test_mistake_in_another_command(refused: Refusal, code: int, args: list[str], parts: list[str]) -> None:
     skip_where_there_is(args)
     assert_told(refused(*args, code=code), *parts)
+
+
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        (["--run.dir=done"], "done already holds a run. Go on with it: --resume auto."),
+        (["--run.dir=corpus.txt"], "run.dir corpus.txt is a file"),
+        (["--resume=nowhere"], "nowhere"),
+        (["--resume=done", "--run.dir=done2"], "done2 already holds a run"),
+    ],
+)
+def test_where_to_write_is_refused_before_the_text_is_prepared(
+    refused: Refusal, args: list[str], told: str, place: Path
+) -> None:
+    shutil.copytree("done", "done2")
+    (place / "new.txt").write_text("new words\n\n" * 200, encoding="utf-8")
+    assert told in refused(*fit("--data.source=new.txt", *args), code=3)
+    assert not any("new" in path.name for path in (place.parent / "cache").rglob("*"))
+
+
+@pytest.mark.parametrize("name", ["-rf", "a\nb", "\t", " ", "a/b", ".."])
+def test_names_that_nobody_can_type(refused: Refusal, name: str) -> None:
+    assert "run.name is not the name of a folder" in refused(*fit(f"--run.name={name}"), code=2)
+
+
+def test_a_run_is_no_store(refused: Refusal) -> None:
+    for args in (["data", "info", "done"], fit("--data.store=done")):
+        told = refused(*args, code=3)
+        assert "done is the folder of a run, not a store of tokens" in told
+        assert "delete" not in told.lower()
+
+
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        (["--trainer.precision=fp8"], "For example --trainer.precision bf16-mixed."),
+        (["--trainer.max_steps=1e3"], "For example --trainer.max_steps 1000."),
+        (["--monitor.prompts=a"], "For example --monitor.prompts '[a]'."),
+        (["--model.optimizer.betas=0.9,0.95"], "For example --model.optimizer.betas '[0.9,0.95]'."),
+    ],
+)
+def test_examples_are_what_was_meant(refused: Refusal, args: list[str], told: str) -> None:
+    assert told in refused(*fit(*args), code=2)

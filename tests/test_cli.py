@@ -3,6 +3,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
+from pathlib import Path
 
 import pytest
 
@@ -215,3 +217,19 @@ def test_an_output_that_takes_nothing_is_no_traceback(redirect: str, code: int, 
     assert done.returncode == code
     assert told in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("form", ["--config {}", "--config={}"])
+def test_a_config_from_a_pipe_is_kept(form: str, tmp_path: Path) -> None:
+    """It is read by several, each from its start."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_text, args=("a: 1\n",))
+    writer.start()
+    assert cli.main(["fit", *form.format(pipe).split(" "), "--x", "1"]) == 0
+    writer.join()
+    ((_, args),) = calls
+    kept = Path(args[-3].rpartition("=")[2])
+    assert args[-2:] == ["--x", "1"]
+    assert kept.name == "pipe.yaml"
+    assert [kept.read_text(encoding="utf-8") for _ in range(2)] == ["a: 1\n", "a: 1\n"]

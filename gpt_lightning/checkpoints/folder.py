@@ -156,11 +156,16 @@ def write_tensors(path: Path, content: Mapping[str, Any]) -> dict[str, Any]:
 
 def _storage_error(shelf: Path, name: str, error: BaseException) -> MachineError:
     free = shutil.disk_usage(shelf).free if shelf.exists() else 0
-    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    what = "the disk is full" if full else str(error)
+    number = error.errno if isinstance(error, OSError) else None
+    what, advice = str(error), "make room"
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        what = "the disk is full"
+    elif number == errno.EFBIG:
+        what = "a file would be larger than this process may write, or than the file system takes"
+        advice = "raise the limit (ulimit -f unlimited), or name another disk with --run.dir"
     return MachineError(
         f"Could not save checkpoint {name} in {shelf}: {what}; {free / 1e6:.1f} MB are free",
-        fix="Earlier checkpoints are intact: make room, then continue with --resume auto.",
+        fix=f"Earlier checkpoints are intact: {advice}, then continue with --resume auto.",
     )
 
 

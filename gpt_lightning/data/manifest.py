@@ -160,7 +160,13 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST_FILE
     try:
-        data = unseal(json.loads(path.read_text(encoding="utf-8")))
+        read = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(read, dict) and "starts" in read and "format" not in read:
+            raise DataError(
+                f"{folder} is the folder of a run, not a store of tokens",
+                fix="Name the store that gpt-lightning prepare wrote; a run is used as it is.",
+            )
+        data = unseal(read)
         version, stated = int(data.pop("format")), str(data.pop("fingerprint"))
         _check_version(path, version)
         manifest = _parse(data)

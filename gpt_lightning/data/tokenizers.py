@@ -302,7 +302,7 @@ def _parse_bpe(spec: str) -> tuple[int, str]:
     # rustbpe panics below 256, and a panic is no Exception.
     if not (digits.isascii() and digits.isdigit() and 257 <= int(digits) <= 1 << 24):
         raise DataError(
-            "The size of a trained vocabulary must be a whole number",
+            "The size of a trained vocabulary is a number of tokens, 256 of them the bytes",
             got=spec,
             allowed=f"bpe:257 to bpe:{1 << 24}",
             fix="Write bpe:4096.",

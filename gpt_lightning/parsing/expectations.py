@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+import re
 import types
 import typing
 from argparse import Action
@@ -25,6 +27,7 @@ _WORDS: dict[Any, str] = {
     dict: "a mapping {name: value}",
     Any: "any value",
 }
+_NUMBERS = re.compile(r"[-+.\deE, ]+")
 _SAMPLES: dict[Any, str] = {int: "10", float: "0.1", bool: "true", str: "text", type(None): "null", dict: "{}"}
 
 
@@ -54,6 +57,27 @@ class Expectation:
         if isinstance(self.default, str) or (isinstance(self.default, (int, float)) and self.default >= 0):
             return str(self.default)
         return sample_value(self.hint)
+
+    def sample_near(self, typed: str) -> str:
+        """What was typed, in a form that would be accepted where that is plain to see; else ``sample``.
+
+        >>> Expectation(int).sample_near("1e3"), Expectation(int).sample_near("x")
+        ('1000', '10')
+        >>> Expectation(list[str]).sample_near("a,b")
+        '[a,b]'
+        """
+        parts = typing.get_args(self.hint) if typing.get_origin(self.hint) in (typing.Union, types.UnionType) else ()
+        kinds = parts or (self.hint,)
+        if int in kinds:
+            with contextlib.suppress(ValueError, OverflowError):
+                number = float(typed.replace(",", "").replace("_", ""))
+                if number.is_integer():
+                    return str(int(number))
+        lists = [each for each in kinds if typing.get_origin(each) in (list, tuple)]
+        words = any(str in typing.get_args(each) for each in lists)
+        if lists and typed and typed[0] not in "[{" and (words or _NUMBERS.fullmatch(typed)):
+            return f"[{typed}]"
+        return self.sample
 
 
 def describe_type(hint: Any) -> str:

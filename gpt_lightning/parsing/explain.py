@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from jsonargparse import ArgumentParser
@@ -159,7 +159,7 @@ def _wrong_value(parsing: Parsing, match: re.Match[str], message: str) -> Config
     got = (origin.value if origin else "") or value or ""
     if expected is None and key in (parsing.parser.groups or {}):
         return scalar_for_group(parsing, key, got)
-    advice = _near_class(expected, got) or _example(origin, key, expected)
+    advice = _near_class(expected, got) or _example(origin, key, expected, getattr(parsing.parser, "samples", {}))
     return ConfigError(f"{_label(origin, key)} does not accept this value", got=got, allowed=words, fix=advice)
 
 
@@ -176,14 +176,15 @@ def _label(origin: Origin | None, key: str) -> str:
     return f"{origin.variable} ({key})" if origin.variable else f"{key} in {origin.place}"
 
 
-def _example(origin: Origin | None, key: str, expected: Expectation | None) -> str:
-    if expected is None or not expected.sample:
+def _example(origin: Origin | None, key: str, expected: Expectation | None, samples: Mapping[str, str]) -> str:
+    sample = "" if expected is None else samples.get(key) or expected.sample_near(origin.value if origin else "")
+    if not sample:
         return ""
     if origin is None or origin.on_command_line:
-        return f"For example --{key} {shlex.quote(expected.sample)}."
+        return f"For example --{key} {shlex.quote(sample)}."
     if origin.variable:
-        return f"For example {origin.variable}={shlex.quote(expected.sample)}."
-    return f"For example {key.rpartition('.')[2]}: {expected.sample}."
+        return f"For example {origin.variable}={shlex.quote(sample)}."
+    return f"For example {key.rpartition('.')[2]}: {sample}."
 
 
 def _untrusted(parsing: Parsing, match: re.Match[str], _: str) -> ConfigError:

@@ -51,10 +51,12 @@ class StrictParserMixin(_Parser):
     Attributes:
         replaced: Settings a user may know from elsewhere that do not exist here: name -> what to use instead.
         elsewhere: What other programs call a setting, without its section -> its name here.
+        samples: Settings whose type does not show what most people want -> a value for the example in an error.
     """
 
     replaced: ClassVar[Mapping[str, str]] = {}
     elsewhere: ClassVar[Mapping[str, str]] = {}
+    samples: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         if kwargs.get("exit_on_error", True):

@@ -35,6 +35,7 @@ class TrainerParser(StrictParserMixin, LightningArgumentParser):
     """LightningCLI's parser with our errors."""
 
     elsewhere: ClassVar[Mapping[str, str]] = ELSEWHERE
+    samples: ClassVar[Mapping[str, str]] = {"trainer.precision": "bf16-mixed"}
     replaced: ClassVar[Mapping[str, str]] = {f"trainer.{name}": instead for name, instead in REPLACED.items()}
 
     def prepare_defaults(self, given: Sequence[Origin]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from gpt_lightning.checkpoints.shelf import locate
 from gpt_lightning.errors import ConfigError
 from gpt_lightning.generation.command import check_files
+from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.training.answering import PLACES, answer_prompts
 from gpt_lightning.training.build import build_bare_trainer, build_parsed
 from gpt_lightning.training.closing import describe_result
@@ -18,6 +19,8 @@ from gpt_lightning.training.doctor import examine
 from gpt_lightning.training.processes import process_rank
 from gpt_lightning.training.run import Run
 from gpt_lightning.training.run_folder import CONFIG_FILE
+from gpt_lightning.training.settings import RunSettings
+from gpt_lightning.training.start import check_start
 from gpt_lightning.weights.hub import is_foreign
 
 
@@ -39,6 +42,7 @@ def trainer_command(command: str, args: Sequence[str]) -> int:
         _check_beginning(config.resume, config.init_from)
         if config.dry_run:
             return examine([arg for arg in args if arg != "--dry_run"])
+        check_start(RunSettings(**config.run.as_dict()), config.resume)
         _fit(build_parsed(line), config.resume, [str(file) for file in config.get("config") or []])
         return 0
     if config.checkpoint is None:
@@ -97,6 +101,10 @@ def _with_own_config(args: list[str]) -> list[str]:
 
 def _fit(run: Run, resume: str, config_files: list[str]) -> None:
     _say(_headline(run))
+    vocab_size, block_size = run.module.config.data_sizes()
+    unnamed = run.module.config == GPTConfig().complete(vocab_size=vocab_size, block_size=block_size)
+    if unnamed and not config_files and run.trainer.strategy.root_device.type == "cpu":
+        _say("That is GPT-2, since no architecture was named: days on a CPU. A small one: --preset modern-nano.\n")
     result = run.fit(resume)
     if process_rank() == 0:
         sys.stdout.write(describe_result(run, result, config_files))

@@ -40,11 +40,17 @@ class RunSettings:
     allow_changes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        if self.name is not None and (self.name in ("", ".", "..") or "/" in self.name):
+        bad = self.name is not None and (
+            self.name.strip() in ("", ".", "..")
+            or "/" in self.name
+            or self.name.startswith("-")
+            or not self.name.isprintable()
+        )
+        if bad:
             raise ConfigError(
-                "run.name is not the name of a folder",
+                "run.name is not the name of a folder that can be typed",
                 got=self.name,
-                allowed="text without slashes",
+                allowed="printable text without slashes, not beginning with a dash",
                 fix="Set a path with --run.dir.",
             )
         if self.dir is not None and not self.dir.strip():

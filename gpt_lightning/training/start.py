@@ -24,6 +24,7 @@ from pathlib import Path
 from gpt_lightning.checkpoints.durable import MANIFEST_FILE, verify_checkpoint
 from gpt_lightning.checkpoints.shelf import SHELF, Found, find_newest_valid, locate
 from gpt_lightning.errors import CheckpointError, ConfigError, RunFolderError
+from gpt_lightning.training.processes import process_rank
 from gpt_lightning.training.run_folder import holds_run, list_runs, make_folder, make_numbered, read_starts
 from gpt_lightning.training.settings import RunSettings
 
@@ -63,19 +64,44 @@ def choose_start(settings: RunSettings, resume: str, name: str) -> Start:
         return _start_from_path(settings, Path(resume), resume)
     if settings.dir is not None:
         folder = Path(settings.dir)
-        if folder.exists() and not folder.is_dir():
-            raise RunFolderError(f"run.dir {folder} is a file", fix="Name a folder: --run.dir runs/NAME.")
+        _check_free(folder, "auto")
     else:
         known = list_runs(name)
         folder = known[-1] if resume == "auto" and known else make_numbered(name)
+    _check_free(folder, resume)
+    continues = holds_run(folder)
+    make_folder(folder)
+    return Start(folder, continues=continues)
+
+
+def check_start(settings: RunSettings, resume: str) -> None:
+    """Refuse what ``choose_start`` would refuse, before minutes are spent on preparing text; nothing is created.
+
+    Raises:
+        UserError: As ``choose_start``.
+    """
+    if process_rank() > 0:
+        return  # the first process has decided, and perhaps made the folder
+    if resume in ("never", "auto"):
+        if settings.dir is not None:
+            _check_free(Path(settings.dir), resume)
+        return
+    if resume.strip():
+        home = locate(resume, prefer="last").parent.parent
+        folder = home if settings.dir is None else Path(settings.dir)
+        if folder.resolve() != home.resolve() and holds_run(folder):
+            raise RunFolderError(f"{folder} already holds a run", fix="Name a new folder for the branch.")
+
+
+def _check_free(folder: Path, resume: str) -> None:
+    """Refuse a folder that is a file, or that holds a run which is not to be gone on with."""
+    if folder.exists() and not folder.is_dir():
+        raise RunFolderError(f"run.dir {folder} is a file", fix="Name a folder: --run.dir runs/NAME.")
     if resume == "never" and holds_run(folder):
         raise RunFolderError(
             f"{folder} already holds a run",
             fix="Go on with it: --resume auto. Or start another: leave out --run.dir, or name a new folder.",
         )
-    continues = holds_run(folder)
-    make_folder(folder)
-    return Start(folder, continues=continues)
 
 
 def _start_from_path(settings: RunSettings, path: Path, typed: str) -> Start:

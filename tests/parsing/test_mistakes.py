@@ -48,7 +48,7 @@ COMMAND_LINE = [
     ("--model.kind.x 3", "no setting --model.kind.x"),
     # wrong values
     ("--max_steps five", "--max_steps does not accept this value: got 'five' (allowed: a whole number)."),
-    ("--max_steps 1e3", "got '1e3' (allowed: a whole number). For example --max_steps 100."),
+    ("--max_steps 1e3", "got '1e3' (allowed: a whole number). For example --max_steps 1000."),
     ("--max_steps 0.5", "got '0.5' (allowed: a whole number)"),
     ("--max_steps", "--max_steps needs a value (allowed: a whole number). For example --max_steps 100."),
     ("--lr fast", "got 'fast' (allowed: a number). For example --lr 0.0003."),
@@ -60,7 +60,7 @@ COMMAND_LINE = [
     ),
     ("--model.kind gtp", "got 'gtp' (allowed: gpt, bert)"),
     ("--model.betas [0.9]", "got '[0.9]' (allowed: a list of 2 values)"),
-    ("--model.sizes 3,4", "--model.sizes '[10]'."),
+    ("--model.sizes 3,4", "--model.sizes '[3,4]'."),
     ("--model.sizes [a]", "got '[a]' (allowed: a list, each a whole number or null)"),
     ("--model.counts {a:b}", "(allowed: a mapping {name: value} or null)"),
     ("--model.tail.n_layer x", "--model.tail.n_layer does not accept this value: got 'x' (allowed: a whole number)"),
