@@ -19,6 +19,7 @@ from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2, summ
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from gpt_lightning.board.patient import patient_event_files
+from gpt_lightning.board.texts import write_setting
 
 Value = bool | int | float | str
 Status = Literal["success", "failure", "stopped", "ended early"]
@@ -39,7 +40,7 @@ def choose_values(settings: Mapping[str, object], keys: Sequence[str]) -> dict[s
     chosen: dict[str, Value] = {}
     for key in keys:
         value = settings.get(key)
-        chosen[key] = value if isinstance(value, (bool, int, float, str)) else str(value)
+        chosen[key] = value if isinstance(value, (bool, int, float, str)) else write_setting(value)
     return chosen
 
 

@@ -23,11 +23,35 @@ def rank_metric(name: str) -> tuple[int, str]:
     return len(_FIRST) + (rooms[0] if rooms else len(_ROOMS)), name
 
 
+_SETTINGS = (
+    *("model.optimizer.class_path", "model.optimizer", "model.schedule.class_path", "model.schedule"),
+    *("trainer.max_steps", "run.max_tokens", "model.config", "model", "data.batch_size", "data", "trainer"),
+)
+
+
+def rank_setting(name: str) -> tuple[int, str]:
+    """Where a setting stands: what is tuned first, then the length, the architecture, the data.
+
+    >>> sorted(["data.block_size", "model.config.n_layer", "model.optimizer.init_args.lr"], key=rank_setting)
+    ['model.optimizer.init_args.lr', 'model.config.n_layer', 'data.block_size']
+    """
+    places = [place for place, key in enumerate(_SETTINGS) if name == key or name.startswith(f"{key}.")]
+    return min(places, default=len(_SETTINGS)), name
+
+
 class _Context(backend_context.Context):  # type: ignore[misc]
     def _compute_metric_names(self, *args: Any, **kwargs: Any) -> list[tuple[str, str]]:
         """(name, subfolder) of all metrics."""
         found = super()._compute_metric_names(*args, **kwargs)
         return sorted(found, key=lambda metric: (*rank_metric(metric[0]), metric[1]))
+
+    def experiment_from_metadata(self, *args: Any, **kwargs: Any) -> Any:
+        """What the tab shows: settings that differ first, as ever, but not by the alphabet."""
+        found = super().experiment_from_metadata(*args, **kwargs)
+        settings = sorted(found.hparam_infos, key=lambda each: (not each.differs, rank_setting(each.name)))
+        found.ClearField("hparam_infos")
+        found.hparam_infos.extend(settings)
+        return found
 
 
 class OrderedHParams(hparams_plugin.HParamsPlugin):  # type: ignore[misc]

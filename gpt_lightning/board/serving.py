@@ -91,11 +91,16 @@ def start(folder: Path, port: int | None, host: str, *, allow_remote: bool) -> t
     # It says at every start that TensorFlow is not there.
     logging.getLogger("tensorboard").setLevel(logging.ERROR)
     from tensorboard import default, program
+    from tensorboard.plugins.custom_scalar.custom_scalars_plugin import CustomScalarsPlugin
     from tensorboard.plugins.hparams.hparams_plugin import HParamsPlugin
 
     from gpt_lightning.board.hparams_tab import OrderedHParams
 
     plugins = [OrderedHParams if plugin is HParamsPlugin else plugin for plugin in default.get_plugins()]
+    # The first tab with content is the one that opens. Scalars sorts by name, activations first and losses last and
+    # folded; the charts laid out in board.layout begin with the losses.
+    plugins.remove(CustomScalarsPlugin)
+    plugins.insert(1, CustomScalarsPlugin)  # behind the core
     for choice in (port,) if port is not None else (6006, 0):
         server = program.TensorBoard(plugins=plugins)
         options: dict[str, Any] = {"logdir": folder, "host": host, "port": choice, "reload_interval": _RELOAD_SECONDS}

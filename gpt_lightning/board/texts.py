@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -41,8 +42,17 @@ def describe_table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> 
     return "\n".join(lines) + "\n"
 
 
+def write_setting(value: object) -> str:
+    """A value as one types it in a config file.
+
+    >>> write_setting(None), write_setting(True), write_setting([1, None]), write_setting("text")
+    ('null', 'true', '[1, null]', 'text')
+    """
+    return value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
+
+
 def _cell(value: object) -> str:
-    text = re.sub(r"([\\`*_{}\[\]<>()#+!|~-])", r"\\\1", " ".join(str(value).split()))
+    text = re.sub(r"([\\`*_{}\[\]<>()#+!|~-])", r"\\\1", " ".join(write_setting(value).split()))
     return text or " "
 
 

@@ -133,14 +133,18 @@ def caveats(records: Sequence[RunRecord]) -> list[str]:
             f"Repeats with {len(losses)} seeds: best val/loss {statistics.fmean(losses):.4f} on average, standard "
             f"deviation {statistics.stdev(losses):.4f}. A difference between other settings must be seen beside it."
         )
-    lines += [_compare_groups(groups[0], other) for other in groups[1:]]
+    if len(_fingerprints(records)) < 2:  # else their losses are no measure of one another, chance or not
+        lines += [_compare_groups(groups[0], other) for other in groups[1:]]
     return lines
+
+
+def _fingerprints(records: Sequence[RunRecord]) -> set[object]:
+    return {run.starts[-1].get("data_fingerprint") for run in records if run.starts}
 
 
 def _fairness(records: Sequence[RunRecord]) -> list[str]:
     lines = []
-    prints = {run.starts[-1].get("data_fingerprint") for run in records if run.starts}
-    if len(prints) > 1:
+    if len(_fingerprints(records)) > 1:
         lines.append(
             "The runs were trained on other data or with other tokenizers: their losses per token are not comparable; "
             "val/bits_per_byte is, if the validation text is the same."

@@ -118,12 +118,12 @@ def _text(value: Any) -> str:
 
 
 def default_settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The flat configuration had nothing been set but the classes that ``config`` chose: theirs are its options.
+    """The flat configuration had nothing been set; below a class that ``config`` chose, the defaults of that class.
 
     Takes seconds, since Lightning tells what its options are.
     """
     from gpt_lightning.errors import ConfigError
-    from gpt_lightning.training.build import plain_settings
+    from gpt_lightning.training.build import plain_settings, with_default_classes
     from gpt_lightning.training.command_line import TrainerCommandLine
 
     chosen = [f"--{key}={value}" for key, value in _chosen_classes(config)]
@@ -131,7 +131,7 @@ def default_settings(config: Mapping[str, Any]) -> dict[str, Any]:
         line = TrainerCommandLine("fit", chosen)
     except (ConfigError, SystemExit):
         line = TrainerCommandLine("fit", [])  # a class of the user's own, of which there is no import path here
-    return flatten(plain_settings(line, line.config))
+    return flatten(with_default_classes(line, plain_settings(line, line.config)))
 
 
 def _chosen_classes(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

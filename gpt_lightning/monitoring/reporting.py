@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from gpt_lightning.board.texts import write_setting
 from gpt_lightning.errors import ConfigError
 from gpt_lightning.files.atomic import write_text_durably
 from gpt_lightning.monitoring.comparing import caveats, differing_settings, metric_rows
@@ -116,7 +117,7 @@ def _add_comparison(page: Page, records: Sequence[RunRecord]) -> None:
     names = [run.name for run in records]
     settings = [(key, values) for key, values in differing_settings(records) if not key.startswith("run.")]
     if settings:
-        page.table(["setting that differs", *names], [[key, *map(str, values)] for key, values in settings])
+        page.table(["setting that differs", *names], [[key, *map(write_setting, values)] for key, values in settings])
     else:
         page.text("The settings are the same.")
     for caveat in caveats(records):
@@ -131,8 +132,13 @@ def _add_curves(page: Blocks, records: Sequence[RunRecord]) -> None:
         return
     # The matrices hold most of a model; of several runs theirs alone is shown.
     rates = sorted((name for name in known if name.startswith("optim/lr/")), key=lambda name: "matrix" not in name)
+    together = ["train/loss", "val/loss"]
+    if len(records) == 1 and set(together) <= set(known):
+        _add_chart(page, records, together, "Loss")
+    else:
+        together = []
     for metric in _FIRST:
-        if metric in known:
+        if metric in known and metric not in together:
             _add_chart(page, records, [metric])
     if rates:
         _add_chart(page, records, rates if len(records) == 1 else rates[:1], "Learning rate")
@@ -162,7 +168,7 @@ def _marks(run: RunRecord, metric: str) -> list[Mark]:
         if start.get("resumed_step")
     ]
     expected = (run.config.get("run") or {}).get("expected_val_loss")
-    if metric == "val/loss" and expected is not None:
+    if metric in ("val/loss", "train/loss") and expected is not None:
         marks.append(Mark(expected, f"expected {expected:g}"))
     return marks[:20]
 

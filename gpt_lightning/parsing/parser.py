@@ -49,6 +49,7 @@ class StrictParserMixin(_Parser):
     Environment variables ``GPT_LIGHTNING_SECTION__NAME`` are read below config files and options.
 
     Attributes:
+        default_classes: Settings that hold a class -> the one of the code, whichever was chosen since.
         replaced: Settings a user may know from elsewhere that do not exist here: name -> what to use instead.
         elsewhere: What other programs call a setting, without its section -> its name here.
         samples: Settings whose type does not show what most people want -> a value for the example in an error.
@@ -62,6 +63,7 @@ class StrictParserMixin(_Parser):
         if kwargs.get("exit_on_error", True):
             apply_trust()
         self._given: list[Origin] = []
+        self.default_classes: dict[str, str] = {}
         kwargs.setdefault("allow_abbrev", False)
         # jsonargparse makes parsers like this one for single classes, without exit_on_error: it tries alternatives
         # with them, and they must not read GPT_LIGHTNING_X as the X of just any class.
@@ -104,6 +106,7 @@ class StrictParserMixin(_Parser):
         """
         for key, expectation in list_settings(self).items():
             if isinstance(expectation.default, Namespace) and "class_path" in expectation.default:
+                self.default_classes.setdefault(key, str(expectation.default["class_path"]))
                 bases = classes_in(expectation.hint)
                 known = {
                     name: f"{each.__module__}.{each.__qualname__}"

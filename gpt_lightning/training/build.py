@@ -315,8 +315,19 @@ def resolve_config(line: TrainerCommandLine, plan: Plan) -> dict[str, Any]:
 
 
 def resolve_defaults(line: TrainerCommandLine) -> dict[str, Any]:
-    """What the configuration would be, had nothing been set."""
-    return plain_settings(line, line.parser.get_defaults())
+    """What the configuration would be, had nothing been set; below a chosen class, the defaults of that class."""
+    return with_default_classes(line, plain_settings(line, line.parser.get_defaults()))
+
+
+def with_default_classes(line: TrainerCommandLine, settings: dict[str, Any]) -> dict[str, Any]:
+    """Name the classes of the code where others were chosen: a configuration differs in its class, too."""
+    for key, path in line.parser.default_classes.items():
+        section: Any = settings
+        for name in key.split("."):
+            section = section.get(name) if isinstance(section, dict) else None
+        if isinstance(section, dict) and "class_path" in section:
+            section["class_path"] = path
+    return settings
 
 
 def plain_settings(line: TrainerCommandLine, config: Namespace) -> dict[str, Any]:

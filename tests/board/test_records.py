@@ -98,7 +98,7 @@ def test_sessions_have_types_and_their_true_end(tmp_path: Path) -> None:
     assert start.hparams["bias"].bool_value is False
     assert start.hparams["bias"].WhichOneof("kind") == "bool_value"
     assert start.hparams["kind"].string_value == "WSD"
-    assert start.hparams["nothing"].string_value == "None"
+    assert start.hparams["nothing"].string_value == "null"
     session.close("failure")
     assert read_hparams(tmp_path)[metadata.SESSION_END_INFO_TAG].session_end_info.status == 2
     Session(tmp_path, "run-1", {"lr": 0.1}).close("success")

@@ -16,12 +16,15 @@ from pathlib import Path
 import pytest
 
 from gpt_lightning.board.hparams import Session
+from gpt_lightning.board.layout import build_layout
 from gpt_lightning.board.records import build_text
 from gpt_lightning.board.serving import count_runs, start
 from gpt_lightning.cli import main
 from gpt_lightning.errors import ConfigError, RunFolderError
 
 METRICS = ("activation/rms/block_00", "by_tokens/val/loss", "train/loss", "val/loss", "val/perplexity")
+
+SETTINGS = ("data.block_size", "model.config.n_layer", "model.optimizer.init_args.lr")
 
 
 def write_run(folder: Path) -> None:
@@ -31,6 +34,7 @@ def write_run(folder: Path) -> None:
 
     writer = EventFileWriter(str(folder))
     writer.add_event(Event(step=1, wall_time=time.time(), summary=build_text("run/data", "hello")))
+    writer.add_event(Event(step=0, wall_time=time.time(), summary=build_layout()))
     for name in METRICS:
         values = [Summary.Value(tag=name, simple_value=1.0)]
         writer.add_event(Event(step=1, wall_time=time.time(), summary=Summary(value=values)))
@@ -64,21 +68,28 @@ def _children(process: int) -> list[int]:
     return [int(word) for word in listed.stdout.split()]
 
 
-def _metrics_of_the_hparams_tab(address: str) -> list[str]:
-    """Its columns, as the browser gets them."""
+def _first_tab(address: str) -> str:
+    """The first tab that has content: the one that opens."""
+    with urllib.request.urlopen(f"{address}data/plugins_listing", timeout=30) as answer:
+        return next(name for name, plugin in json.load(answer).items() if plugin["enabled"])
+
+
+def _columns_of_the_hparams_tab(address: str) -> tuple[list[str], list[str]]:
+    """Its metrics and settings, as the browser gets them."""
     question = urllib.request.Request(
         f"{address}data/plugin/hparams/experiment",
         data=json.dumps({"experimentName": ""}).encode(),
         headers={"Content-Type": "application/json"},
     )
     with urllib.request.urlopen(question, timeout=30) as answer:
-        return [metric["name"]["tag"] for metric in json.load(answer)["metricInfos"]]
+        found = json.load(answer)
+    return [metric["name"]["tag"] for metric in found["metricInfos"]], [each["name"] for each in found["hparamInfos"]]
 
 
 @pytest.mark.skipif(shutil.which("ps") is None, reason="needs ps")
 def test_it_answers_until_ctrl_c_and_leaves_no_process(tmp_path: Path) -> None:
     write_run(tmp_path / "runs" / "a-1")
-    Session(tmp_path / "runs" / "a-1", "a-1", {"lr": 0.1}).close("success")
+    Session(tmp_path / "runs" / "a-1", "a-1", dict.fromkeys(SETTINGS, 0.1)).close("success")
     process = subprocess.Popen(
         [sys.executable, "-m", "gpt_lightning", "monitor", "runs", "--port", "0"],
         cwd=tmp_path,
@@ -99,7 +110,10 @@ def test_it_answers_until_ctrl_c_and_leaves_no_process(tmp_path: Path) -> None:
             time.sleep(0.2)
         else:
             raise AssertionError("the run is not shown")
-        assert _metrics_of_the_hparams_tab(found[1]) == ["val/loss", "val/perplexity", "train/loss", *METRICS[:2]]
+        metrics, settings = _columns_of_the_hparams_tab(found[1])
+        assert metrics == ["val/loss", "val/perplexity", "train/loss", *METRICS[:2]]
+        assert settings == list(reversed(SETTINGS)), "what is tuned comes first"
+        assert _first_tab(found[1]) == "custom_scalars"
         helpers = _children(process.pid)
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 0

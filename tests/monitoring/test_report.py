@@ -26,7 +26,8 @@ def _work_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_report_of_a_real_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_corpus(tmp_path)
-    tiny_run({"run.dir": "runs/real", "run.expected_val_loss": 5.5}).fit()
+    chosen = {"model.optimizer": "Muon", "model.schedule": "WSD"}
+    tiny_run({**chosen, "run.dir": "runs/real", "run.expected_val_loss": 5.5}).fit()
     assert main(["runs", "report", "real"]) == 0
     assert capsys.readouterr().out.splitlines() == ["runs/real/report.html", "runs/real/report.md"]
     document = Document(Path("runs/real/report.html").read_text())
@@ -40,6 +41,10 @@ def test_report_of_a_real_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "train       " in text, "the data card"
     rows = Path("runs/real/report.md").read_text()
     assert "| model.config.n\\_layer | 12 | 2 |" in rows, "what differs from the defaults"
+    for kind, default, here in (("optimizer", "AdamW", "Muon"), ("schedule", "Cosine", "WSD")):
+        (row,) = [line for line in rows.splitlines() if f"model.{kind}.class" in line]
+        assert default in row
+        assert here in row
     assert "model.config.norm" not in rows.partition("The whole configuration")[0]
 
 

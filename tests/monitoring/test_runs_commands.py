@@ -107,6 +107,7 @@ def test_other_data_and_unfinished_runs_are_told(capsys: pytest.CaptureFixture[s
     write_run(Path("runs/b"), facts={"data_fingerprint": "other"})
     text = _say(capsys, "compare", "a", "b")
     assert "losses per token are not comparable" in text
+    assert "may be chance" not in text, "what cannot be compared is no question of chance"
     assert "Not finished: a." in text
 
 
