@@ -7,7 +7,6 @@ is let go, and mapped again when it is wanted.
 
 from __future__ import annotations
 
-import os
 import threading
 import weakref
 from collections import OrderedDict
@@ -19,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpt_lightning.errors import DataError
+from gpt_lightning.files.processes import open_files_limit
 
 _FEWEST, _MOST = 16, 8192
 """The second because a process may have some 65,000 mappings of all kinds on Linux."""
@@ -26,7 +26,7 @@ _FEWEST, _MOST = 16, 8192
 
 def count_mappings() -> int:
     """How many files may be mapped at once: a quarter of the descriptors that the process may have."""
-    limit = os.sysconf("SC_OPEN_MAX") if hasattr(os, "sysconf") else 2048
+    limit = open_files_limit()
     return max(_FEWEST, min(limit // 4, _MOST)) if limit > 0 else _MOST
 
 

@@ -207,6 +207,11 @@ class ResidentPeak:
         return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(name)), 0)
 
 
+def open_files_limit() -> int:
+    """How many files this process may have open; -1 = any number."""
+    return os.sysconf("SC_OPEN_MAX") if hasattr(os, "sysconf") else 2048
+
+
 def lower_priority() -> None:
     """Let this process give way to others."""
     with contextlib.suppress(psutil.Error, OSError):

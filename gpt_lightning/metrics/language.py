@@ -17,17 +17,17 @@ from jaxtyping import Float, Int, Real
 from torch import Tensor
 
 from gpt_lightning.batch import LossOutput
-from gpt_lightning.metrics.sums import DoubleSums
+from gpt_lightning.metrics.sums import DoubleSums, to_double
 
 
 def sum_losses(
     losses: Float[Tensor, "batch time"], weights: Float[Tensor, "batch time"] | None = None
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """What a batch adds to the mean loss: weighted nats and weights, in float64. ``weights`` None = all 1."""
-    losses = losses.double()
+    losses = to_double(losses)
     if weights is None:
         return losses.sum(), losses.new_full((), losses.numel())
-    weights = weights.double()
+    weights = to_double(weights)
     return (losses * weights).sum(), weights.sum()
 
 
@@ -45,11 +45,11 @@ def sum_losses_and_bytes(
         targets: Token ids.
         token_bytes: UTF-8 bytes of text behind every id, on average; 0 for special tokens.
     """
-    num_bytes = token_bytes[targets].double()
+    num_bytes = to_double(token_bytes[targets])
     if weights is not None:
-        num_bytes = num_bytes * weights.double()
+        num_bytes = num_bytes * to_double(weights)
     counted = (num_bytes > 0).double()
-    nats, _ = sum_losses(losses, counted if weights is None else counted * weights.double())
+    nats, _ = sum_losses(losses, counted if weights is None else counted * to_double(weights))
     return nats, num_bytes.sum()
 
 

@@ -44,8 +44,13 @@ class Score(ABC, Generic[Outcome]):
         return ""
 
 
+def to_double(tensor: Tensor) -> Tensor:
+    """In float64; on the CPU where its device has no such numbers, as Apple's GPUs have none."""
+    return (tensor.cpu() if tensor.device.type == "mps" else tensor).double()
+
+
 class DoubleSums(Metric):
-    """A torchmetrics metric whose float64 states stay float64 whatever the model becomes."""
+    """A torchmetrics metric whose float64 states stay float64 whatever the model becomes, see ``to_double``."""
 
     is_differentiable = False
     full_state_update = False
@@ -53,7 +58,11 @@ class DoubleSums(Metric):
     def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = "") -> nn.Module:
         # Follow the model to another device, never to another type. torchmetrics guards .half() and .bfloat16(), but
         # not .to(torch.bfloat16), which is what training in pure bfloat16 calls.
-        return super()._apply(lambda tensor: tensor.to(fn(torch.empty_like(tensor)).device), exclude_state)
+        def follow(tensor: Tensor) -> Tensor:
+            device = fn(torch.empty(0)).device
+            return tensor.to("cpu" if device.type == "mps" else device)
+
+        return super()._apply(follow, exclude_state)
 
 
 class SummedScore(DoubleSums):

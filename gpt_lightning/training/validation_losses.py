@@ -9,6 +9,7 @@ from torch import Tensor
 from gpt_lightning.batch import Batch
 from gpt_lightning.board.texts import WorstToken
 from gpt_lightning.data.tokenizers import Tokenizer
+from gpt_lightning.metrics.sums import to_double
 
 _TEXT_BEFORE = 16
 
@@ -38,7 +39,7 @@ class ValidationLosses:
         """
         counted = torch.ones_like(losses) if weights is None else (weights > 0).to(losses.dtype)
         losses = losses * counted
-        sums = torch.stack([losses.sum(0), counted.sum(0)]).double()
+        sums = to_double(torch.stack([losses.sum(0), counted.sum(0)]))
         self._sums = sums if self._sums is None else self._sums + sums
         if self._first is None:
             self._first = losses[: self._rows].clone()

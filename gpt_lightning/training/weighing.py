@@ -64,7 +64,7 @@ class StepWeight:
         if weight is None:
             if world == 1:
                 return None
-            weight = torch.zeros((), dtype=torch.float64, device=strategy.root_device)
+            weight = torch.zeros((), device=strategy.root_device)
         total = weight + whole
         if world > 1:
             reduced = strategy.reduce(total, reduce_op="sum")

@@ -25,6 +25,7 @@ from gpt_lightning.data.tokenizers import Tokenizer
 from gpt_lightning.errors import CheckpointError, DataError
 from gpt_lightning.generation.sampling import Sampling
 from gpt_lightning.generation.text import generate_text
+from gpt_lightning.metrics.sums import to_double
 from gpt_lightning.model.gpt import GPT
 from gpt_lightning.pages.charts import LineChart, Series
 from gpt_lightning.training.callbacks.metrics_log import log_point
@@ -204,8 +205,8 @@ def _measure_update(before: dict[str, list[Tensor]], trainer: Trainer) -> dict[s
     after = _sample_weights(trainer.optimizers[0])
     ratios = {}
     for name, old in before.items():
-        changes = torch.stack([(new - was).double().square().sum() for new, was in zip(after[name], old, strict=True)])
-        sizes = torch.stack([was.double().square().sum() for was in old])
+        changes = torch.stack([to_double(new - was).square().sum() for new, was in zip(after[name], old, strict=True)])
+        sizes = torch.stack([to_double(was).square().sum() for was in old])
         change, size = torch.stack([changes.sum().sqrt(), sizes.sum().sqrt()]).tolist()
         if size > 0:
             ratios[name] = change / size

@@ -19,7 +19,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
-from gpt_lightning.metrics.sums import divide
+from gpt_lightning.metrics.sums import divide, to_double
 from gpt_lightning.training.callbacks.saving import at_step_border
 from gpt_lightning.training.module import GPTModule
 from gpt_lightning.training.sharding import team_size
@@ -84,10 +84,11 @@ class MetricsLog(Callback):
         names = [name for name in self._pending[0] if name != "loss"] if self._pending else list(self._carried)
         if not names:
             return {}
-        sums = torch.tensor([self._carried.get(name, 0.0) for name in names], dtype=torch.float64, device=device)
+        sums = torch.tensor([self._carried.get(name, 0.0) for name in names], dtype=torch.float64)
+        sums = sums if device.type == "mps" else sums.to(device)
         for entries in self._pending:
-            weight = entries["weight"].double()
-            rows = [weight if name == "weight" else entries[name].double() * weight for name in names]
+            weight = to_double(entries["weight"])
+            rows = [weight if name == "weight" else to_double(entries[name]) * weight for name in names]
             sums = sums + torch.stack(rows)
         if trainer.world_size > 1:
             if trainer.global_rank % team_size(trainer):
@@ -98,8 +99,8 @@ class MetricsLog(Callback):
     def _largest(self, trainer: Trainer, device: torch.device) -> dict[str, float]:
         if trainer.world_size == 1 or not self._pending:
             return {}
-        means = torch.stack([entries["mean"].double() for entries in self._pending])
-        weights = torch.stack([entries["weight"].double() for entries in self._pending])
+        means = torch.stack([to_double(entries["mean"]) for entries in self._pending])
+        weights = torch.stack([to_double(entries["weight"]) for entries in self._pending])
         # A process may have had padding only; its 0 is below every loss.
         own = ((means * weights).sum() / weights.sum().clamp_min(torch.finfo(weights.dtype).tiny)).to(device)
         return {"train/loss_max": float(trainer.strategy.reduce(own, reduce_op="max"))}
