@@ -30,6 +30,7 @@ from gpt_lightning.data.checks import check_global_batch, check_vocabulary
 from gpt_lightning.data.shards import count_text_bytes
 from gpt_lightning.errors import ConfigError
 from gpt_lightning.parsing.strict_yaml import load_yaml
+from gpt_lightning.training.callback_checks import check_callbacks
 from gpt_lightning.training.checkpoint_io import DurableCheckpointIO
 from gpt_lightning.training.command_line import TrainerCommandLine
 from gpt_lightning.training.consent import OPTION, ask_consent
@@ -133,6 +134,7 @@ def _complete(
     _check_data(datamodule, module, share)
     if not datamodule.has_validation():
         trainer.limit_val_batches = 0
+    _check_validation(datamodule, trainer, micro.world)
     if initial is not None:
         # Here rather than when the model is built: by then the run has a folder.
         initial.check_tokenizer(store.manifest.tokenizer, settings.allow_changes)
@@ -217,6 +219,7 @@ def _build_trainer(options: dict[str, Any]) -> Trainer:
         # Lightning's own requeue would save into a file of its own, mid-accumulation; ours is SIGTERM + --resume auto.
         options["plugins"].append(SLURMEnvironment(auto_requeue=False))
     options["callbacks"] = list(options["callbacks"] or [])
+    check_callbacks(options["callbacks"], None)
     options["strategy"] = choose_strategy(options["strategy"])
     if isinstance(options["strategy"], Sharded):
         options["inference_mode"] = False  # parameters gathered there could not be trained on afterwards
@@ -261,6 +264,23 @@ def _check_data(datamodule: TokenDataModule, module: GPTModule, share: Share) ->
     windows = datamodule.windows_per_epoch()
     if windows is not None:
         check_global_batch(windows, batch_size=share.batch_size, accumulate=share.accumulate, world=share.world)
+
+
+def _check_validation(datamodule: TokenDataModule, trainer: Trainer, world: int) -> None:
+    """Refuse a share of the validation split that is no batch, and a wait for a measure that never comes."""
+    limit = trainer.limit_val_batches
+    is_share = isinstance(limit, float) and 0 < limit < 1
+    fewest = min(datamodule.count_validation_batches(world), default=None) if is_share else None
+    if fewest is not None and int(fewest * limit) < 1:
+        raise ConfigError(
+            f"trainer.limit_val_batches is a share of {fewest} batches and less than one of them",
+            got=limit,
+            allowed=f"{1 / fewest:.2g} to 1.0, or a number of batches",
+            fix="Say --trainer.limit_val_batches 1.",
+        )
+    measured = ["val/loss", "val/perplexity", "val/bits_per_byte"]
+    measured += [f"val/loss/{name}" for name in datamodule.sources_of("val")]
+    check_callbacks(vars(trainer)["callbacks"], measured)
 
 
 def _check_on_the_fly(datamodule: TokenDataModule, trainer: Trainer) -> None:

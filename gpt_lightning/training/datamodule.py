@@ -34,7 +34,7 @@ from gpt_lightning.data.opening import check_on_the_fly, open_mixture, open_on_t
 from gpt_lightning.data.packing import Concat, Pack, Packing
 from gpt_lightning.data.prepare import PrepareSettings
 from gpt_lightning.data.remote import RemoteStore
-from gpt_lightning.data.shards import TokenStore
+from gpt_lightning.data.shards import TokenSplit, TokenStore
 from gpt_lightning.data.stream import EvaluationWindows, SampleStream, TrainStream
 from gpt_lightning.data.verification import forget_verified
 from gpt_lightning.errors import CheckpointError, ConfigError
@@ -239,8 +239,7 @@ class TokenDataModule(LightningDataModule):
 
     def first_window(self) -> Tensor:
         """Ids of the first training window."""
-        batches = next(iter(self._stream().super_batches(0, 1, batch_size=1, rank=0, world=1)))
-        return torch.from_numpy(next(iter(batches)).tokens[0])
+        return torch.from_numpy(self._stream().windows(0, 1)[0])
 
     def windows_per_epoch(self) -> int | None:
         """Windows in one pass over the training split, of all sources together; None = not known, on the fly."""
@@ -286,6 +285,14 @@ class TokenDataModule(LightningDataModule):
             return [self._loader(store.stores[name], split) for name in store.sources_of(split)]
         return self._loader(store, split)
 
+    def count_validation_batches(self, world: int) -> list[int]:
+        """Batches that each process validates on, one number for each source; nothing where that is not known."""
+        store, size = self.open_store(), self.eval_batch_size
+        if isinstance(store, GrowingStore) or not self.has_validation():
+            return []
+        stores = [store.stores[name] for name in store.sources_of("val")] if isinstance(store, MixedStore) else [store]
+        return [self._windows_of(each.split("val")).num_batches(size, world) for each in stores or [store]]
+
     def _advise(self, split: str) -> str:
         """How to wait for less than a whole split; nothing where it is limited already."""
         trainer = self.trainer
@@ -294,10 +301,10 @@ class TokenDataModule(LightningDataModule):
         return "validation reads the whole split, --trainer.limit_val_batches 50 would wait for 50 batches only"
 
     def _loader(self, store: TokenStore, split: str) -> EvaluationLoader:
-        windows = EvaluationWindows(
-            store.split(split), self.block_size, packing=self.packing, documents=self.document_mask
-        )
-        return EvaluationLoader(windows, self.share(self.eval_batch_size))
+        return EvaluationLoader(self._windows_of(store.split(split)), self.share(self.eval_batch_size))
+
+    def _windows_of(self, split: TokenSplit) -> EvaluationWindows:
+        return EvaluationWindows(split, self.block_size, packing=self.packing, documents=self.document_mask)
 
     def val_dataloader(self) -> Loaders:
         """The whole validation split."""
