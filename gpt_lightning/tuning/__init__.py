@@ -15,6 +15,7 @@
     mailbox         what a trial and its supervisor tell each other, as files; trial_letter: the first of them
     launchers       who starts workers: local or nobody, cluster_launchers: SLURM, Ray; running watches, live shows
     best            the best configuration, repetitions over seeds, tables
+    surroundings    what else may differ between trials, compared with the first
     stopping        ``sweep stop`` and ``retry``; commands: all commands as typed
     repair          ``sweep fsck``; rebuilding: a lost study, from the trials' folders
     shape_key       the way that a learning rate has gone, as a key

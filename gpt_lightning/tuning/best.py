@@ -121,6 +121,7 @@ def rows(sweep: Sweep) -> list[dict[str, Any]]:
                 "attempts": entry.fact(names.ATTEMPTS, 0),
                 "seed": entry.fact("seed"),
                 "repeats": entry.repeats,
+                "differs": "; ".join(entry.fact(names.DIFFERS, [])),
                 "folder": str(trial_folder(sweep, entry)),
             }
         )

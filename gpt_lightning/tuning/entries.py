@@ -20,7 +20,7 @@ from gpt_lightning.tuning.spec import SweepSpec
 FIRST, RETRY_OF, VOID, REQUEUE, DEATHS, LEASE = "first", "retry_of", "void", "requeue", "deaths", "lease"
 FAULTS, STARTS = "machine_faults", "starts_before"
 VALUES, REPORTS, REASON, ATTEMPTS = "config", "reports", "reason", "attempts"
-DIVERGED = "diverged"
+DIVERGED, DIFFERS = "diverged", "differs"
 """Names of user attributes; ``config`` holds the values as they went into the configuration."""
 
 CARRIED = (FIRST, DEATHS, FAULTS, ATTEMPTS, "executed_steps", "reused_steps", "seconds", "folder", "seed", "repeats")

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
 from gpt_lightning.tuning.best import rows
-from gpt_lightning.tuning.entries import Entry, rank
+from gpt_lightning.tuning.entries import DIFFERS, Entry, rank
 from gpt_lightning.tuning.sweep import Sweep
 from gpt_lightning.tuning.trial_arguments import class_name
 
@@ -157,6 +157,11 @@ def _brief(value: Any) -> str:
     return f"[{', '.join(map(_brief, value))}]" if isinstance(value, list) else str(value)
 
 
+def _other(entry: Entry) -> str:
+    differs = entry.fact(DIFFERS)
+    return f" [other than in the first trial: {'; '.join(differs)}]" if differs else ""
+
+
 def status_text(sweep: Sweep, as_json: bool) -> str:
     """What ``sweep status`` prints."""
     entries = sweep.entries()
@@ -169,5 +174,5 @@ def status_text(sweep: Sweep, as_json: bool) -> str:
         curve = sparkline([report.metrics[metric] for report in entry.reports(metric)])
         chosen = ", ".join(f"{key}={each}" for key, each in entry.values.items())
         why = f" [{entry.reason}]" if entry.reason and entry.state != "complete" else ""
-        lines.append(f"  {entry.first:>5}  {entry.state:<9} {value:>10} {curve:<16}  {chosen}{why}")
+        lines.append(f"  {entry.first:>5}  {entry.state:<9} {value:>10} {curve:<16}  {chosen}{why}{_other(entry)}")
     return "\n".join(lines) + "\n"

@@ -17,7 +17,7 @@ from gpt_lightning.parsing.strict_yaml import YAMLProblem, load_yaml, read_yaml
 from gpt_lightning.training.command_line import TrainerCommandLine
 from gpt_lightning.training.metrics_file import read_metrics
 from gpt_lightning.training.run_folder import CONFIG_FILE, MANIFEST_FILE
-from gpt_lightning.tuning.entries import DIVERGED, REQUEUE, list_entries
+from gpt_lightning.tuning.entries import DIFFERS, DIVERGED, REQUEUE, list_entries
 from gpt_lightning.tuning.importance import find_importances
 from gpt_lightning.tuning.mailbox import Mailbox, Report, read_result
 from gpt_lightning.tuning.parameters import LogGrid, Parameter
@@ -80,6 +80,11 @@ def read_facts(spec: SweepSpec, trials: Sequence[FrozenTrial], folder: Path) -> 
     study = StudyFacts(spec.name, objectives, made)
     importances, problems = find_importances(trials, objectives, {each.stored_name: each.key for each in
                                                                   spec.parameters.values()})  # fmt: skip
+    problems += [
+        f"Trial {entry.first} ran under other conditions than the first: {'; '.join(entry.fact(DIFFERS))}"
+        for entry in list_entries(trials)
+        if entry.fact(DIFFERS)
+    ]
     base, settings = _differences(spec, study.best, problems)
     return StudyFacts(
         name=spec.name,

@@ -32,6 +32,7 @@ from gpt_lightning.tuning.leases import Lease, conclude, fail, requeue_lost, set
 from gpt_lightning.tuning.mailbox import NEEDS_OWN, OUTPUT_FILE, Exit, Mailbox, Report, Result, Verdict, write_letter
 from gpt_lightning.tuning.slots import Slot
 from gpt_lightning.tuning.spec import Metric
+from gpt_lightning.tuning.surroundings import differences
 from gpt_lightning.tuning.sweep import STOP, Sweep
 from gpt_lightning.tuning.trial_letter import compose_letter
 
@@ -263,6 +264,10 @@ class _Attempt:
             return self._wait_again(end)
         result = self._result(end)
         result.write(self._folder)
+        others = differences(self._sweep, self._folder)
+        if others:
+            set_facts(self._sweep, self._trial, {names.DIFFERS: others})
+            log.warning("trial %d ran under other conditions than the first: %s", self.first, "; ".join(others))
         return result.state if conclude(self._sweep, self._trial, result) else "lost"
 
     def _wait_again(self, end: Exit) -> str:
