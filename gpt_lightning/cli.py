@@ -323,6 +323,12 @@ def _dispatch(args: list[str]) -> int:
     if name in ("-V", "--version"):
         sys.stdout.write(f"{_PROGRAM} {_own_version()}\n")
         return 0
+    noun, _, second = name.partition(" ")
+    if second in ("-h", "--help", "help") or (not second and name not in COMMANDS and rest in (["-h"], ["--help"])):
+        text = _noun_help_text(noun)
+        if text:
+            sys.stdout.write(text)
+            return 0
     if name not in COMMANDS:
         return _refuse(name)
     command = COMMANDS[name]
@@ -405,6 +411,19 @@ def _refuse(name: str) -> int:
     advice = f"Did you mean {_PROGRAM} {meant}?" if meant else did_you_mean(name, COMMANDS, f"{_PROGRAM} ")
     advice = advice or f"See {_PROGRAM} --help."
     return _complain(f"error: There is no command {name!r} (allowed: {', '.join(COMMANDS)}). {advice}", 2)
+
+
+def _noun_help_text(noun: str) -> str:
+    """The commands that begin with a word; empty where there are none."""
+    found = {name: command.help for name, command in COMMANDS.items() if name.startswith(f"{noun} ")}
+    width = max(map(len, found), default=0)
+    lines = [
+        f"usage: {_PROGRAM} {noun} COMMAND ...",
+        "",
+        *(f"  {name:<{width}}  {text}" for name, text in found.items()),
+    ]
+    lines += ["", f"Each has its own help: {_PROGRAM} {next(iter(found), noun)} --help.", ""]
+    return "\n".join(lines) if found else ""
 
 
 def _help_text() -> str:

@@ -83,6 +83,17 @@ def test_help_lists_every_command(args: list[str], capsys: pytest.CaptureFixture
     assert max(map(len, text.splitlines())) <= 100
 
 
+@pytest.mark.parametrize("noun", sorted({name.split()[0] for name in cli.COMMANDS if " " in name}))
+@pytest.mark.parametrize("option", ["--help", "-h"])
+def test_every_group_has_help(noun: str, option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([noun, option]) == 0
+    text = capsys.readouterr().out
+    members = [name for name in cli.COMMANDS if name.startswith(f"{noun} ")]
+    assert all(f"  {name} " in text for name in members)
+    assert text.count("\n") == len(members) + 4
+    assert cli.main([noun, "--nothelp"]) == 2
+
+
 @pytest.mark.parametrize(
     "args",
     [

@@ -11,7 +11,9 @@
 
 What a key stands for is not known here (see ``training.trajectory``). Two runs that store the same key at the same time
 both write; the second to finish throws its copy away. A process that dies leaves nothing that looks like an entry:
-entries appear by one rename and go by one. The budget counts committed entries.
+entries appear by one rename and go by one. The budget counts committed entries, and
+ends where the disk does: room for the checkpoints of the runs is never taken. An entry that is damaged is one that is
+not there, and stands in nobody's way.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import hashlib
 import json
 import os
 import shutil
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -36,6 +39,10 @@ from gpt_lightning.files.locks import FileLock
 from gpt_lightning.files.processes import own_mark
 
 _LINES, _ENTRY, _PINS, _LOCK = "lines.jsonl", "entry.json", "pins", ".lock"
+_KEPT_FREE = 8
+"""Checkpoints of this size that the disk keeps room for, for the runs themselves; besides a hundredth of it."""
+_ELSEWHERE_SECONDS = 14 * 86400.0
+"""Age at which the pin of another machine ends, if its run is not to be found from here."""
 Line = dict[str, Any]
 """A line of ``metrics.jsonl``."""
 
@@ -60,9 +67,16 @@ class Prefix:
         return self.path / checkpoint_name(self.step)
 
     def read_lines(self) -> list[Line]:
-        """What was logged up to here, in order."""
-        text = (self.path / _LINES).read_text(encoding="utf-8")
-        return [json.loads(line) for line in text.splitlines()]
+        """What was logged up to here, in order.
+
+        Raises:
+            CheckpointError: That is missing or damaged.
+        """
+        try:
+            text = (self.path / _LINES).read_text(encoding="utf-8")
+            return [json.loads(line) for line in text.splitlines()]
+        except (OSError, ValueError) as problem:
+            raise CheckpointError(f"{self.path / _LINES} is damaged: {problem}", fix="Delete its folder.") from problem
 
 
 class PrefixStore:
@@ -97,9 +111,10 @@ class PrefixStore:
         if entry.path.name not in self._known:
             try:
                 facts = json.loads((entry.path / _ENTRY).read_text(encoding="utf-8"))
-            except FileNotFoundError:
-                return 0, False
-            self._known[entry.path.name] = int(facts["bytes"]), bool(facts["preferred"])
+                known = int(facts["bytes"]), bool(facts["preferred"])
+            except (OSError, ValueError, LookupError, TypeError):
+                return _measure(entry.path), False  # damaged: it counts, and is the first to go
+            self._known[entry.path.name] = known
         return self._known[entry.path.name]
 
     @contextmanager
@@ -131,12 +146,18 @@ class PrefixStore:
         for step in sorted(keys, reverse=True):
             entry = self.place(step, keys[step])
             with self._locked():
-                found = entry.path.is_dir() and usable(entry)
+                found = entry.path.is_dir() and self._is_usable(entry, usable)
                 if found:
                     self._pin(owner, home, [entry])
             if found and self._is_sound(entry):  # pinned, so that reading it all needs no lock
                 return entry
         return None
+
+    def _is_usable(self, entry: Prefix, usable: Callable[[Prefix], bool]) -> bool:
+        try:
+            return usable(entry)
+        except CheckpointError:
+            return False
 
     def _is_sound(self, entry: Prefix) -> bool:
         try:
@@ -162,7 +183,13 @@ class PrefixStore:
         file = self._pin_file(owner)
         names = set(_read_pin(file)) | {entry.path.name for entry in entries}
         file.parent.mkdir(exist_ok=True)
-        write_text_durably(file, json.dumps({"home": str(home.resolve()), "entries": sorted(names)}) + "\n")
+        pin = {
+            "home": str(home.resolve()),
+            "place": os.path.relpath(home.resolve(), self.folder),
+            "host": socket.gethostname(),
+            "entries": sorted(names),
+        }
+        write_text_durably(file, json.dumps(pin) + "\n")
         for entry in entries:
             with contextlib.suppress(FileNotFoundError):
                 os.utime(entry.path / _ENTRY)
@@ -193,12 +220,15 @@ class PrefixStore:
         """A folder for the checkpoint of a new entry (as ``checkpoint_name(step)`` in it), to be committed.
 
         Returns:
-            None where the entry exists: only lines that it lacks are added.
+            None where the entry exists: only lines that it lacks are added; and where the disk has no room for it.
         """
         with self._locked():
             entry = self.find(step, key)
             if entry is not None:
                 self._add_lines(entry, lines)
+                return None
+            largest = max((self._facts(each)[0] for each in self._entries()), default=0)
+            if not self._make_room(largest, preferred=True, written=0, budget=None):
                 return None
         temporary = self.folder / f".writing-{step:09d}-{key}@{own_mark()}"
         shutil.rmtree(temporary, ignore_errors=True)
@@ -206,14 +236,18 @@ class PrefixStore:
         return temporary
 
     def _add_lines(self, entry: Prefix, lines: Sequence[Line]) -> None:
-        known = entry.read_lines()
+        try:
+            known = entry.read_lines()
+        except CheckpointError:
+            known = []  # those of this run are the same
         seen = {_identity(line) for line in known}
         new = [line for line in lines if _identity(line) not in seen]
         if new:
             # Stable: at one step the training line comes first, as it is written.
             merged = sorted([*known, *new], key=lambda line: (line["step"], "val/loss" in line))
             write_text_durably(entry.path / _LINES, _to_text(merged))
-        os.utime(entry.path / _ENTRY)
+        with contextlib.suppress(FileNotFoundError):
+            os.utime(entry.path / _ENTRY)
 
     def commit(self, temporary: Path, step: int, key: str, lines: Sequence[Line], *, preferred: bool) -> bool:
         """Give a begun entry its name, and evict others where the budget asks for it.
@@ -228,13 +262,15 @@ class PrefixStore:
         Returns:
             Whether it stays; it does not when what is pinned or preferred leaves no room.
         """
-        size = sum(file.stat().st_size for file in temporary.rglob("*") if file.is_file())
-        (temporary / _ENTRY).write_text(json.dumps({"bytes": size, "preferred": preferred}) + "\n", encoding="utf-8")
+        size = _measure(temporary)
+        write_text_durably(temporary / _ENTRY, json.dumps({"bytes": size, "preferred": preferred}) + "\n")
         write_text_durably(temporary / _LINES, _to_text(lines))
         fsync_folder(temporary)
         entry = self.place(step, key)
         with self._locked():
-            stays = not entry.path.exists() and self._make_room(size, preferred=preferred)
+            stays = not entry.path.exists() and self._make_room(
+                size, preferred=preferred, written=size, budget=self._budget_bytes
+            )
             if stays:
                 os.rename(temporary, entry.path)
                 fsync_folder(self.folder)
@@ -244,10 +280,22 @@ class PrefixStore:
             shutil.rmtree(temporary, ignore_errors=True)
         return stays
 
-    def _make_room(self, size: int, *, preferred: bool) -> bool:
-        """Evict what is not pinned, least recently used first, preferred entries last and only for their like."""
-        if self._budget_bytes is None:
-            return True
+    def abandon(self, temporary: Path) -> None:
+        """Delete a begun entry that will not be committed."""
+        shutil.rmtree(temporary, ignore_errors=True)
+
+    def _make_room(self, size: int, *, preferred: bool, written: int, budget: int | None) -> bool:
+        """Evict what is not pinned, least recently used first, preferred entries last and only for their like.
+
+        Room is what the budget leaves, and what the disk leaves beside the checkpoints that the runs themselves have
+        yet to write: those come first.
+
+        Args:
+            size: Bytes of the new entry.
+            preferred: Whether it is.
+            written: How many of them are on the disk already.
+            budget: What all entries together may take; None = anything.
+        """
         pinned = self._pinned()
         total, candidates = 0, []
         for entry in self._entries():
@@ -255,7 +303,9 @@ class PrefixStore:
             total += entry_bytes
             if entry.path.name not in pinned and (preferred or not entry_preferred):
                 candidates.append((entry_preferred, _last_used(entry), entry.path.name, entry, entry_bytes))
-        excess = total + size - self._budget_bytes
+        disk = shutil.disk_usage(self.folder)
+        lacking = size - written + max(_KEPT_FREE * size, disk.total // 100) - disk.free
+        excess = max(lacking, 0 if budget is None else total + size - budget)
         if excess > sum(candidate[-1] for candidate in candidates):
             return False
         for _, _, _, entry, entry_bytes in sorted(candidates, key=lambda candidate: candidate[:3]):
@@ -270,13 +320,29 @@ class PrefixStore:
         discard(entry.path)
 
 
+def _measure(folder: Path) -> int:
+    """Bytes of all files below a folder; of one that goes meanwhile, what is seen of it."""
+    total = 0
+    for file in folder.rglob("*"):
+        with contextlib.suppress(OSError):
+            total += file.stat().st_size if file.is_file() else 0
+    return total
+
+
 def _read_pin(file: Path) -> list[str]:
-    """Names of entries; none where there is no pin, or the run that set it is gone."""
+    """Names of entries; none where there is no pin, it is damaged, or the run that set it is gone."""
     try:
         pin = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        entries = [str(each) for each in pin["entries"]]
+        homes = [Path(pin["home"]), file.parent.parent / pin.get("place", pin["home"])]
+        age = time.time() - file.stat().st_mtime
+    except (OSError, ValueError, LookupError, TypeError):
         return []
-    return list(pin["entries"]) if Path(pin["home"]).is_dir() else []
+    if any(home.is_dir() for home in homes):
+        return entries
+    # Another machine may reach the run by a path that is not known here.
+    elsewhere = pin.get("host", socket.gethostname()) != socket.gethostname()
+    return entries if elsewhere and age < _ELSEWHERE_SECONDS else []
 
 
 def _last_used(entry: Prefix) -> float:

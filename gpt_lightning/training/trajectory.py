@@ -13,12 +13,18 @@ and any step of one can be compared with any step of another.
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import functools
 import hashlib
 import importlib.util
 import json
+import os
 import platform
+import shutil
 import struct
+import subprocess
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
@@ -69,6 +75,12 @@ INDIFFERENT = (
     "data.keep_store",
 )
 """Settings (with everything below them) that are no part of the facts."""
+
+_SWITCHES = (
+    *("NVIDIA_TF32_OVERRIDE", "CUBLAS", "CUDNN", "NCCL_ALGO", "NCCL_PROTO", "TORCH_ALLOW_TF32", "TORCH_BLAS_"),
+    *("TORCHINDUCTOR_", "MKL_", "DNNL_", "ONEDNN_", "ATEN_CPU_CAPABILITY", "OPENBLAS_CORETYPE", "KMP_DETERMINISTIC"),
+)
+"""Beginnings of their names."""
 
 _OUTER_ROOMS = frozenset({"cli.py", "__main__.py", "tuning", "monitoring", "evaluation", "generation", "pages"})
 """What is not used in a step of training; every other file of ours is part of the code's fingerprint."""
@@ -149,7 +161,10 @@ def _gather_facts(run: Run) -> dict[str, Any]:
         "classes": _hash_classes(run.config),
         "versions": {name: metadata.version(name) for name in ("torch", "lightning", "numpy")},
         "device": describe_device(trainer.strategy.root_device),
+        "switches": _switches(),
     }
+    if any(key.rpartition(".")[2] == "compile" and value for key, value in settings.items()):
+        facts["compilers"] = _compilers()
     if settings.get("trainer.callbacks"):
         # What a callback of someone else's does may depend on the length of the run and on when it validates.
         facts["callbacks"] = [run.plan.horizon.total_steps, run.plan.validate_every]
@@ -171,7 +186,49 @@ def describe_device(device: torch.device) -> dict[str, Any]:
     if device.type == "cuda":
         return {**facts, "name": torch.cuda.get_device_name(device), "cuda": torch.version.cuda}
     capability = torch.backends.cpu.get_cpu_capability()
-    return {**facts, "machine": platform.machine(), "vectors": capability, "threads": torch.get_num_threads()}
+    return {
+        **facts,
+        "machine": platform.machine(),
+        "processor": _processor(),
+        "vectors": capability,
+        "threads": torch.get_num_threads(),
+    }
+
+
+@functools.cache
+def _processor() -> str:
+    """Kind of the processor: libraries choose their kernels by it, beyond the vectors that it has."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    kinds = {line.partition(":")[2].strip() for line in lines if line.startswith(("model name", "CPU part"))}
+    return ", ".join(sorted(kinds)) or platform.processor()
+
+
+def _switches() -> dict[str, str]:
+    """Variables with which numeric libraries are told to compute otherwise."""
+    return {name: value for name, value in sorted(os.environ.items()) if name.startswith(_SWITCHES)}
+
+
+def _compilers() -> dict[str, str | None]:
+    """What turns a compiled model into kernels."""
+    found: dict[str, str | None] = {}
+    for name in ("triton", "pytorch-triton"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    compiler = shutil.which(os.environ.get("CXX", "g++")) or shutil.which("clang++")
+    found["compiler"] = None if compiler is None else _version_of(compiler)
+    return found
+
+
+@functools.cache
+def _version_of(compiler: str) -> str | None:
+    try:
+        done = subprocess.run([compiler, "--version"], capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.partition("\n")[0]
 
 
 def describe_environment(device: torch.device, processes: int) -> dict[str, Any]:
@@ -206,15 +263,60 @@ CODE = _hash_sources()
 
 
 def _hash_classes(config: Any) -> dict[str, str | None]:
-    """Files of the classes of other packages that a configuration names; not of what these import in turn."""
+    """Files of the classes of other packages that a configuration names, and of what these import in turn.
+
+    Installed packages stand for their files with their versions, by name.
+    """
+    waiting = {name.rpartition(".")[0] for name in _class_paths(config)}
     found: dict[str, str | None] = {}
-    for name in _class_paths(config):
-        module = name.rpartition(".")[0]
-        if module.partition(".")[0] not in ("", "gpt_lightning"):
-            spec = importlib.util.find_spec(module)
-            file = None if spec is None or spec.origin is None else Path(spec.origin)
-            found[name] = hashlib.sha256(file.read_bytes()).hexdigest() if file is not None and file.is_file() else None
+    while waiting:
+        module = waiting.pop()
+        if module in found or module.partition(".")[0] in _NOT_HASHED:
+            continue
+        file = _file_of(module)
+        if file is None or _is_installed(file):
+            found[module] = _installed_version(module)
+            continue
+        content = file.read_bytes()
+        found[module] = hashlib.sha256(content).hexdigest()
+        waiting |= _imports(content, module)
     return found
+
+
+_NOT_HASHED = frozenset({"", "gpt_lightning", *sys.stdlib_module_names})
+
+
+def _file_of(module: str) -> Path | None:
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, AttributeError, ValueError):
+        return None
+    file = None if spec is None or spec.origin is None else Path(spec.origin)
+    return file if file is not None and file.is_file() else None
+
+
+def _is_installed(file: Path) -> bool:
+    return bool({"site-packages", "dist-packages"} & set(file.parts)) or file.suffix != ".py"
+
+
+def _installed_version(module: str) -> str | None:
+    try:
+        return metadata.version(module.partition(".")[0])
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _imports(content: bytes, module: str) -> set[str]:
+    """Modules that a source file may import, those inside functions among them."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(content)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            parents = module.split(".")[: -node.level] if node.level else []
+            source = ".".join([*parents, *filter(None, [node.module])])
+            names |= {source, *(f"{source}.{alias.name}" for alias in node.names if _file_of(f"{source}.{alias.name}"))}
+    return names
 
 
 def _class_paths(config: Any) -> Iterator[str]:

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import statistics
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +109,7 @@ def rows(sweep: Sweep) -> list[dict[str, Any]]:
     for entry in sweep.entries():
         last = entry.last
         told = last.values if entry.state == "complete" else None  # of one that diverged the sampler is told a value
-        values = dict(zip((metric.name for metric in sweep.spec.metrics), told or [], strict=False))
+        values = dict(zip_longest((metric.name for metric in sweep.spec.metrics), told or []))
         found.append(
             {
                 "trial": entry.first,

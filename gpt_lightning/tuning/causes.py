@@ -150,7 +150,7 @@ def _others_fill_the_device() -> bool:
     """Whether much of the memory of this process's GPU is somebody else's."""
     import torch
 
-    if not torch.cuda.is_initialized():
+    if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         return False
     try:
         free, total = torch.cuda.mem_get_info()

@@ -6,18 +6,22 @@ the higher number then finds itself beyond the budget and withdraws before it is
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Any
 
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from gpt_lightning.tuning import entries as names
+from gpt_lightning.tuning.causes import DIVERGED
 from gpt_lightning.tuning.entries import Entry, chosen, list_entries
 from gpt_lightning.tuning.grid import held_points, point_key, point_of
 from gpt_lightning.tuning.leases import Lease, Reaper, set_facts
 from gpt_lightning.tuning.parameters import same
 from gpt_lightning.tuning.reading_parameters import is_active
-from gpt_lightning.tuning.sweep import STOP, Sweep
+from gpt_lightning.tuning.sweep import ALLOWED, STOP, Sweep
+
+_NUMBERS = re.compile(r"\d[\d.,e+-]*")
 
 
 def claim(sweep: Sweep, reaper: Reaper, lease: Lease) -> FrozenTrial | None:
@@ -62,6 +66,9 @@ def reason_to_end(sweep: Sweep) -> str | None:
     if stop is not None:
         return stop
     budget, entries = sweep.spec.budget, sweep.entries()
+    failure = same_failure(sweep, entries)
+    if failure is not None:
+        return failure
     begun = [entry.attempts[0].datetime_start for entry in entries]
     first = min((each for each in begun if each is not None), default=None)
     if budget.hours is not None and first is not None:
@@ -75,6 +82,23 @@ def reason_to_end(sweep: Sweep) -> str | None:
     if budget.no_improvement is not None and since is not None and since >= budget.no_improvement:
         return f"{since} trials in a row brought no improvement"
     return None
+
+
+def same_failure(sweep: Sweep, entries: list[Entry]) -> str | None:
+    """What the last trials have all failed of, so that further ones would as well; None = nothing of that kind.
+
+    Divergence is no such failure: it is what the settings are worth. Starting the sweep again allows as many more.
+    """
+    most = sweep.spec.budget.failures
+    after = int(sweep.store(lambda: sweep.study.user_attrs.get(ALLOWED), "reading the study") or 0)
+    ended = [entry for entry in entries if entry.ended and entry.last.number >= after]
+    last = sorted(ended, key=lambda entry: (entry.last.datetime_complete or datetime.max, entry.first))[-(most or 1) :]
+    kinds = {_NUMBERS.sub("#", str(entry.reason)) for entry in last if entry.state == "failed"}
+    if most is None or len(last) < most or len(kinds) != 1 or any(entry.state != "failed" for entry in last):
+        return None
+    if kinds.pop().startswith(DIVERGED.word):
+        return None
+    return f"{most} trials in a row have failed of the same: {last[-1].reason}"
 
 
 def _trials_since_best(entries: list[Entry], ranked: list[Entry]) -> int | None:

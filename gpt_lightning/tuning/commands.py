@@ -12,7 +12,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import NoReturn
 
-from gpt_lightning.errors import ConfigError, RunFolderError
+from gpt_lightning.errors import ConfigError, RunFolderError, TrainingError
 from gpt_lightning.files.processes import WARNING_SIGNAL
 from gpt_lightning.parsing.own_options import OwnOptions
 
@@ -85,7 +85,7 @@ def _run(given: argparse.Namespace) -> int:
     from gpt_lightning.tuning.launchers import make_launcher
     from gpt_lightning.tuning.live import Display
     from gpt_lightning.tuning.planning import describe_plan
-    from gpt_lightning.tuning.running import finish, run_sweep
+    from gpt_lightning.tuning.running import finish, run_sweep, why_it_failed
     from gpt_lightning.tuning.worker import StopSignals
 
     spec, folder = read_named(given.sweep, given.set)
@@ -100,7 +100,13 @@ def _run(given: argparse.Namespace) -> int:
     reason = run_sweep(sweep, launcher, Display(sweep), stop)
     sys.stdout.write(f"{reason}\n")
     finish(sweep)
-    return 128 + stop.received if stop.received in (signal.SIGINT, signal.SIGTERM) else 0
+    if stop.received in (signal.SIGINT, signal.SIGTERM):
+        return 128 + stop.received
+    failure = why_it_failed(sweep)
+    if failure is not None:
+        fix = f"Mend that, then go on: gpt-lightning sweep run {folder.path}."
+        raise TrainingError(f"The sweep was stopped: {failure.rstrip('.')}", fix=fix)
+    return 0
 
 
 def _work(given: argparse.Namespace) -> None:

@@ -22,7 +22,7 @@ from gpt_lightning.tuning.reading import read_spec
 from gpt_lightning.tuning.reading_parameters import is_active
 from gpt_lightning.tuning.spec import SweepSpec
 from gpt_lightning.tuning.study import describe_space, hash_space, load_study, open_study, without_password
-from gpt_lightning.tuning.sweep import BASE, FAULT, STOP, Sweep, open_sweep, read_frozen
+from gpt_lightning.tuning.sweep import ALLOWED, BASE, FAULT, STOP, Sweep, open_sweep, read_frozen
 from gpt_lightning.tuning.sweep_folder import SWEEP_FILE, SweepFolder, find_sweep, sweep_folder_of
 
 log = logging.getLogger("gpt_lightning")
@@ -62,6 +62,7 @@ def begin(spec: SweepSpec, folder: SweepFolder, *, force: bool = False, forked_f
         ConfigError: A trial would fail.
         RunFolderError: The study holds results of another space, or is not that of the folder's trials.
     """
+    _check_reach(spec)
     checked = check_sweep(spec)
     if folder.is_begun:
         before = read_frozen(folder)
@@ -78,6 +79,19 @@ def begin(spec: SweepSpec, folder: SweepFolder, *, force: bool = False, forked_f
     sweep = open_sweep(folder)
     complete(sweep)
     return sweep, checked
+
+
+def _check_reach(spec: SweepSpec) -> None:
+    """SQLite's write-ahead mode shares memory between processes, which those of two machines do not have."""
+    if spec.storage == "sqlite" and spec.launcher.type in ("slurm", "ray"):
+        raise ConfigError(
+            f"storage sqlite is for the processes of one machine, and launcher {spec.launcher.type} starts workers on "
+            "several, which could destroy the study",
+            got="sqlite",
+            allowed="journal (in the sweep's folder), or the URL of a database, such as postgresql+psycopg://...",
+            fix="Say --set storage=journal; a sweep that was begun takes its trials along with "
+            "gpt-lightning sweep fsck SWEEP --repair --set storage=journal.",
+        )
 
 
 def _check_storage(before: SweepSpec, spec: SweepSpec, folder: SweepFolder) -> None:
@@ -116,6 +130,8 @@ def allow(sweep: Sweep) -> None:
     """Take back what ``sweep stop`` or a fault of the machine said."""
     for name in (STOP, FAULT):
         sweep.store(lambda name=name: sweep.study.set_user_attr(name, None), "writing to the study")  # type: ignore[misc]
+    number = len(sweep.store(lambda: sweep.study.get_trials(deepcopy=False), "reading the trials"))
+    sweep.store(lambda: sweep.study.set_user_attr(ALLOWED, number), "writing to the study")
 
 
 def fork(spec: SweepSpec) -> tuple[SweepSpec, SweepFolder]:

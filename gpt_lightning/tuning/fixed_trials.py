@@ -109,18 +109,8 @@ class FixedTrials:
         done = _read_outcome(folder)
         if done is not None:
             return done
-        began, patience = time.monotonic(), Patience(self._retry)
-        while True:
-            run, reason = self.build(settings, folder), None
-            try:
-                value = run.fit("auto", self.reuse(at, folder.name)).metrics.get(self._metric)
-            except DivergedError as problem:
-                value, reason = float("inf"), str(problem)
-                log.warning("%s: %s", folder.name, problem)
-            except (UserError, OSError) as problem:
-                self._bear(problem, folder, patience)
-                continue
-            break
+        began = time.monotonic()
+        run, value, reason = self._fit(settings, folder, at)
         steps = run.plan.horizon.total_steps
         if value is None:
             raise ConfigError(
@@ -141,6 +131,21 @@ class FixedTrials:
         )
         _write_outcome(outcome, reason, time.monotonic() - began, run.seed)
         return outcome
+
+    def _fit(
+        self, settings: Mapping[str, Any], folder: Path, at: tuple[int, ...]
+    ) -> tuple[Run, float | None, str | None]:
+        """The run at its end, the metric, and why that is infinite."""
+        patience = Patience(self._retry)
+        while True:
+            run = self.build(settings, folder)
+            try:
+                return run, run.fit("auto", self.reuse(at, folder.name)).metrics.get(self._metric), None
+            except DivergedError as problem:
+                log.warning("%s: %s", folder.name, problem)
+                return run, float("inf"), str(problem)
+            except (UserError, OSError) as problem:
+                self._bear(problem, folder, patience)
 
     def _bear(self, problem: UserError | OSError, folder: Path, patience: Patience) -> None:
         """Wait after a fault of the machine, from which the trial goes on at its checkpoint.

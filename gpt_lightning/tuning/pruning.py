@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -68,7 +69,8 @@ class Curve:
         """
         if not self.numbers or number < self.numbers[0]:
             return None
-        return next((place for place, own in enumerate(self.numbers) if own >= number), None)
+        place = bisect_left(self.numbers, number)
+        return place if place < len(self.numbers) else None
 
 
 def peer_values(mine: Curve, others: Sequence[Curve], number: int) -> list[float]:

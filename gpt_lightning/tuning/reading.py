@@ -239,6 +239,7 @@ def _read_budget(top: Section, target: float | None) -> records.Budget:
         hours=section.number("hours", None, least=0),
         no_improvement=stop.number("no_improvement", None, least=1, whole=True),
         target=stop.number("target", target),
+        failures=stop.number("failures", records.Budget().failures, least=1, whole=True),
     )
     stop.finish()
     section.finish()
@@ -247,8 +248,13 @@ def _read_budget(top: Section, target: float | None) -> records.Budget:
 
 def _read_repeats(top: Section) -> records.RepeatBest:
     section = top.section("repeat_best")
-    seeds = tuple(int(to_number(seed) or 0) for seed in section.sequence("seeds"))
-    found = records.RepeatBest(section.number("top_k", 1 if seeds else 0, least=0, whole=True), seeds)
+    given = section.sequence("seeds")
+    seeds = [to_number(seed) for seed in given]
+    if not all(isinstance(seed, int) and seed >= 0 for seed in seeds):
+        section.refuse("seeds", "are not seeds", got=given, allowed="whole numbers from 0 on")
+    found = records.RepeatBest(
+        section.number("top_k", 1 if seeds else 0, least=0, whole=True), tuple(int(seed or 0) for seed in seeds)
+    )
     section.finish()
     return found
 

@@ -8,16 +8,18 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 
+from gpt_lightning.errors import TrainingError
 from gpt_lightning.tuning.best import add_repeats, noise, write_best
-from gpt_lightning.tuning.claiming import places_left, reason_to_end, stopped
+from gpt_lightning.tuning.claiming import places_left, reason_to_end, same_failure, stopped
 from gpt_lightning.tuning.entries import Entry
 from gpt_lightning.tuning.launchers import Launcher
 from gpt_lightning.tuning.leases import Reaper
 from gpt_lightning.tuning.live import Display
 from gpt_lightning.tuning.report_command import write_report
-from gpt_lightning.tuning.sweep import Sweep
+from gpt_lightning.tuning.sweep import FAULT, Sweep
 
 log = logging.getLogger("gpt_lightning")
 
@@ -79,9 +81,13 @@ def open_places(sweep: Sweep, entries: list[Entry]) -> int:
 
 
 def finish(sweep: Sweep) -> None:
-    """Write ``best.yaml`` and the reports, and say where they are."""
+    """Write ``best.yaml`` and the reports, and say where they are.
+
+    Raises:
+        TrainingError: There is no best trial, because all have failed or none has kept its limits.
+    """
     if not sweep.ranked():
-        sys.stdout.write("No trial has come to a value.\n")
+        _explain_no_best(sweep)
         return
     write_best(sweep, sweep.folder.best)
     best = sweep.ranked()[0]
@@ -96,3 +102,41 @@ def finish(sweep: Sweep) -> None:
     page, twin = write_report(sweep.folder.path, sweep.folder.report)
     sys.stdout.write(f"Report: {page} and {twin.name}\n")
     sys.stdout.write(f"Next:\n  train      gpt-lightning fit --config {sweep.folder.best}\n")
+
+
+def _explain_no_best(sweep: Sweep) -> None:
+    entries = sweep.entries()
+    complete = [entry for entry in entries if entry.state == "complete"]
+    if complete:
+        raise TrainingError(
+            f"None of {len(complete)} trials has kept its limits; nearest is {_describe_nearest(sweep, complete)}",
+            fix=f"Widen constraints, or the space. See gpt-lightning sweep report {sweep.folder.path}.",
+        )
+    reasons = Counter(str(entry.reason) for entry in entries if entry.state == "failed")
+    if not reasons:
+        sys.stdout.write("No trial has come to a value.\n")
+        return
+    told = "; ".join(f"{count} x {reason.rstrip('.')}" for reason, count in reasons.most_common(3))
+    raise TrainingError(
+        f"No trial has come to a value, {reasons.total()} have failed: {told}",
+        fix=f"Mend that, then: gpt-lightning sweep retry {sweep.folder.path}.",
+    )
+
+
+def _describe_nearest(sweep: Sweep, complete: list[Entry]) -> str:
+    """The trial whose largest relative excess is the smallest."""
+    limits = {each.name: abs(each.maximum or each.minimum or 1.0) or 1.0 for each in sweep.spec.constraints}
+
+    def excess(entry: Entry) -> float:
+        return max(over / limits.get(name, 1.0) for name, over in entry.last.constraints.items())
+
+    nearest = min(complete, key=lambda entry: (excess(entry), entry.first))
+    over = ", ".join(f"{name} by {value:.4g}" for name, value in nearest.last.constraints.items() if value > 0)
+    metric = sweep.spec.metrics[0].name
+    return f"trial {nearest.first} with {metric} {nearest.last.values[0]:.6g}, beyond {over}"
+
+
+def why_it_failed(sweep: Sweep) -> str | None:
+    """What stopped the sweep before its budget was used, and is to be mended; None = nothing did."""
+    fault = sweep.store(lambda: sweep.study.user_attrs.get(FAULT), "reading the study")
+    return str(fault) if fault else same_failure(sweep, sweep.entries())

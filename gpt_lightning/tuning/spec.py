@@ -100,12 +100,14 @@ class Budget:
         hours: Hours of wall time, over all starts of the sweep; None = no limit.
         no_improvement: Trials in a row that end without a new best; None = no limit.
         target: A value of the first metric that is good enough; None = none is.
+        failures: Trials in a row that fail of the same, not counting divergence; None = no limit.
     """
 
     trials: int | None = None
     hours: float | None = None
     no_improvement: int | None = None
     target: float | None = None
+    failures: int | None = 5
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,10 @@ from gpt_lightning.tuning.board_tab import close_killed
 from gpt_lightning.tuning.causes import MACHINE, MACHINE_EXIT_CODE, find_cause
 from gpt_lightning.tuning.children import Child, ForkedChild, OwnChild
 from gpt_lightning.tuning.early_termination import Diverged
+from gpt_lightning.tuning.entries import Entry
 from gpt_lightning.tuning.leases import Lease, conclude, fail, requeue_lost, set_facts
 from gpt_lightning.tuning.mailbox import NEEDS_OWN, OUTPUT_FILE, Exit, Mailbox, Report, Result, Verdict, write_letter
+from gpt_lightning.tuning.pruning import Curve
 from gpt_lightning.tuning.slots import Slot
 from gpt_lightning.tuning.spec import Metric
 from gpt_lightning.tuning.surroundings import differences
@@ -70,6 +72,25 @@ class Supervisor:
     start_seconds: list[float] = field(default_factory=list)
     faults: int = 0
     reason: str = ""
+    _curves: dict[int, Curve] = field(default_factory=dict)
+
+    def curve(self, entry: Entry) -> Curve:
+        """The curve of a trial; of one that has ended it is read once, however many reports are judged by it."""
+        number = entry.last.number
+        if number in self._curves:
+            return self._curves[number]
+        spec, metric = self.sweep.spec, self.sweep.spec.metrics[0]
+        curve = spec.early_terminate.curve(
+            entry.first,
+            entry.reports(metric.name),
+            metric.name,
+            metric.goal,
+            total_tokens=entry.total_tokens,
+            done=entry.state == "complete",
+        )
+        if entry.ended:
+            self._curves[number] = curve
+        return curve
 
     def run(self, trial: FrozenTrial) -> str:
         """Run a claimed attempt to its end; returns the state it ended in."""
@@ -231,19 +252,8 @@ class _Attempt:
         early = spec.early_terminate
         goal = metric.goal
         mine = early.curve(self.first, self._latest(), metric.name, goal, total_tokens=report.total_tokens, done=False)
-        others = [
-            early.curve(
-                entry.first,
-                entry.reports(metric.name),
-                metric.name,
-                goal,
-                total_tokens=entry.total_tokens,
-                done=entry.state == "complete",
-            )
-            for entry in self._sweep.entries()
-            if entry.first != self.first and entry.repeats is None
-        ]
-        return early.judge(mine, others)
+        entries = [entry for entry in self._sweep.entries() if entry.first != self.first and entry.repeats is None]
+        return early.judge(mine, [self._boss.curve(entry) for entry in entries])
 
     def _explain_death(self, code: int) -> Exit:
         if self._stop is not None:

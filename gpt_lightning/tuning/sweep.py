@@ -21,6 +21,8 @@ from gpt_lightning.tuning.study import again, load_study, lost_study
 from gpt_lightning.tuning.sweep_folder import SweepFolder
 
 BASE, STOP, FAULT = "gpt_lightning:base", "gpt_lightning:stop", "gpt_lightning:fault"
+ALLOWED = "gpt_lightning:allowed"
+"""Number of the trial from which on failures count: what failed before was looked at by whoever started it again."""
 _T = TypeVar("_T")
 
 

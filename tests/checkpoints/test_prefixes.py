@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -176,3 +177,66 @@ def test_killed_in_a_store(tmp_path: Path, name: str, number: int) -> None:
     assert not [path for path in folder.iterdir() if path.name.startswith((".writing", ".trash"))]
     assert store_entry(store, 4, "new", preferred=True)
     assert "4new" in names(store)
+
+
+@pytest.mark.parametrize("damage", ["", "{", '{"bytes": "x"}', None])
+def test_a_damaged_record_stands_in_nobodys_way(tmp_path: Path, damage: str | None) -> None:
+    store = PrefixStore(tmp_path / "store", budget_bytes=100_000)
+    store_entry(store, 2, "a")
+    for name in ("entry.json", "lines.jsonl"):
+        file = store.place(2, "a").path / name
+        file.unlink() if damage is None else file.write_text(damage)
+    store = PrefixStore(tmp_path / "store", budget_bytes=100_000)
+    assert store_entry(store, 4, "b"), "the next commit"
+    if damage != '{"bytes": "x"}':
+        assert store.begin(2, "a", LINES) is None
+        assert store.place(2, "a").read_lines() == LINES, "another run with this key knows them"
+    assert store.total_bytes() > 8000
+    (store.folder / "pins").mkdir()
+    (store.folder / "pins" / "run.json").write_text(damage or "")
+    assert store_entry(store, 6, "c", numbers=20_000), "a damaged pin keeps nothing"
+
+
+def test_lines_that_cannot_be_read_are_not_begun_with(tmp_path: Path) -> None:
+    store = PrefixStore(tmp_path / "store")
+    store_entry(store, 2, "a")
+    store_entry(store, 4, "a")
+    (store.place(4, "a").path / "lines.jsonl").write_text("{")
+    found = store.take({2: "a", 4: "a"}, lambda entry: bool(entry.read_lines()), "run", tmp_path)
+    assert found == store.find(2, "a")
+
+
+def test_a_pin_holds_on_every_machine_that_reaches_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    store = PrefixStore(here / "prefixes", budget_bytes=10_000)
+    home = here / "trials" / "00001"
+    home.mkdir(parents=True)
+    store_entry(store, 2, "a")
+    name = store.pin_name(home)
+    store.pin(name, home, store.entries())
+    here.rename(there)  # the same disk, mounted elsewhere
+    moved = PrefixStore(there / "prefixes", budget_bytes=10_000)
+    assert moved.pin_name(there / "trials" / "00001") == name
+    assert not store_entry(moved, 4, "b", numbers=2000)
+    assert names(moved) == ["2a"]
+    (there / "trials" / "00001").rmdir()
+    with monkeypatch.context() as patch:
+        patch.setattr("gpt_lightning.checkpoints.prefixes.socket.gethostname", lambda: "another")
+        assert not store_entry(moved, 4, "b", numbers=2000), "whose run may be where this machine does not see it"
+    assert store_entry(moved, 4, "b", numbers=2000)
+
+
+def test_the_disk_keeps_room_for_the_runs_themselves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    free = [10**12]
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage._replace(total=100_000, free=free[0]))
+    store = PrefixStore(tmp_path / "store", budget_bytes=10**12)
+    store_entry(store, 2, "a")
+    free[0] = 9 * store.total_bytes() - 1
+    assert not store_entry(store, 4, "b", numbers=9000), "larger than what could go for it"
+    free[0] = 10**12
+    assert store_entry(store, 6, "c")
+    free[0] = 0
+    store.pin("run", tmp_path, store.entries())
+    assert store.begin(8, "d", LINES) is None
+    assert not list(store.folder.glob(".writing-*"))

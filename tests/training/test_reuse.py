@@ -244,3 +244,34 @@ def test_a_run_is_checked_against_all_of_its_steps(place: Path) -> None:
     assert [number for number in range(9) if is_chosen(1.0, 3, number)] == list(range(9))
     assert not any(is_chosen(0.0, 3, number) for number in range(9))
     assert 60 < sum(is_chosen(0.1, 3, number) for number in range(1000)) < 140
+
+
+@pytest.mark.parametrize("name", ["NVIDIA_TF32_OVERRIDE", "CUBLAS_WORKSPACE_CONFIG", "MKL_CBWR", "DNNL_MAX_CPU_ISA"])
+def test_switches_of_numeric_libraries_are_in_the_key(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(name, raising=False)
+    before = trajectory._switches()
+    monkeypatch.setenv(name, "1")
+    assert trajectory._switches() == {**before, name: "1"}
+
+
+def test_the_kind_of_processor_is_in_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = trajectory.describe_device(torch.device("cpu"))
+    monkeypatch.setattr(trajectory, "_processor", lambda: "another")
+    assert trajectory.describe_device(torch.device("cpu")) == {**before, "processor": "another"} != before
+
+
+def test_what_a_callback_of_the_user_imports_is_in_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "minesweep"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "hook.py").write_text("import json\nimport numpy\nfrom . import rate\n\n\nclass Hook: ...\n")
+    (package / "rate.py").write_text("def late():\n    from minesweep.deep import VALUE\n    return VALUE\n")
+    (package / "deep.py").write_text("VALUE = 1\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    config = {"trainer": {"callbacks": [{"class_path": "minesweep.hook.Hook"}]}}
+    before = trajectory._hash_classes(config)
+    assert {"minesweep.hook", "minesweep.rate", "minesweep.deep", "numpy"} <= set(before)
+    assert "json" not in before
+    (package / "deep.py").write_text("VALUE = 2\n")
+    after = trajectory._hash_classes(config)
+    assert {name for name in before if before[name] != after[name]} == {"minesweep.deep"}

@@ -28,16 +28,23 @@ from gpt_lightning.files.processes import ProcessIdentity
 from gpt_lightning.parsing.trust import TRUST_VARIABLE
 from gpt_lightning.training.run_folder import RunLock
 from gpt_lightning.tuning import causes
+from gpt_lightning.tuning.best import as_table, rows
 from gpt_lightning.tuning.causes import BUG, CONFIG, DIVERGED, IN_USE, MACHINE, MEMORY, TRAINING, Patience, find_cause
-from gpt_lightning.tuning.claiming import claim
+from gpt_lightning.tuning.claiming import claim, reason_to_end
+from gpt_lightning.tuning.creating import allow
+from gpt_lightning.tuning.entries import Entry
 from gpt_lightning.tuning.fixed_trials import FixedTrials, _read_outcome
-from gpt_lightning.tuning.leases import Lease, Reaper, conclude
-from gpt_lightning.tuning.mailbox import Result
+from gpt_lightning.tuning.leases import Lease, Reaper, conclude, tell
+from gpt_lightning.tuning.mailbox import Report, Result
+from gpt_lightning.tuning.reading import read_spec
+from gpt_lightning.tuning.running import finish, why_it_failed
+from gpt_lightning.tuning.slots import Slot
 from gpt_lightning.tuning.spec import Retry
 from gpt_lightning.tuning.stopping import retry_trials
-from gpt_lightning.tuning.sweep import FAULT, STOP
+from gpt_lightning.tuning.supervisor import Supervisor
+from gpt_lightning.tuning.sweep import FAULT, STOP, Sweep
 from tests.tuning.saboteurs import sabotage
-from tests.tuning.sweeping import again, bare_sweep, make_sweep, pretend, train_all
+from tests.tuning.sweeping import again, bare_sweep, make_sweep, pretend, train_all, write_sweep
 
 
 @pytest.fixture(autouse=True)
@@ -60,7 +67,7 @@ def in_context(error: Exception, context: BaseException) -> Exception:
 
 FULL = OSError(errno.ENOSPC, "No space left on device", "/runs/nanogpt/x")
 SQLITE = sqlite3.OperationalError("database or disk is full")
-SQLITE.sqlite_errorcode = 13
+vars(SQLITE)["sqlite_errorcode"] = 13
 
 
 @pytest.mark.parametrize(
@@ -105,8 +112,8 @@ def test_memory_that_others_hold_is_waited_for(monkeypatch: pytest.MonkeyPatch) 
 
 def test_waits_grow_and_end_with_the_first_success(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr(causes.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(causes.time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
+    monkeypatch.setattr("gpt_lightning.tuning.causes.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("gpt_lightning.tuning.causes.time.sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
     patience, waits = Patience(Retry(max=3, wait_seconds=10.0)), []
 
     def endure(faults: int = 0) -> bool:
@@ -253,3 +260,79 @@ def test_a_supervisor_whose_own_disk_is_full_lets_the_trial_wait(
     assert (entry.state, entry.fact("machine_faults"), os.listdir(sweep.folder.trial(0))) == ("waiting", 1, ["mailbox"])
     sweep.study.set_user_attr(STOP, None)
     assert len(pretend(sweep, 1)) == 1
+
+
+def fail_all(sweep: Sweep, reasons: list[str]) -> None:
+    for reason in reasons:
+        trial = claim(sweep, Reaper(sweep), Lease())
+        assert trial is not None
+        conclude(sweep, trial, Result("failed", reason=reason, number=trial.number))
+
+
+def test_a_sweep_whose_trials_all_fail_of_the_same_stops_and_says_why(tmp_path: Path) -> None:
+    sweep = bare_sweep(tmp_path, {"budget": {"trials": 20, "stop_when": {"failures": 3}}})
+    fail_all(sweep, ["diverged: loss nan"] * 3)
+    assert reason_to_end(sweep) is None, "divergence is what settings are worth"
+    fail_all(sweep, ["config: no file a", "oom: 3 GB", "oom: 4 GB", "oom: 5 GB"])
+    assert reason_to_end(sweep) == "3 trials in a row have failed of the same: oom: 5 GB"
+    assert why_it_failed(sweep) == reason_to_end(sweep)
+    assert claim(sweep, Reaper(sweep), Lease()) is None
+    with pytest.raises(TrainingError, match="No trial has come to a value, 7 have failed: 3 x diverged: loss nan;"):
+        finish(sweep)
+    allow(sweep)
+    assert reason_to_end(sweep) is None, "who starts it again has mended it"
+    assert len(pretend(sweep, 1)) == 1
+
+
+def test_a_sweep_in_which_no_trial_keeps_its_limits_names_the_nearest(tmp_path: Path) -> None:
+    limits = [{"name": "time", "metric": "seconds", "max": 5}]
+    sweep = bare_sweep(tmp_path, {"budget": {"trials": 2}, "constraints": limits})
+    for value, seconds in ((1.0, 9.0), (2.0, 6.0)):
+        trial = claim(sweep, Reaper(sweep), Lease())
+        assert trial is not None
+        tell(sweep, trial.number, Result("complete", value=value, seconds=seconds, number=trial.number))
+    with pytest.raises(TrainingError, match="nearest is trial 1 with val/loss 2, beyond time by 1"):
+        finish(sweep)
+
+
+def test_a_table_has_all_columns_whatever_the_first_trial_came_to(tmp_path: Path) -> None:
+    sweep = bare_sweep(tmp_path, {"budget": {"trials": 2}})
+    fail_all(sweep, ["config: x"])
+    pretend(sweep, 1, lambda _: 1.5)
+    header, first, second = as_table(rows(sweep), "csv").splitlines()
+    assert "val/loss" in header
+    assert (first.count(","), second.count(",")) == (header.count(","),) * 2
+    assert ",1.5," in second
+
+
+@pytest.mark.parametrize("seeds", [["abc", 1.7], [1.5], [-1], [None]])
+def test_seeds_are_whole_numbers(tmp_path: Path, seeds: list[object]) -> None:
+    with pytest.raises(ConfigError, match=r"repeat_best\.seeds are not seeds"):
+        read_spec(write_sweep(tmp_path, {"repeat_best": {"top_k": 1, "seeds": seeds}}))
+
+
+@pytest.mark.parametrize("launcher", ["slurm", "ray"])
+def test_sqlite_is_refused_where_workers_are_on_several_machines(tmp_path: Path, launcher: str) -> None:
+    with pytest.raises(ConfigError, match=r"storage sqlite is for the processes of one machine.*storage=journal"):
+        make_sweep(tmp_path, {"launcher": {"type": launcher}})
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_curves_of_ended_trials_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep = bare_sweep(tmp_path, {"budget": {"trials": 3}})
+    pretend(sweep, 2)
+    trial = claim(sweep, Reaper(sweep), Lease())
+    assert trial is not None
+    boss = Supervisor(sweep, Slot(threads=1), Lease(), lambda: False)
+    read: list[int] = []
+    plain = Entry.reports
+
+    def reports(self: Entry, metric: str) -> list[Report]:
+        read.append(self.first)
+        return plain(self, metric)
+
+    monkeypatch.setattr(Entry, "reports", reports)
+    for _ in range(5):
+        for entry in sweep.entries():
+            boss.curve(entry)
+    assert read == [0, 1] + [2] * 5

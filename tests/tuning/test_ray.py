@@ -40,7 +40,14 @@ def test_tasks_of_ray_finish_a_sweep_that_was_interrupted(tmp_path: Path, monkey
     }
     launcher = {"type": "ray", "workers": 2}
     # Half a minute each: whichever worker comes first must still be at it when the other has begun.
-    content = {"method": "grid", "parameters": space, "derive": {"trainer.max_steps": 150}, "launcher": launcher}
+    content = {
+        "method": "grid",
+        "parameters": space,
+        "derive": {"trainer.max_steps": 150},
+        "launcher": launcher,
+        "storage": "journal",
+    }
+    content["storage"] = "journal"
     file, log = str(write_sweep(tmp_path, content)), tmp_path / "launcher.log"
     alone = ["unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
     run = start(log, "sweep", "run", file, environment=environment, prefix=alone)

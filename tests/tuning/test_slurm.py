@@ -86,7 +86,7 @@ def test_a_sweep_file_adds_no_lines_to_the_script(
 @pytest.mark.timeout(900)
 def test_an_array_of_jobs_finishes_a_sweep(tmp_path: Path, slurm: dict[str, str]) -> None:
     launcher = {"type": "slurm", "workers": 2, "slurm": {"ntasks": 1, "time": "00:10:00"}}
-    content = {"budget": {"trials": 6}, "launcher": launcher, "derive": {"trainer.max_steps": 3}}
+    content = {"budget": {"trials": 6}, "launcher": launcher, "storage": "journal", "derive": {"trainer.max_steps": 3}}
     sweep = finish(start(LOG, "sweep", "run", str(write_sweep(tmp_path, content)), environment=slurm))
     assert [entry.state for entry in sweep.entries()] == ["complete"] * 6
     owners = {entry.fact("lease")["owner"]["pid"] for entry in sweep.entries()}
@@ -104,6 +104,7 @@ def test_a_job_that_is_put_back_goes_on_from_its_own_checkpoint(tmp_path: Path, 
         "parameters": {"trainer.callbacks": {"values": [sabotage("slow")]}, "trainer.max_steps": {"values": [steps]}},
         "method": "grid",
         "launcher": {"type": "slurm", "workers": 1, "slurm": {"ntasks": 1, "time": "00:20:00"}},
+        "storage": "journal",
     }
     launcher = start(LOG, "sweep", "run", str(write_sweep(tmp_path, content)), environment=slurm)
     folder, job = SweepFolder(Path("runs/s")), Path("runs/s/workers.job")
@@ -137,7 +138,7 @@ def attempts_with_reports(folder: SweepFolder) -> int:
 @pytest.mark.timeout(900)
 def test_workers_that_cannot_run_are_not_submitted_for_ever(tmp_path: Path, slurm: dict[str, str]) -> None:
     launcher = {"type": "slurm", "workers": 1}
-    content = {"budget": {"trials": 1}, "launcher": launcher}
+    content = {"budget": {"trials": 1}, "launcher": launcher, "storage": "journal"}
     write_sweep(tmp_path, content)
     broken = tmp_path / "broken"
     broken.write_text("#!/bin/sh\necho no such interpreter\nexit 3\n")

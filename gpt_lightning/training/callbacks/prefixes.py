@@ -86,6 +86,8 @@ class PrefixRecorder(Checkpoint):
             share(trainer, lambda: self._commit(begun, step, key, lines))
         except TrainingError as problem:
             if trainer.is_global_zero:
+                if place[-1] is not None:
+                    self._store.abandon(place[-1])
                 log.warning("step %d is not stored for other runs: %s", step, problem)
 
     def _begin(self, step: int, key: str, lines: list[Line]) -> Path | None:
