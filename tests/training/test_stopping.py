@@ -244,7 +244,7 @@ def test_second_process_on_a_run_folder_is_told_who_holds_it(place: Path) -> Non
     assert run_child(place, train, folder, {}, None) == 3
     message = (place / "error.txt").read_text()
     assert f"process {first.pid}" in message
-    assert "started" in message
+    assert "since" in message
     first.join(60)
     assert first.exitcode == 0
     assert run_child(place, train, folder, {}, None) == 0  # the lock of a dead process does not count
