@@ -149,6 +149,7 @@ class _Member:
         try:
             answer: tuple[Any, ...] = pickle.load(self._process.stdout)
         except (EOFError, pickle.UnpicklingError, ValueError):
+            close_pipes(self._process)  # or it would wait for a reader, or for its next unit, and this process for it
             code = self._process.wait()
             raise DataError(
                 f"A worker process ended with code {code} before its unit was done"
