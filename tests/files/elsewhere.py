@@ -65,7 +65,7 @@ def _hide_proc() -> None:
             raise FileNotFoundError(str(file))
         return real(file, *arguments, **named)
 
-    io.open = refuse  # type: ignore[assignment]
+    io.open = refuse
 
 
 def main(system: str) -> int:

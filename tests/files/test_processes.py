@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -75,10 +76,10 @@ def test_of_other_machines_nothing_is_known(name: str) -> None:
 
 
 def test_a_machine_is_its_whole_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes.socket, "gethostname", lambda: "gpu-vm")
+    monkeypatch.setattr(socket, "gethostname", lambda: "gpu-vm")
     mark = ProcessIdentity.of(os.getpid()).mark()
     assert owner_is_gone(f"s@{mark}") is True, "this process"
-    monkeypatch.setattr(processes.socket, "gethostname", lambda: "vm")
+    monkeypatch.setattr(socket, "gethostname", lambda: "vm")
     assert owner_is_gone(f"s@{mark}") is None
 
 
