@@ -10,6 +10,7 @@ import contextlib
 import functools
 import hashlib
 import os
+import platform
 import re
 import signal
 import socket
@@ -205,6 +206,17 @@ class ResidentPeak:
     def _read(self, name: str) -> int:
         lines = self._status.read_text(encoding="utf-8").splitlines()
         return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(name)), 0)
+
+
+@functools.cache
+def find_processor() -> str:
+    """Kind of the processor: libraries choose their kernels by it, beyond the vectors that it has."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    kinds = {line.partition(":")[2].strip() for line in lines if line.startswith(("model name", "CPU part"))}
+    return ", ".join(sorted(kinds)) or platform.processor()
 
 
 def open_files_limit() -> int:

@@ -35,6 +35,7 @@ import torch
 from torch import Tensor
 
 from gpt_lightning._version import __version__
+from gpt_lightning.files.processes import find_processor
 from gpt_lightning.optim.lengths import Horizon
 from gpt_lightning.optim.schedules import Schedule
 from gpt_lightning.training.resume import flatten
@@ -189,21 +190,10 @@ def describe_device(device: torch.device) -> dict[str, Any]:
     return {
         **facts,
         "machine": platform.machine(),
-        "processor": _processor(),
+        "processor": find_processor(),
         "vectors": capability,
         "threads": torch.get_num_threads(),
     }
-
-
-@functools.cache
-def _processor() -> str:
-    """Kind of the processor: libraries choose their kernels by it, beyond the vectors that it has."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    kinds = {line.partition(":")[2].strip() for line in lines if line.startswith(("model name", "CPU part"))}
-    return ", ".join(sorted(kinds)) or platform.processor()
 
 
 def _switches() -> dict[str, str]:
