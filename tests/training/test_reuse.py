@@ -256,7 +256,7 @@ def test_switches_of_numeric_libraries_are_in_the_key(name: str, monkeypatch: py
 
 def test_the_kind_of_processor_is_in_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
     before = trajectory.describe_device(torch.device("cpu"))
-    monkeypatch.setattr(trajectory, "_processor", lambda: "another")
+    monkeypatch.setattr(trajectory, "find_processor", lambda: "another")
     assert trajectory.describe_device(torch.device("cpu")) == {**before, "processor": "another"} != before
 
 
