@@ -125,10 +125,12 @@ def _ask(sweep: Sweep, lease: Lease) -> FrozenTrial | None:
     most = sweep.spec.budget.trials
     beyond = is_new and most is not None and len(before) >= most
     if beyond or (rivals and min(rivals) < trial.number):
-        return _withdraw(sweep, trial, frozen)
+        _withdraw(sweep, trial, frozen)
+        return None
     _suggest(sweep, trial)
     if is_new and sweep.grid is not None and _is_held(sweep, trial):
-        return _withdraw(sweep, trial, frozen)
+        _withdraw(sweep, trial, frozen)
+        return None
     first = facts.get(names.FIRST, trial.number)
     values = chosen(sweep.spec, trial.params)
     started: dict[str, Any] = {

@@ -102,7 +102,7 @@ def point_of(spec: SweepSpec, entry: Entry) -> dict[str, Any]:
     stored = next((each.params for each in reversed(entry.attempts) if each.params), None)
     if stored is None:
         stored = next((each.system_attrs.get("fixed_params") for each in entry.attempts), None) or {}
-    values = {}
+    values: dict[str, Any] = {}
     for key, parameter in spec.parameters.items():
         if not is_active(parameter, values):
             continue
