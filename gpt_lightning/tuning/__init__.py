@@ -1,6 +1,7 @@
 """Sweeps: many runs whose settings a sampler chooses, sharing one storage, surviving the death of any part.
 
     parameters      what a setting may be: values, ranges, grids; a value and its place in the storage
+    quantiles       normal and beta distributions, which Optuna does not have
     derive          settings computed from others, with safe arithmetic
     spec            the records a sweep file is read into
     reading         YAML (ours or Weights & Biases') -> records; every mistake with file, line and nearest key

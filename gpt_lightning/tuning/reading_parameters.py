@@ -12,7 +12,8 @@ from typing import Any, cast
 
 from gpt_lightning.errors import ConfigError
 from gpt_lightning.parsing.suggest import did_you_mean, join_names
-from gpt_lightning.tuning.parameters import Beta, Conditions, LogGrid, Normal, Parameter, Range, Values, label, same
+from gpt_lightning.tuning.parameters import Conditions, LogGrid, Parameter, Range, Values, label, same
+from gpt_lightning.tuning.quantiles import Beta, Normal
 from gpt_lightning.tuning.sections import Section, ask
 
 FIELDS = (
