@@ -70,6 +70,7 @@ def test_a_clock_that_is_set_kills_nobody(monkeypatch: pytest.MonkeyPatch) -> No
         ".trash-a@gpu-vm-00000000-12-34",
         f".trash-a@{own_mark()}-more",
     ],
+    ids=["old", "no mark", "no process", "other host", "more behind"],  # the last holds this process's number
 )
 def test_of_other_machines_nothing_is_known(name: str) -> None:
     assert owner_is_gone(name) is None

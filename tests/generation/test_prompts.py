@@ -16,7 +16,7 @@ import pytest
 from gpt_lightning.cli import main
 from gpt_lightning.data.tokenizers import ByteTokenizer
 from gpt_lightning.errors import ConfigError, DataError, RunFolderError
-from gpt_lightning.generation.batch_files import AnswerFile, Tally, answer_file, lock
+from gpt_lightning.generation.batch_files import AnswerFile, Tally, answer_file, part_locked
 from gpt_lightning.generation.engine import Engine
 from gpt_lightning.generation.prompts import Prompt, read_prompts
 from tests.generation.models import tiny_model, write_run
@@ -129,11 +129,9 @@ def test_parts_of_several_processes_are_taken_over_whatever_was_cut_off() -> Non
         list(first.write_part(rank, Tally().lines(engine, prompts, range(1 + rank, 5, 2))))
     parts = [Path(f"out.jsonl.part-000{rank}") for rank in (0, 1)]
     parts[0].write_bytes(parts[0].read_bytes()[:-5])  # within the line of prompt 3
-    held = lock(parts[1])
     first.close()
-    with pytest.raises(RunFolderError, match=r"another process is writing .*part-0001"):
+    with part_locked(parts[1]), pytest.raises(RunFolderError, match=r"another process is writing .*part-0001"):
         AnswerFile(output, prompts, {}).begin()
-    held.close()
     second = AnswerFile(output, prompts, {})
     assert second.begin() == [0, 3]
     second.close()
