@@ -49,10 +49,14 @@ class MixedStream(SampleStream):
         self._deal = lru_cache(maxsize=16)(self._deal_block)
 
     def counts(self, samples: int) -> dict[str, int]:
-        """Samples of each source among the first ``samples``, within one."""
-        phase = self._phases[bisect_right(self._starts, samples) - 1]
-        inside = phase.quota.counts(samples - phase.first)
-        return {name: before + count for name, before, count in zip(self.names, phase.before, inside, strict=True)}
+        """Samples of each source among the first ``samples``, exactly; at most ``num_samples``."""
+        number = bisect_right(self._starts, samples) - 1
+        block, inside = divmod(samples - self._phases[number].first, BLOCK)
+        counts, _ = self._phases[number].block(block)
+        if inside:
+            sources, _ = self._deal(number, block)
+            counts = [had + int((sources[:inside] == source).sum()) for source, had in enumerate(counts)]
+        return dict(zip(self.names, counts, strict=True))
 
     def epochs(self, samples: int) -> dict[str, float]:
         """Passes over each source among the first ``samples``."""

@@ -2,8 +2,10 @@
 
 The samples are dealt in blocks of 4096. What a source has at the end of a block is its share of all samples so far,
 rounded: the sources, sorted by share, divide the line from 0 to n at the rounded sums of their shares, so that each is
-less than one sample off. Sources so small (less than two samples a block) that the differences of these borders could
-shrink are rounded on their own, and the largest source makes up for it: half a sample for each of them.
+at most one sample off. Sources so small (less than two samples a block) that the differences of these borders could
+shrink are rounded on their own, to half a sample, and the largest source makes up for it: at most half a sample, and
+half a sample more for each of them. Within a block a permutation decides, so there a source may be ahead or behind by
+what chance allows (tens of samples of 4096).
 
 Counting with rounded shares instead of drawing keeps tiny sources alive and needs no state: any block is found at
 once. Shares are integers, multiples of 2^-48, so that every machine agrees.
@@ -37,7 +39,11 @@ class Quota:
         self._borders = list(accumulate(self.units[source] for source in self._large[:-1]))
 
     def counts(self, samples: int) -> list[int]:
-        """Samples of each source among the first ``samples``; exact at the ends of blocks, elsewhere within one."""
+        """Samples of each source among the first ``samples``: what is dealt at the ends of blocks.
+
+        They sum to ``samples``, and are off their shares by at most 1/2 for a small source, 1 for a large one, and
+        (1 + number of small ones) / 2 for the largest; besides n 2^-48 that the shares are rounded to.
+        """
         counts = [0] * len(self.units)
         for source in self._small:
             counts[source] = _round(self.units[source] * samples)

@@ -1,6 +1,7 @@
-"""The whole decoder: tokens -> hidden states -> logits. With the defaults of ``GPTConfig`` GPT-2 exactly.
+"""The whole decoder: tokens -> hidden states -> logits. With the defaults of ``GPTConfig`` GPT-2's function exactly.
 
-Initial values, the one table of them (width-independent, as in GPT-2's released code):
+Initial values, the one table of them, independent of the width. They are those of GPT-2's paper as nanoGPT reads it;
+the released code draws positions from N(0, 0.01) and does not divide by the number of branches:
 
     weight                                   drawn from
     embeddings, linear layers                N(0, 0.02)

@@ -17,12 +17,16 @@ class MLP(nn.Module, ABC):
     """Expand, activate, contract.
 
     In a gated MLP ``expand`` holds two matrices, gate first, because one large product is faster than two.
+
+    Attributes:
+        stacked_rows: Rows of the matrices that lie one above the other in a layer, by its name.
     """
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
         inner = config.inner_size
-        self.expand = nn.Linear(config.n_embd, 2 * inner if config.is_gated else inner, bias=config.bias)
+        self.stacked_rows = {"expand": [inner, inner] if config.is_gated else [inner]}
+        self.expand = nn.Linear(config.n_embd, sum(self.stacked_rows["expand"]), bias=config.bias)
         self.contract = nn.Linear(inner, config.n_embd, bias=config.bias)
 
     def forward(self, hidden: Float[Tensor, "batch time embed"]) -> Float[Tensor, "batch time embed"]:

@@ -18,8 +18,9 @@ from torch import nn
 
 from gpt_lightning.errors import ConfigError
 from gpt_lightning.optim.parametrization import Parametrization, Standard, count_layers, layer_of
+from gpt_lightning.optim.shares import local_part
 
-_SETTINGS = ("initial_lr", "weight_decay", "betas", "eps", "momentum", "nesterov")
+_SETTINGS = ("initial_lr", "weight_decay", "betas", "eps", "momentum", "nesterov", "size", "pieces")
 """What a recipe says of a group; the rest is its state, or follows."""
 
 Role = Literal["matrix", "embedding", "head", "vector"]
@@ -32,12 +33,14 @@ def build_groups(
     weight_decay: float,
     parametrization: Parametrization = Standard(),  # noqa: B008 (no state)
     layer_decay: float = 1.0,
-    orthogonal: bool = False,
+    eps: float | None = None,
+    reach: float = 1.0,
 ) -> list[dict[str, Any]]:
     """Groups for a torch optimizer, one for each role and whatever else sets parameters apart.
 
     A parameter that is used twice (the tied head) is listed once; a frozen one and an empty group are left out. Each
-    group carries ``name``, for logging, ``role``, and ``initial_lr``, which schedules multiply.
+    group carries ``name``, for logging, ``role``, ``initial_lr``, which schedules multiply, and ``size``, for
+    ``scale_gradients``.
 
     Args:
         model: Its names decide: ``head.``, ``blocks.N.``, and tables are ``nn.Embedding``.
@@ -46,7 +49,10 @@ def build_groups(
         parametrization: How both follow the size of the model.
         layer_decay: What multiplies the learning rate for every layer further from the head; above 0, at most 1
             (Clark et al. 2020, ELECTRA). The embeddings lie below the first block.
-        orthogonal: Whether matrices are updated by orthogonal steps, whose size does not depend on the width.
+        eps: What an Adam adds to the root of the running square; None = it has none.
+        reach: How a step of one learning rate grows with the width of a matrix, in what it changes: as its power 1
+            where every number moves alike (Adam, Lion), 1/2 for an orthogonal step of Adam's root mean square, 0 for
+            one of constant singular values. The learning rate falls as it grows.
 
     Raises:
         ConfigError: Every parameter is frozen, or ``layer_decay`` is out of range.
@@ -57,16 +63,16 @@ def build_groups(
     groups: dict[str, dict[str, Any]] = {}
     for name, parameter, role in _roles(model):
         factors = parametrization.multipliers(name, parameter, model)
-        scale = factors.size * (1.0 if orthogonal and role == "matrix" else factors.lr)
+        scale = factors.size * (factors.lr**reach if role == "matrix" else factors.lr)
         depth = _depth(name, role, layers)
         label = "_".join(filter(None, [role, factors.label, f"layer{depth}" if layer_decay < 1 else ""]))
         lr = rates[role] * scale * layer_decay ** (layers + 1 - depth)
         decay = 0.0 if role == "vector" else weight_decay / scale
-        group = groups.setdefault(
-            label,
-            {"name": label, "role": role, "params": [], "lr": lr, "initial_lr": lr, "weight_decay": decay},
-        )
-        assert group["lr"] == lr, f"parameters of the group {label} differ in their learning rates"
+        settings: dict[str, float] = {"lr": lr, "initial_lr": lr, "weight_decay": decay, "size": factors.size}
+        if eps is not None:
+            settings["eps"] = eps * factors.eps
+        group = groups.setdefault(label, {"name": label, "role": role, "params": [], **settings})
+        assert settings.items() <= group.items(), f"parameters of the group {label} differ in their settings"
         group["params"].append(parameter)
     if not groups:
         raise ConfigError("the model has no parameter to train", allowed="at least one", fix="Unfreeze some of them.")
@@ -107,6 +113,20 @@ def keep_settings(optimizer: torch.optim.Optimizer) -> None:
             group.update(settings)
 
     optimizer.register_load_state_dict_post_hook(restore)
+
+
+@torch.no_grad()
+def scale_gradients(optimizer: torch.optim.Optimizer) -> None:
+    """Make the gradients those of the method's own weights, in place; before they are clipped, once a step.
+
+    A weight stored as s times its own has a gradient 1 / s times as large: s^2 times too little in Adam's eps against
+    the square, and counted 1 / s times in a norm over all of them.
+    """
+    for group in optimizer.param_groups:
+        gradients = [local_part(parameter.grad) for parameter in group["params"] if parameter.grad is not None]
+        size = group.get("size", 1.0)
+        if gradients and size != 1.0:
+            torch._foreach_mul_(gradients, size)
 
 
 def set_learning_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:

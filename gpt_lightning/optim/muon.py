@@ -26,10 +26,12 @@ _TINY = 1e-7
 def orthogonalize(
     matrices: Float[Tensor, "count rows cols"], num_iterations: int = 5
 ) -> Float[Tensor, "count rows cols"]:
-    """Each matrix with its singular vectors and singular values near 1 (0.7 to 1.2 after five iterations).
+    """Each matrix with its singular vectors, and with singular values near 1.
 
-    X <- a X + b (X X') X + c (X X')^2 X, starting from X / |X|. In bfloat16 on CUDA, where it is fast and enough; on
-    the CPU bfloat16 is slower than float32.
+    X <- a X + b (X X') X + c (X X')^2 X, starting from X / |X|: each singular value s, relative to the Frobenius norm,
+    goes through p(s) = a s + b s^3 + c s^5. Five times leave 0.68 to 1.21 of every s from 0.002 on (0.68 to 1.14 from
+    0.01 on) and less of smaller ones, about 485 s; 0 stays 0. In bfloat16 on CUDA, where it is fast and enough, and
+    adds its rounding; on the CPU bfloat16 is slower than float32.
 
     Args:
         matrices: Of one shape; the shorter side is multiplied out.
@@ -49,13 +51,12 @@ class MuonOptimizer(torch.optim.Optimizer):
     """Muon for groups with ``orthogonal=True``, AdamW for the others; one object, one state.
 
     Args:
-        groups: As ``groups.build_groups`` makes them. An orthogonal group holds matrices and may have ``pieces``: for
-            each, how many square matrices lie in it one above the other (queries, keys and values are three); 1 = it
-            is one.
+        groups: As ``groups.build_groups`` makes them. An orthogonal group holds matrices and has ``pieces``: for each,
+            the rows of the matrices that lie in it one above the other (queries, keys and values are three).
         momentum: Share of the running mean that each step keeps, 0 to below 1.
         nesterov: Whether the gradient is mixed in once more.
         num_iterations: Newton-Schulz iterations.
-        match_adam: Size of a step. False: sqrt(max(1, rows / cols)), so that LRs transfer over widths. True:
+        match_adam: Size of a step, for each of a matrix's pieces. False: sqrt(max(1, rows / cols)) (Jordan 2024). True:
             0.2 sqrt(max(rows, cols)), the root mean square of Adam's steps, so that its LR fits (Liu et al. 2025).
         betas: Adam's.
         eps: Adam's.
@@ -105,14 +106,14 @@ class MuonOptimizer(torch.optim.Optimizer):
 
     def _step_orthogonal(self, group: dict[str, Any]) -> None:
         owners, buffers, pieces = [], [], []
-        for parameter, count in zip(group["params"], group["pieces"], strict=True):
+        for parameter, rows in zip(group["params"], group["pieces"], strict=True):
             if parameter.grad is not None:
                 state = self.state[parameter]
                 if not state:
                     state["momentum"] = torch.zeros_like(parameter)
                 owners.append(parameter)
                 buffers.append(state["momentum"])
-                pieces.append(count)
+                pieces.append(rows)
         if not owners:
             return
         gradients = [parameter.grad for parameter in owners]
@@ -126,7 +127,7 @@ class MuonOptimizer(torch.optim.Optimizer):
             self._add(group, owners, updates, pieces)
 
     def _add_shared(
-        self, group: dict[str, Any], owners: list[Tensor], updates: list[Tensor], pieces: list[int]
+        self, group: dict[str, Any], owners: list[Tensor], updates: list[Tensor], pieces: list[list[int]]
     ) -> None:
         """Where every process holds some rows: each gathers the momenta and computes whole steps."""
         wholes = [gather(update) for update in updates]
@@ -135,7 +136,7 @@ class MuonOptimizer(torch.optim.Optimizer):
         for owner, step in zip(owners, steps, strict=True):
             local_part(owner).add_(local_rows(step, owner))
 
-    def _add(self, group: dict[str, Any], owners: list[Tensor], updates: list[Tensor], pieces: list[int]) -> None:
+    def _add(self, group: dict[str, Any], owners: list[Tensor], updates: list[Tensor], pieces: list[list[int]]) -> None:
         for targets, sources in _sort_by_shape(owners, updates, pieces):
             rows, cols = targets[0].shape
             size = 0.2 * math.sqrt(max(rows, cols)) if group["match_adam"] else math.sqrt(max(1.0, rows / cols))
@@ -171,12 +172,12 @@ class MuonOptimizer(torch.optim.Optimizer):
 
 
 def _sort_by_shape(
-    owners: list[Tensor], updates: list[Tensor], pieces: list[int]
+    owners: list[Tensor], updates: list[Tensor], pieces: list[list[int]]
 ) -> Iterable[tuple[list[Tensor], list[Tensor]]]:
     """Weights and updates, cut into their pieces, in lists of one shape each."""
     lists: dict[torch.Size, tuple[list[Tensor], list[Tensor]]] = {}
-    for owner, update, count in zip(owners, updates, pieces, strict=True):
-        for target, source in zip(owner.chunk(count), update.chunk(count), strict=True):
+    for owner, update, rows in zip(owners, updates, pieces, strict=True):
+        for target, source in zip(owner.split(rows), update.split(rows), strict=True):
             targets, sources = lists.setdefault(target.shape, ([], []))
             targets.append(target)
             sources.append(source)

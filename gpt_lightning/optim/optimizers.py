@@ -21,7 +21,6 @@ from gpt_lightning.optim.parametrization import Parametrization, Standard
 from gpt_lightning.optim.schedule_free import ScheduleFreeOptimizer
 
 _FUSED_DEVICES = {"cpu", "cuda"}
-_FUSED_QKV = "query_key_value.weight"
 
 
 class OptimizerRecipe(ABC):
@@ -71,7 +70,7 @@ class OptimizerRecipe(ABC):
         """
 
     def build_groups(
-        self, model: nn.Module, parametrization: Parametrization, orthogonal: bool = False
+        self, model: nn.Module, parametrization: Parametrization, eps: float | None = None, reach: float = 1.0
     ) -> list[dict[str, Any]]:
         """The groups of ``model`` with these settings; see ``groups.build_groups``."""
         return build_groups(
@@ -80,7 +79,8 @@ class OptimizerRecipe(ABC):
             weight_decay=self.weight_decay,
             parametrization=parametrization,
             layer_decay=self.layer_decay,
-            orthogonal=orthogonal,
+            eps=eps,
+            reach=reach,
         )
 
 
@@ -129,7 +129,7 @@ class AdamW(OptimizerRecipe):
 
     def build(self, model: nn.Module, parametrization: Parametrization = Standard()) -> torch.optim.Optimizer:  # noqa: B008 (no state)
         """A ``torch.optim.AdamW``, one group for each role."""
-        groups = self.build_groups(model, parametrization)
+        groups = self.build_groups(model, parametrization, self._eps)
         fused = _can_fuse(groups) if self._fused is None else self._fused
         return torch.optim.AdamW(groups, betas=self._betas, eps=self._eps, fused=fused)
 
@@ -145,9 +145,10 @@ class Muon(OptimizerRecipe):
         momentum: Share of the running mean of the gradient that each step keeps, from 0 to below 1.
         nesterov: Whether the gradient is mixed in once more.
         num_iterations: Newton-Schulz iterations, at least 1.
-        match_adam: Whether steps are as large as Adam's, so that an LR found with AdamW fits; else the LR transfers
-            over widths.
-        split_qkv: Whether queries, keys and values, which lie in one matrix, are made orthogonal apart.
+        match_adam: Whether steps are as large as Adam's (their root mean square is 0.2 lr: Liu et al. 2025), so that an
+            LR found with AdamW fits, and follows the width under a parametrization; else the LR transfers over widths.
+        split_qkv: Whether matrices that lie in one are made orthogonal apart: queries, keys and values; gate and values
+            of a gated MLP.
         weight_decay: Share of a matrix or table, times its learning rate, that each step takes away.
         betas: Adam's decay of the running mean and of the running square, each from 0 to below 1.
         eps: Added to the root of Adam's running square; 0 or more.
@@ -192,11 +193,12 @@ class Muon(OptimizerRecipe):
 
     def build(self, model: nn.Module, parametrization: Parametrization = Standard()) -> torch.optim.Optimizer:  # noqa: B008 (no state)
         """A ``MuonOptimizer``, one group for each role."""
-        groups = self.build_groups(model, parametrization, orthogonal=True)
-        names = {id(parameter): name for name, parameter in model.named_parameters()}
+        # In spectral norm, which bounds what a step changes, steps of Adam's size grow as the root of the width.
+        groups = self.build_groups(model, parametrization, self._eps, reach=0.5 if self._match_adam else 0.0)
+        stacks = _find_stacks(model) if self._split_qkv else {}
         for group in groups:
             group["orthogonal"] = group["role"] == "matrix"
-            group["pieces"] = [self._count_pieces(names[id(parameter)], parameter) for parameter in group["params"]]
+            group["pieces"] = [stacks.get(id(parameter), [len(parameter)]) for parameter in group["params"]]
         return MuonOptimizer(
             groups,
             momentum=self._momentum,
@@ -207,13 +209,6 @@ class Muon(OptimizerRecipe):
             eps=self._eps,
             fused=_can_fuse(groups),
         )
-
-    def _count_pieces(self, name: str, parameter: nn.Parameter) -> int:
-        if not (self._split_qkv and name.endswith(_FUSED_QKV)):
-            return 1
-        rows, cols = parameter.shape
-        # With fewer heads for keys and values than for queries the three differ in shape and stay together.
-        return rows // cols if rows == 3 * cols else 1
 
 
 class Lion(OptimizerRecipe):
@@ -307,7 +302,17 @@ class ScheduleFree(OptimizerRecipe):
 
     def build(self, model: nn.Module, parametrization: Parametrization = Standard()) -> torch.optim.Optimizer:  # noqa: B008 (no state)
         """A ``ScheduleFreeOptimizer``, one group for each role."""
-        return ScheduleFreeOptimizer(self.build_groups(model, parametrization), betas=self._betas, eps=self._eps)
+        groups = self.build_groups(model, parametrization, self._eps)
+        return ScheduleFreeOptimizer(groups, betas=self._betas, eps=self._eps)
+
+
+def _find_stacks(model: nn.Module) -> dict[int, list[int]]:
+    """Rows of the matrices that lie one above the other in a weight, by its identity, as the layers tell them."""
+    return {
+        id(getattr(module, name).weight): list(rows)
+        for module in model.modules()
+        for name, rows in getattr(module, "stacked_rows", {}).items()
+    }
 
 
 def _can_fuse(groups: Iterable[dict[str, Any]]) -> bool:

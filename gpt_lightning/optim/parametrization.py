@@ -5,18 +5,27 @@ Notation: m = width / base width, k = layers / base layers, s the factor below. 
                                 Standard          MuP               CompleteP
     weights inside the blocks
       initial std               1                 1 / sqrt(m)       1 / sqrt(m)
-      Adam's LR                 1                 1 / m             1 / m
+      Adam's and Lion's LR      1                 1 / m             1 / m
+      Muon's LR                 1                 1                 1
+      the same, match_adam      1                 1 / sqrt(m)       1 / sqrt(m)
+      Adam's eps                1                 1                 1 / (m k)
     logits                      1                 1 / m             1 / m
     what a branch adds          1 / sqrt(2 k)     1 / sqrt(2 k)     1 / k       (at the start)
-    embeddings, biases, norms   1                 1                 1
+    biases and norms inside     LR 1              LR 1              LR 1, eps 1 / (m k)
+    embeddings, head, last norm LR 1              LR 1              LR 1, eps 1 / m
     weight decay                so that LR x decay is the same
 
-(Yang et al. 2022, Tensor Programs V, table 8; Dey et al. 2025, CompleteP.) The factors on activations, 1 / m for the
-logits and 1 / k for a branch, are not computed in the forward pass but kept inside the weights that end there: a
-weight stored as s times the method's own, with s times its initial value and s times its LR, trains to the same
-function, because Adam, Lion and Muon ignore the scale of gradients (and Adam's eps is negligible). So the final norm
-is stored 1 / m times, and the matrices that end a branch 1 / k times, their size. The model stays an ordinary one, and
-its checkpoints need to know nothing of all this.
+(Yang et al. 2022, Tensor Programs V, table 8, which leaves eps alone; Dey et al. 2025, CompleteP with alpha = 1,
+table 1.) Muon's rows follow from the same condition, that a step changes activations alike at every width: a step of
+constant singular values does already, one with the root mean square of Adam's has singular values that grow as the
+root of the width.
+
+The factors on activations, 1 / m for the logits and 1 / k for a branch, are not computed in the forward pass but kept
+inside the weights that end there: the final norm is stored 1 / m times, and the matrices that end a branch 1 / k times,
+their size. The model stays an ordinary one, and its checkpoints need to know nothing of all this. A weight stored as
+s times the method's own trains to the same function with s times its initial value, s times its LR, and gradients
+multiplied by s before they are clipped and stepped with (``groups.scale_gradients``): those of the stored weight are
+1 / s times the method's, and would count as such in a norm over all gradients and beside eps.
 
 Attention: the published rule divides by the size of a head instead of its root. That is the same rule while the size
 of a head stays as it is, so scale ``n_head`` with ``n_embd``.
@@ -27,7 +36,7 @@ from __future__ import annotations
 import math
 import re
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -45,12 +54,14 @@ class Multipliers:
     Attributes:
         init: Factor on the initial values, besides ``size``.
         lr: Factor on the learning rate of Adam and Lion, besides ``size``.
+        eps: Factor on Adam's eps.
         size: How many times the method's own weight the stored one is.
         label: Ending of the group's name, where parameters of one role differ.
     """
 
     init: float = 1.0
     lr: float = 1.0
+    eps: float = 1.0
     size: float = 1.0
     label: str = ""
 
@@ -118,13 +129,15 @@ class CompleteP(MuP):
 
     def multipliers(self, name: str, parameter: nn.Parameter, model: nn.Module) -> Multipliers:
         """Those of the table above."""
-        factors = super().multipliers(name, parameter, model)
+        m, k = _width(model) / self._base_width, count_layers(model) / self._base_layers
+        # The smear's scales are in one group with those of the blocks.
+        inside = _BLOCK.search(name) or name.startswith("smear.")
+        factors = replace(super().multipliers(name, parameter, model), eps=1 / (m * k) if inside else 1 / m)
         if not _BRANCH_END.search(name):
             return factors
-        k = count_layers(model) / self._base_layers
         # The model draws these with std 1 / sqrt(2 n_layer); the method wants that of the base, times its size.
         init = factors.init * math.sqrt(k) if parameter.ndim >= 2 else 1.0
-        return Multipliers(init=init, lr=factors.lr, size=1 / k, label="end")
+        return replace(factors, init=init, size=1 / k, label="end")
 
 
 def layer_of(name: str) -> int | None:

@@ -10,7 +10,8 @@ factor; x = (s - W) / (N - W); y the share of a decay that is done; g a shape (`
     Polynomial      r + (1 - r) (1 - x)^p
     Exponential     r^x
     InverseSqrt     sqrt(W / max(s, W)), then a cooldown              (Vaswani et al. 2017; Zhai et al. 2022)
-    Power           min(1, (s / S)^-b), then a cooldown               (Shen et al. 2024)
+    Power           min(1, (t / T)^-b), then a cooldown               (Shen et al. 2024)
+                    t, T the tokens before s and before its start: under a batch ramp no multiples of the steps
     WSD             1, and over the last D steps r + (1 - r) g(y)     (Hu et al. 2024)
 
     in ``cycles``   WSDS, OneCycle, Cyclic, CosineRestarts
@@ -174,7 +175,7 @@ class Power(Schedule):
     Args:
         warmup: Length of the warm-up: steps (500), tokens ("20M tokens") or a share of the run ("5%").
         start: Where the law comes below the cap, written in the same ways.
-        exponent: b of s^-b, above 0.
+        exponent: b of t^-b, above 0.
         cooldown: Length of the fall at the end; 0 = none.
         shape: How the cooldown falls.
         final_factor: Share that the cooldown leaves of the rate at its start, 0 to 1.
@@ -198,7 +199,10 @@ class Power(Schedule):
         """The factor at ``step``."""
         start = max(1, count_steps(self._start, horizon))
         warmup = self._warmup.steps(horizon)
-        curve = self._cooldown.end(lambda s: (max(s, start) / start) ** -self._exponent, step, horizon, warmup)
+        tokens = horizon.tokens_before(start)
+        curve = self._cooldown.end(
+            lambda s: (horizon.tokens_before(max(s, start)) / tokens) ** -self._exponent, step, horizon, warmup
+        )
         return self._warmup.factor(step, horizon) * curve
 
 

@@ -146,7 +146,8 @@ def estimate_memory(spec: StepSpec) -> MemoryEstimate:
             activations = _run_step(spec, model, optimizer, trained, live)
         gradients = _bytes([parameter.grad for parameter in trained])
         state = _bytes(tree_leaves([list(entry.values()) for entry in optimizer.state.values()]))
-        average = weights if spec.averaged else 0
+        widths = [max(4, parameter.element_size()) * parameter.numel() for parameter in model.parameters()]
+        average = sum(widths) if spec.averaged else 0  # callbacks.ema keeps it in float32 at least
         return MemoryEstimate(weights, gradients, state, average, activations, live.logits, live.peak + average)
 
 

@@ -28,7 +28,7 @@ from gpt_lightning.objectives.base import Objective
 from gpt_lightning.objectives.causal import CausalLM
 from gpt_lightning.optim import cycles, points  # noqa: F401 (a config can name their classes once they are imported)
 from gpt_lightning.optim.clipping import clip_gradients, measure_gradients
-from gpt_lightning.optim.groups import keep_settings, set_learning_rates
+from gpt_lightning.optim.groups import keep_settings, scale_gradients, set_learning_rates
 from gpt_lightning.optim.lengths import Horizon
 from gpt_lightning.optim.optimizers import AdamW, OptimizerRecipe
 from gpt_lightning.optim.parametrization import Parametrization, Standard
@@ -280,6 +280,7 @@ class GPTModule(LightningModule):
         """
         trainer = self.trainer
         scaler = self._unscale(optimizer)
+        scale_gradients(optimizer)
         scale = self._step_weight.close(trainer.accumulate_grad_batches, trainer.strategy, trainer.world_size)
         self.grad_norm = clip_gradients(self._trained, gradient_clip_val, self.measure_norm, scale)
         loss, self._step_loss = self._step_loss, None

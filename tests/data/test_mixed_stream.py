@@ -79,6 +79,18 @@ def test_the_sources_are_shuffled_among_each_other(streams: dict[str, TrainStrea
     assert sources.tolist() != other.tolist()
 
 
+def test_counts_are_those_of_the_samples(streams: dict[str, TrainStream]) -> None:
+    """Within blocks, at their ends, where the weights change, and at the end of all sources."""
+    caps = tuple(9 * stream.windows_per_epoch for stream in streams.values())
+    for mixed in (mix(streams, 1e-4, 3e-4, 1), mix(streams, 1, 2, 3, limits=caps)):
+        end = mixed.num_samples or 14_000
+        sources, _ = mixed.locate(np.arange(end, dtype=np.int64))
+        places = {*range(0, end, 997), 4096, 5000, 9096, end - 1, end}
+        for samples in filter(end.__ge__, places):
+            expected = np.bincount(sources[:samples], minlength=3).tolist()
+            assert list(mixed.counts(samples).values()) == expected, samples
+
+
 def test_epochs_and_the_end_of_capped_sources(streams: dict[str, TrainStream]) -> None:
     caps = tuple(2 * stream.windows_per_epoch for stream in streams.values())
     mixed = mix(streams, 1, 2, 3, limits=caps)

@@ -12,7 +12,7 @@ from gpt_lightning.errors import ConfigError
 from gpt_lightning.optim.batch_ramps import BatchRamp, LinearRamp, StagedRamp
 from gpt_lightning.optim.batch_sizes import BatchSizes
 from gpt_lightning.optim.lengths import Horizon, parse_length, to_steps
-from gpt_lightning.optim.schedules import WSD
+from gpt_lightning.optim.schedules import WSD, Power
 
 _levels = st.lists(st.tuples(st.integers(1, 9), st.integers(1, 50)), min_size=1, max_size=5)
 
@@ -83,6 +83,17 @@ def test_lengths_in_tokens_count_what_is_there() -> None:
     assert factors[21] == pytest.approx(0.95)
     with pytest.raises(ConfigError, match="longer than the run"):
         WSD(warmup=0, decay="2000 tokens").check(horizon)
+
+
+def test_the_power_law_is_one_of_tokens() -> None:
+    """40 steps as above; the law begins behind 80 tokens, which are 8 steps, and holds until the cooldown."""
+    horizon = Horizon(40, 40, BatchSizes((0, 10, 20), (10, 20, 40)))
+    schedule = Power(warmup=0, start="80 tokens", exponent=0.5, cooldown=10, final_factor=0.0)
+    tokens = {0: 80, 8: 80, 10: 100, 14: 180, 20: 300, 22: 380, 30: 700}
+    for step, seen in tokens.items():
+        assert schedule.factor(step, horizon) == pytest.approx((seen / 80) ** -0.5, rel=1e-12), step
+    assert schedule.factor(35, horizon) == pytest.approx((700 / 80) ** -0.5 / 2)
+    assert Power(start="80 tokens").factor(23, Horizon(40, 10)) == Power(start=8).factor(23, Horizon(40, 10))
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,9 @@ def test_parts_are_what_they_are_called() -> None:
     assert adam.optimizer == pytest.approx(8 * count, rel=0.001), "two moments; and a step for each tensor"
     assert lion.optimizer == pytest.approx(4 * count, rel=0.001)
     assert adam.logits == 4 * 32 * 512 * 4
-    assert estimate_memory(replace(_BASE, averaged=True)).peak == adam.peak + 4 * count
+    for dtype in (torch.float32, torch.bfloat16):
+        alone, averaged = (estimate_memory(replace(_BASE, averaged=mean, dtype=dtype)) for mean in (False, True))
+        assert averaged.average == averaged.peak - alone.peak == 4 * count, "float32 also beside narrower weights"
     twice = estimate_memory(replace(_BASE, batch_size=8))
     assert twice.activations == pytest.approx(2 * adam.activations, rel=0.01)
     assert twice.weights == adam.weights

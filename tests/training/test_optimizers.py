@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.strategies import SingleDeviceStrategy
+from torch import nn
 
 from gpt_lightning.checkpoints.durable import list_checkpoints
 from gpt_lightning.checkpoints.folder import read_checkpoint
 from gpt_lightning.checkpoints.shelf import SHELF, locate
 from gpt_lightning.training.build import build
 from gpt_lightning.training.callbacks.ema import EMA
+from gpt_lightning.training.memory_estimate import _LiveBytes
 from gpt_lightning.training.metrics_file import read_metrics
 from gpt_lightning.training.run import add_callbacks
 from gpt_lightning.weights.loading import load_model
@@ -158,6 +162,28 @@ def test_running_mean_resumes_bit_for_bit(place: Path, precision: str, kill: tup
     if not plain.exists():
         assert run_child(place, train, plain, {"trainer": {"precision": precision}}, None) == 0
     assert with_mean == [line["train/loss"] for line in read_metrics(plain) if "train/loss" in line]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_running_mean_takes_no_second_copy_of_all_weights(dtype: torch.dtype) -> None:
+    """The mean itself is float32; a step needs room for one parameter at most, and is the formula."""
+    layers = [nn.Linear(8, 8, bias=False, dtype=dtype) for _ in range(10)]
+    module: Any = nn.ModuleList(layers)
+    trainer: Any = SimpleNamespace(strategy=SingleDeviceStrategy("cpu"), global_step=4)
+    ema, start, step = EMA(0.9), _LiveBytes([], 0), _LiveBytes([], 0)
+    with start:
+        ema.on_fit_start(trainer, module)
+    both = 10 * 64 * (dtype.itemsize + 4)  # the weights, which it looks at, and the mean
+    assert start.peak == both
+    before = {name: value.clone() for name, value in ema.average(trainer, module).items()}
+    for layer in layers:
+        layer.weight.data.add_(1.0)
+    with step:
+        ema.keep_step(trainer, module)
+    assert step.peak <= both + 64 * 4
+    for name, value in ema.average(trainer, module).items():
+        assert value.dtype == torch.float32
+        torch.testing.assert_close(value, before[name] * 5 / 14 + module.get_parameter(name).detach().float() * 9 / 14)
 
 
 def test_mean_cannot_be_added_to_a_run_in_the_middle(place: Path) -> None:

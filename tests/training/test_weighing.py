@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins import MixedPrecision
 from lightning.pytorch.strategies import SingleDeviceStrategy
+from torch import Tensor
 
 from gpt_lightning.batch import Batch, LossOutput
 from gpt_lightning.generation.engine import Engine
@@ -23,6 +25,7 @@ from gpt_lightning.objectives.causal import CausalLM
 from gpt_lightning.training.build import build
 from gpt_lightning.training.metrics_file import read_metrics
 from gpt_lightning.training.module import GPTModule
+from gpt_lightning.training.run import add_callbacks
 from gpt_lightning.training.weighing import StepWeight
 from tests.training.together import run_together
 
@@ -68,6 +71,25 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     write_documents(tmp_path)
     return tmp_path
+
+
+def test_what_is_clipped_and_logged_is_the_norm_of_the_published_form(place: Path) -> None:
+    """CompleteP keeps its factors in the weights, 1 / 2 for branches and the final norm: their gradients as well."""
+    complete = {"model.parametrization": {"class_path": "CompleteP", "init_args": {"base_width": 8, "base_layers": 1}}}
+    run = build(DOCUMENTS, {"trainer.devices": 1, "trainer.max_steps": 1}, complete, {"run.dir": str(place / "run")})
+    found: dict[str, Tensor] = {}
+
+    class Look(Callback):
+        def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+            for name, parameter in pl_module.named_parameters():
+                assert parameter.grad is not None
+                own = "final_norm" in name or "attention.output" in name or "contract" in name
+                found[name] = parameter.grad / (2 if own else 1)
+
+    add_callbacks(run.trainer, Look())
+    run.fit()
+    norm = torch.cat([gradient.flatten() for gradient in found.values()]).norm().item()
+    assert curve(place / "run")["optim/grad_norm"] == pytest.approx([norm], rel=1e-5)
 
 
 @pytest.mark.parametrize("way", WEIGHTED)

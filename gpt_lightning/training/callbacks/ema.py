@@ -3,7 +3,8 @@
     after step t     mean <- d mean + (1 - d) weights,  d = min(decay, (1 + t) / (10 + t))
 
 The share d grows at first, so that the random start is forgotten. It depends on the step alone, and the checkpoint
-holds both sets of weights, so a resumed run has the same mean.
+holds both sets of weights, so a resumed run has the same mean. The mean is kept in float32 at least: 4 bytes for each
+parameter, also under bf16-true, where the weights are 2; during a validation the weights themselves are there twice.
 
 In a checkpoint ``state_dict`` holds the *mean*, because that is what was validated and what everything that reads a
 checkpoint (generate, validate, ``--init_from``) should use; the weights under training lie beside it, for resuming.
@@ -135,14 +136,20 @@ class EMA(AveragedWeights):
         for name, parameter in pl_module.named_parameters():
             # At least float32: a narrower mean would not notice a step's small share.
             wide = torch.promote_types(parameter.dtype, torch.float32)
-            self._mean[name] = self._mean.get(name, parameter.detach().clone()).to(parameter.device, wide)
+            loaded = self._mean.get(name)
+            begin = parameter.detach() if loaded is None else loaded
+            self._mean[name] = begin.to(parameter.device, wide, copy=loaded is None)
 
     def keep_step(self, trainer: Trainer, module: LightningModule) -> None:
         """Take the step just done into the mean."""
         step = trainer.global_step
         decay = min(self._decay, (1 + step) / (10 + step))
-        weights = [value.detach().to(self._mean[name].dtype) for name, value in module.named_parameters()]
-        torch._foreach_lerp_(list(self._mean.values()), weights, 1 - decay)
+        same = {name: value.detach() for name, value in module.named_parameters()}
+        for name in [name for name, value in same.items() if value.dtype != self._mean[name].dtype]:
+            # One by one, so that no more than one of them is there a second time in the mean's type.
+            self._mean[name].lerp_(same.pop(name).to(self._mean[name].dtype), 1 - decay)
+        if same:
+            torch._foreach_lerp_([self._mean[name] for name in same], list(same.values()), 1 - decay)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Leave the mean, and let go of it."""
