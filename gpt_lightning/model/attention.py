@@ -16,20 +16,21 @@ class CausalSelfAttention(nn.Module):
     """Every position attends to itself and to the positions before it.
 
     Queries, keys and values come from one matrix, rows in this order: one large product is faster than three.
-
-    Attributes:
-        stacked_rows: Rows of the matrices that lie one above the other in a layer, by its name.
     """
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
         self.head_size, self.dropout = config.head_size, config.dropout
         self.widths = [config.query_size, *2 * [config.key_value_heads * config.head_size]]
-        self.stacked_rows = {"query_key_value": self.widths}
         self.query_key_value = nn.Linear(config.n_embd, sum(self.widths), bias=config.bias)
         self.query_norm = RMSNorm(config.head_size, eps=config.norm_eps) if config.qk_norm else None
         self.key_norm = RMSNorm(config.head_size, eps=config.norm_eps) if config.qk_norm else None
         self.output = nn.Linear(config.query_size, config.n_embd, bias=config.bias)
+
+    @property
+    def stacked_rows(self) -> dict[str, list[int]]:
+        """Rows of the matrices that lie one above the other in a layer, by its name."""
+        return {"query_key_value": self.widths}
 
     def forward(
         self,

@@ -226,8 +226,9 @@ def _split_attention(attention: CausalSelfAttention, place: str, config: GPTConf
 
 
 def _split_mlp(mlp: MLP, place: str, config: GPTConfig, team: Team) -> dict[str, Cut]:
-    inner = [config.inner_size] * (2 if config.is_gated else 1)
+    inner = mlp.stacked_rows["expand"]
     cuts = _cut_outputs(f"{place}.expand", team.shares(inner), config.bias)
+    mlp.stacked_rows = {"expand": [rows // team.size for rows in inner]}
     cuts[f"{place}.contract.weight"] = Cut(((0, config.n_embd),), team.share(0, config.inner_size))
     mlp.expand = ColumnParallel(mlp.expand, sum(inner) // team.size, team)
     mlp.contract = RowParallel(mlp.contract, config.inner_size // team.size, team)

@@ -177,7 +177,7 @@ def _sort_by_shape(
     """Weights and updates, cut into their pieces, in lists of one shape each."""
     lists: dict[torch.Size, tuple[list[Tensor], list[Tensor]]] = {}
     for owner, update, rows in zip(owners, updates, pieces, strict=True):
-        for target, source in zip(owner.split(rows), update.split(rows), strict=True):
+        for target, source in zip(owner.split_with_sizes(rows), update.split_with_sizes(rows), strict=True):
             targets, sources = lists.setdefault(target.shape, ([], []))
             targets.append(target)
             sources.append(source)

@@ -153,25 +153,26 @@ def test_matrices_that_lie_in_one_are_made_orthogonal_apart(
     config = GPTConfig(**shape)
     model = GPT(config, torch.Generator().manual_seed(0))
     optimizer = Muon(lr=1.0, momentum=0.0, match_adam=match_adam, split_qkv=split).build(model)
-    block, keys = model.blocks[0], config.key_value_heads * config.head_size
+    keys = config.key_value_heads * config.head_size
     parts = {
-        block.attention.query_key_value.weight: [config.query_size, keys, keys],
-        block.attention.output.weight: [8],
-        block.mlp.expand.weight: [config.inner_size] * (2 if config.is_gated else 1),
-        block.mlp.contract.weight: [8],
+        "attention.query_key_value": [config.query_size, keys, keys],
+        "attention.output": [8],
+        "mlp.expand": [config.inner_size] * (2 if config.is_gated else 1),
+        "mlp.contract": [8],
     }
-    before = {weight: weight.detach().clone() for weight in parts}
-    for number, weight in enumerate(parts):
-        weight.grad = _random(*weight.shape, seed=number)
-    gradients = {weight: weight.grad.clone() for weight in parts}
+    weights = {name: model.get_parameter(f"blocks.0.{name}.weight") for name in parts}
+    before = {name: weight.detach().clone() for name, weight in weights.items()}
+    gradients = {name: _random(*weight.shape, seed=number) for number, (name, weight) in enumerate(weights.items())}
+    for name, weight in weights.items():
+        weight.grad = gradients[name].clone()
     optimizer.step()
-    for weight, rows in parts.items():
+    for name, rows in parts.items():
         steps = []
-        for part in gradients[weight].split(rows if split else [sum(rows)]):
+        for part in gradients[name].split_with_sizes(rows if split else [sum(rows)]):
             height, width = part.shape
             size = 0.2 * math.sqrt(max(height, width)) if match_adam else math.sqrt(max(1.0, height / width))
             steps.append(size * _literal(part))
-        torch.testing.assert_close(weight.detach(), before[weight] - torch.cat(steps), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(weights[name].detach(), before[name] - torch.cat(steps), rtol=1e-4, atol=1e-4)
 
 
 def test_a_state_that_counted_pieces_goes_on() -> None:

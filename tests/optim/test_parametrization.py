@@ -171,9 +171,9 @@ def _published(depth: bool) -> tuple[GPT, torch.optim.Optimizer]:
         layer.register_forward_hook(lambda _, __, output: output / by)
 
     divide(model.final_norm, m)
-    for block in model.blocks:
-        divide(block.attention.output, k)
-        divide(block.mlp.contract, k)
+    for layer in range(4):
+        divide(model.get_submodule(f"blocks.{layer}.attention.output"), k)
+        divide(model.get_submodule(f"blocks.{layer}.mlp.contract"), k)
     return model, torch.optim.AdamW(groups, betas=(0.9, 0.95))
 
 
