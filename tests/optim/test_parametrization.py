@@ -92,10 +92,12 @@ def test_standard_grows_with_the_width(recipe: OptimizerRecipe) -> None:
     assert (large / small).max() > 2
 
 
-def test_only_complete_p_is_indifferent_to_the_depth() -> None:
-    small, large = (_size_after_steps(64, layers, CompleteP(64, 2), _ADAM, 5) for layers in (2, 12))
+@pytest.mark.parametrize("max_norm", [None, 0.2], ids=["whole", "clipped"])
+@pytest.mark.parametrize("recipe", _RECIPES.values(), ids=list(_RECIPES))
+def test_only_complete_p_is_indifferent_to_the_depth(recipe: OptimizerRecipe, max_norm: float | None) -> None:
+    small, large = (_size_after_steps(64, layers, CompleteP(64, 2), recipe, 5, max_norm) for layers in (2, 8))
     assert ((large / small).log().abs() < 0.25).all()
-    small, large = (_size_after_steps(64, layers, MuP(64), _ADAM, 5) for layers in (2, 12))
+    small, large = (_size_after_steps(64, layers, MuP(64), recipe, 5, max_norm) for layers in (2, 8))
     assert (large / small).max() > 2
 
 
