@@ -72,12 +72,13 @@ def _size_after_steps(
 
 @pytest.mark.parametrize("max_norm", [None, 0.2], ids=["whole", "clipped"])
 @pytest.mark.parametrize("recipe", _RECIPES.values(), ids=list(_RECIPES))
-@pytest.mark.parametrize("parametrization", [MuP(64), CompleteP(64, 2)], ids=["mup", "completep"])
+@pytest.mark.parametrize("parametrization", [MuP(32), CompleteP(32, 2)], ids=["mup", "completep"])
 def test_width_changes_nothing(
     parametrization: Parametrization, recipe: OptimizerRecipe, max_norm: float | None
 ) -> None:
-    sizes = torch.stack([_size_after_steps(width, 2, parametrization, recipe, 5, max_norm) for width in (64, 192)])
-    assert (sizes.amax(0) / sizes.amin(0)).max() < 1.25
+    """Small widths are cheap, and up to a third apart at the start, where chance decides about the logits."""
+    sizes = torch.stack([_size_after_steps(width, 2, parametrization, recipe, 4, max_norm) for width in (32, 128)])
+    assert (sizes.amax(0) / sizes.amin(0)).max() < 1.45
 
 
 @pytest.mark.parametrize("steps", [1, 10])
@@ -88,17 +89,17 @@ def test_from_one_step_to_ten_and_up_to_a_width_of_512(steps: int) -> None:
 
 @pytest.mark.parametrize("recipe", _RECIPES.values(), ids=list(_RECIPES))
 def test_standard_grows_with_the_width(recipe: OptimizerRecipe) -> None:
-    small, large = (_size_after_steps(width, 2, Standard(), recipe, 5) for width in (64, 256))
-    assert (large / small).max() > 2
+    small, large = (_size_after_steps(width, 2, Standard(), recipe, 4) for width in (32, 128))
+    assert (large / small).max() > 2.5
 
 
 @pytest.mark.parametrize("max_norm", [None, 0.2], ids=["whole", "clipped"])
 @pytest.mark.parametrize("recipe", _RECIPES.values(), ids=list(_RECIPES))
 def test_only_complete_p_is_indifferent_to_the_depth(recipe: OptimizerRecipe, max_norm: float | None) -> None:
-    small, large = (_size_after_steps(64, layers, CompleteP(64, 2), recipe, 5, max_norm) for layers in (2, 8))
-    assert ((large / small).log().abs() < 0.25).all()
-    small, large = (_size_after_steps(64, layers, MuP(64), recipe, 5, max_norm) for layers in (2, 8))
-    assert (large / small).max() > 2
+    small, large = (_size_after_steps(32, layers, CompleteP(32, 2), recipe, 4, max_norm) for layers in (2, 8))
+    assert ((large / small).log().abs() < 0.1).all()
+    small, large = (_size_after_steps(32, layers, MuP(32), recipe, 4, max_norm) for layers in (2, 8))
+    assert (large / small).max() > 1.5
 
 
 @pytest.mark.parametrize("parametrization", [Standard(), MuP(32), CompleteP(32, 2)])
