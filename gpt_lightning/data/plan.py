@@ -103,7 +103,8 @@ def _cut(ends: Integer[np.ndarray, " documents"], block_size: int) -> Int64[np.n
 
 def _places(pieces: Int64[np.ndarray, "pieces 4"], capacity: int) -> Int64[np.ndarray, " pieces"]:
     """Places of pieces in a row: the rest of a cut document needs one for the end of what stands before it."""
-    return np.minimum(pieces[:, 1] + (pieces[:, 2] == 0), capacity)
+    places: Int64[np.ndarray, " pieces"] = np.minimum(pieces[:, 1] + (pieces[:, 2] == 0), capacity)
+    return places
 
 
 def _best_fit(lengths: Int64[np.ndarray, " pieces"], capacity: int) -> Int64[np.ndarray, " pieces"]:

@@ -64,7 +64,8 @@ class Draws:
             limit: At least 1 and below 2^32; of every row, or of all.
         """
         wide = limit[:, None] if isinstance(limit, Tensor) else limit
-        return ((self.bits(purpose, count) >> 33) & (2**_BITS - 1)) * wide >> _BITS
+        numbers: Tensor = ((self.bits(purpose, count) >> 33) & (2**_BITS - 1)) * wide >> _BITS
+        return numbers
 
     def order(self, purpose: str, count: int) -> Int[Tensor, "batch count"]:
         """A random order of ``count`` things: place i holds the number of the thing that comes i-th."""

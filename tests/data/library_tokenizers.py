@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
@@ -123,7 +124,7 @@ KINDS: dict[str, Callable[[], dict[str, Any]]] = {
     "prefix-space": lambda: byte_level(prefix=True),
     "whole-words": whole_words,
     "suffix": lambda: _suffix(),
-    **{name: (lambda split=split: byte_level(split)) for name, split in PARTIAL.items()},
+    **{name: partial(byte_level, split) for name, split in PARTIAL.items()},
 }
 
 
