@@ -199,7 +199,8 @@ def _weigh_borders(
 ) -> Float32[np.ndarray, "count _time"]:
     """Weights of running text in which attention stays inside documents: a border counts where it is an end."""
     inside = documents[:, 1:] == documents[:, :-1]
-    return (inside | _is_end(tokens[:, :-1], tokens[:, 1:], split)).astype(np.float32)
+    counts: npt.NDArray[np.bool_] = inside | _is_end(tokens[:, :-1], tokens[:, 1:], split)
+    return counts.astype(np.float32)
 
 
 def _number_runs(

@@ -73,6 +73,8 @@ class TrainerCommandLine(LightningCLI):
             do, and may run and send nothing without consent (``training.consent``).
     """
 
+    parser: TrainerParser
+
     def __init__(self, command: str, args: Sequence[str], *, typed: bool = True) -> None:
         self.command, self.typed = command, typed
         super().__init__(
@@ -154,7 +156,7 @@ class TrainerCommandLine(LightningCLI):
         An expected loss that was measured with other settings is dropped here, so that nobody compares with it later.
         """
         self.config = parser.parse_args(args)
-        if not expectation_holds(parser.given):
+        if not expectation_holds(self.parser.given):
             self.config[KEY] = None
 
     def _set_seed(self) -> None:

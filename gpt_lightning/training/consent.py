@@ -32,7 +32,7 @@ log = logging.getLogger("gpt_lightning")
 
 OPTION, VARIABLE = "allow_outside", "GPT_LIGHTNING_ALLOW_OUTSIDE"
 _EVERYTHING = "all"
-_PLACES = {
+_PLACES: dict[str, list[Any] | None] = {
     "monitor.tell": [],
     "monitor.trackers": [],
     "trainer.logger": None,
@@ -136,8 +136,9 @@ def _describe(path: str, settings: Mapping[str, Any]) -> str:
     """What a class would do outside; empty = nothing."""
     module, _, name = path.rpartition(".")
     kind = getattr(sys.modules.get(module), name, None)
-    if hasattr(kind, "describe_reach"):
-        return str(kind.describe_reach(settings))
+    describe = getattr(kind, "describe_reach", None)
+    if describe is not None:
+        return str(describe(settings))
     if name == "LambdaCallback":
         return f"calls {', '.join(_name(value) for value in settings.values() if value is not None)}"
     if name.endswith("Logger") and path.startswith("lightning.") and name not in _LOCAL_LOGGERS:

@@ -18,10 +18,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
-from lightning.pytorch.loggers.logger import rank_zero_experiment
 from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard import SummaryWriter
 
@@ -60,8 +60,10 @@ class RunTensorBoard(TensorBoardLogger):
     @rank_zero_experiment
     def experiment(self) -> SummaryWriter:
         """The stock class's writer, over a file that keeps its errors."""
+        writer: SummaryWriter
         if self._experiment is not None:
-            return super().experiment
+            writer = super().experiment
+            return writer
         with patient_event_files(Path(self.log_dir)) as begun:
             writer = super().experiment
         self._patient += begun

@@ -156,8 +156,8 @@ def read_initial_settings(path: Path | str) -> dict[str, Any]:
         config, tokenizer = read_foreign_config(place)
         return _as_settings(config, tokenizer)
     if place.is_file():
-        config = _read_file(place).config
-        return {} if config is None else _as_settings(config, None)
+        told = _read_file(place).config
+        return {} if told is None else _as_settings(told, None)
     checkpoint = locate(place)
     facts = read_manifest(checkpoint)["facts"]
     if "model" not in facts:

@@ -72,7 +72,7 @@ def prepare_with(tokenizer: dict[str, Any], folder: Path, capsys: pytest.Capture
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
     lines = [json.dumps({"text": text}) for text in (*LINES[:3], "Hello, world! 12345")]
     (folder / "text.jsonl").write_text("\n".join(lines))
-    files = {"source": str(folder / "text.jsonl"), "tokenizer": str(folder / "tokenizer.json")}
+    files: dict[str, Any] = {"source": str(folder / "text.jsonl"), "tokenizer": str(folder / "tokenizer.json")}
     prepare_command(store=str(folder / "store"), val_fraction=0.0, **files)
     return capsys.readouterr().out
 
@@ -112,7 +112,7 @@ def test_bits_per_byte_divide_by_the_bytes_of_the_text(tmp_path: Path, form: str
     vocabulary = Vocabulary("x", r"[\s\S]", tokens, {"<|endoftext|>": 256}, normalization=form)
     write_tokenizer(EncodingTokenizer(vocabulary), tmp_path / "x.json")
     (tmp_path / "text.txt").write_text(letters * 320, encoding="utf-8")
-    files = {"source": str(tmp_path / "text.txt"), "tokenizer": str(tmp_path / "x.json")}
+    files: dict[str, Any] = {"source": str(tmp_path / "text.txt"), "tokenizer": str(tmp_path / "x.json")}
     prepare_command(store=str(tmp_path / "store"), val_fraction=0.5, **files)
     store = TokenStore.open(tmp_path / "store")
     lengths, split = count_text_bytes(store), store.split("val")

@@ -13,6 +13,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from gpt_lightning.board.names import is_known
+from gpt_lightning.checkpoints.folder import write_checkpoint
 from gpt_lightning.errors import DivergedError, MachineError
 from gpt_lightning.training import checkpoint_io
 from gpt_lightning.training.loggers import JsonLines, RunTensorBoard
@@ -163,7 +164,7 @@ def test_lines_are_durable_before_the_checkpoint_that_counts_on_them(
             durable.append(sum(1 for line in read_metrics(Path("run")) if "train/loss" in line))
 
     written: list[tuple[int, int]] = []
-    save = checkpoint_io.write_checkpoint
+    save = write_checkpoint
 
     def write(*args: Any, **kwargs: Any) -> Path:
         written.append((kwargs["step"], durable[-1]))
@@ -203,7 +204,8 @@ def test_tensorboards_thread_does_not_raise_where_nobody_catches(tmp_path: Path)
     board = RunTensorBoard(tmp_path)
     board.log_metrics({"train/loss": 1.0}, 1)
     board.save()
-    assert board.problem is None
+    before = board.problem
+    assert before is None
     vars(board._patient[0])["_file"] = _Full()
     for step in range(2, 40):
         board.log_metrics({"train/loss": 1.0}, step)

@@ -7,6 +7,7 @@ import json
 import re
 import struct
 from collections.abc import Callable
+from operator import methodcaller
 from pathlib import Path
 from typing import Any
 
@@ -366,7 +367,7 @@ def add_buffers(kind: str) -> dict[str, Tensor]:
     }
 
 
-FEW_GPT2 = {"n_layer": 2, "n_head": 2, "n_embd": 32, "n_positions": 40, "vocab_size": 320}
+FEW_GPT2: dict[str, Any] = {"n_layer": 2, "n_head": 2, "n_embd": 32, "n_positions": 40, "vocab_size": 320}
 
 
 @pytest.mark.parametrize(
@@ -422,7 +423,7 @@ def test_settings_that_change_nothing_are_no_obstacle(change: dict[str, Any]) ->
 def test_a_factor_that_changes_something_still_is_one() -> None:
     save_theirs("Llama", **MODERN)
     for scaling in ({"type": "linear", "factor": 2.0}, {"rope_type": "yarn", "factor": 1.0, "attention_factor": 2.0}):
-        edit("config.json", lambda content, s=scaling: content.update(rope_scaling=s, rope_parameters=None))
+        edit("config.json", methodcaller("update", rope_scaling=scaling, rope_parameters=None))
         with pytest.raises(CheckpointError, match="rotary positions of type"):
             load_model("theirs")
 
@@ -477,7 +478,7 @@ def test_weights_that_hold_nan_are_told_the_same_everywhere(capsys: pytest.Captu
     assert main(["export", "run", "out"]) == 0
     model = loud_model(GPT2)
     with torch.no_grad():
-        model.blocks[1].mlp.expand.weight[3, 2] = float("nan")  # type: ignore[union-attr, index, operator]
+        model.blocks[1].mlp.expand.weight[3, 2] = float("nan")  # type: ignore[union-attr, operator]
     card = {"model": GPT2.to_dict(), "tokenizer": small_tokenizer().describe()}
     state = {
         "state_dict": {f"model.{name}": value for name, value in model.state_dict().items()},
