@@ -32,7 +32,7 @@ log = logging.getLogger("gpt_lightning")
 
 OPTION, VARIABLE = "allow_outside", "GPT_LIGHTNING_ALLOW_OUTSIDE"
 _EVERYTHING = "all"
-_PLACES: dict[str, list[Any] | None] = {
+_PLACES: dict[str, Any] = {
     "monitor.tell": [],
     "monitor.trackers": [],
     "trainer.logger": None,
