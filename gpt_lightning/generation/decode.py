@@ -15,6 +15,7 @@ import torch
 from gpt_lightning.generation.engine import Engine, check_request
 from gpt_lightning.generation.requests import Request
 from gpt_lightning.generation.sampling import Sampling
+from gpt_lightning.generation.text import StreamDecoder, TextTokenizer, encode_prompt
 from gpt_lightning.model.gpt import GPT
 
 
@@ -79,3 +80,31 @@ def evaluating(model: GPT) -> Iterator[None]:
         yield
     finally:
         model.train(was_training)
+
+
+def generate_text(
+    model: GPT,
+    tokenizer: TextTokenizer,
+    prompt: str,
+    *,
+    max_tokens: int,
+    sampling: Sampling,
+    generator: torch.Generator | None = None,
+) -> Iterator[str]:
+    """The continuation of ``prompt`` (without the prompt) in pieces of whole characters, as they are decoded.
+
+    Ends after ``max_tokens`` tokens or at the end of the document. A prompt is the beginning of a document, as in
+    ``encode_prompt``. Other arguments and errors as in ``generate``.
+    """
+    ids = encode_prompt(tokenizer, prompt)
+    decoder = StreamDecoder(tokenizer)
+    tokens = generate(
+        model, ids, max_tokens=max_tokens, sampling=sampling, generator=generator, stop_ids=tokenizer.end_ids
+    )
+    for token in tokens:
+        piece = decoder.feed(token)
+        if piece:
+            yield piece
+    rest = decoder.flush()
+    if rest:
+        yield rest

@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
-
-import torch
-
-from gpt_lightning.generation.sampling import Sampling
-from gpt_lightning.model.gpt import GPT
 
 
 @runtime_checkable
@@ -102,34 +97,3 @@ class StopWatch:
 def _overlap(text: str, stop: str) -> int:
     """Length of the longest end of ``text`` with which ``stop`` begins; ``stop`` itself is not in it."""
     return next((size for size in range(min(len(stop) - 1, len(text)), 0, -1) if text.endswith(stop[:size])), 0)
-
-
-def generate_text(
-    model: GPT,
-    tokenizer: TextTokenizer,
-    prompt: str,
-    *,
-    max_tokens: int,
-    sampling: Sampling,
-    generator: torch.Generator | None = None,
-) -> Iterator[str]:
-    """The continuation of ``prompt`` (without the prompt) in pieces of whole characters, as they are decoded.
-
-    Ends after ``max_tokens`` tokens or at the end of the document. A prompt is the beginning of a document, as in
-    ``encode_prompt``. Other arguments and errors as in ``generate``.
-    """
-    # Here, because the engine decodes with the classes above.
-    from gpt_lightning.generation.decode import generate
-
-    ids = encode_prompt(tokenizer, prompt)
-    decoder = StreamDecoder(tokenizer)
-    tokens = generate(
-        model, ids, max_tokens=max_tokens, sampling=sampling, generator=generator, stop_ids=tokenizer.end_ids
-    )
-    for token in tokens:
-        piece = decoder.feed(token)
-        if piece:
-            yield piece
-    rest = decoder.flush()
-    if rest:
-        yield rest

@@ -19,6 +19,7 @@ from gpt_lightning.errors import CheckpointError, UserError
 from gpt_lightning.files.atomic import write_text_durably
 from gpt_lightning.parsing.strict_yaml import dump_yaml
 from gpt_lightning.training.metrics_file import cut_metrics
+from gpt_lightning.training.parts import RunParts
 from gpt_lightning.training.resume import check_resumable, list_changes
 from gpt_lightning.training.run_folder import CONFIG_FILE, command_line, read_starts, write_manifest
 from gpt_lightning.training.start import Decision, Start, began_with, check_same_beginning, find_checkpoint, home_of
@@ -26,12 +27,11 @@ from gpt_lightning.training.trajectory import hash_weights
 
 if TYPE_CHECKING:
     from gpt_lightning.training.reuse import Sharing
-    from gpt_lightning.training.run import Run
 
 log = logging.getLogger("gpt_lightning")
 
 
-def prepare_folder(run: Run, start: Start, sharing: Sharing | None) -> Decision:
+def prepare_folder(run: RunParts, start: Start, sharing: Sharing | None) -> Decision:
     """Check the checkpoint, cut the curves back to it, write config and manifest.
 
     Args:
@@ -90,7 +90,7 @@ def _mend_pointer(shelf: Path) -> None:
         log.warning("%s", problem)
 
 
-def _check_checkpoint(run: Run, checkpoint: Path | None, source: Path | None, folder: Path) -> int | None:
+def _check_checkpoint(run: RunParts, checkpoint: Path | None, source: Path | None, folder: Path) -> int | None:
     """The step to go on from."""
     if checkpoint is None:
         return None
@@ -106,7 +106,7 @@ def _check_checkpoint(run: Run, checkpoint: Path | None, source: Path | None, fo
 
 
 def _choose_beginning(
-    run: Run, start: Start, checkpoint: Path | None, source: Path | None
+    run: RunParts, start: Start, checkpoint: Path | None, source: Path | None
 ) -> tuple[Mapping[str, str], Path | None]:
     """What the run began with, for its manifest; and the weights to read again, where that was not typed again."""
     known = began_with(start.folder) if start.continues else {}
@@ -121,6 +121,6 @@ def _choose_beginning(
     return check_same_beginning(start.folder, known, found), path if typed is None else None
 
 
-def _describe_data(run: Run) -> str:
+def _describe_data(run: RunParts) -> str:
     store = run.datamodule.open_store()
     return "prepared on the fly" if run.datamodule.on_the_fly else summarize(store.manifest)

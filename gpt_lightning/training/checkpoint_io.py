@@ -19,7 +19,7 @@ from gpt_lightning.checkpoints.best import VALIDATION
 from gpt_lightning.checkpoints.durable import discard, step_of
 from gpt_lightning.checkpoints.folder import read_checkpoint, write_checkpoint
 from gpt_lightning.errors import CheckpointError, UserError
-from gpt_lightning.training.loggers import find_problem
+from gpt_lightning.training.steps import find_problem
 
 
 def facts_of(checkpoint: dict[str, Any]) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 
 from gpt_lightning.errors import CheckpointError, DataError
+from gpt_lightning.generation.decode import generate_text
 from gpt_lightning.generation.sampling import Sampling
-from gpt_lightning.generation.text import generate_text
 from gpt_lightning.training.run import FitResult, Run
 from gpt_lightning.training.run_folder import SAMPLES_FILE
 from gpt_lightning.training.sharded_strategy import Sharded

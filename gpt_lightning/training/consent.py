@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from gpt_lightning.checkpoints.durable import list_checkpoints
 from gpt_lightning.checkpoints.shelf import SHELF
@@ -24,9 +24,6 @@ from gpt_lightning.parsing.origins import Origin
 from gpt_lightning.parsing.trust import TRUST_VARIABLE, TRUSTED_PACKAGES
 from gpt_lightning.training.processes import process_rank
 from gpt_lightning.training.run_folder import CONFIG_FILE, MANIFEST_FILE
-
-if TYPE_CHECKING:
-    from gpt_lightning.training.command_line import TrainerCommandLine
 
 log = logging.getLogger("gpt_lightning")
 
@@ -70,7 +67,23 @@ class Reach:
         return f"{self.name} {self.what} ({self.key}{f', {self.place}' if self.place else ''})"
 
 
-def ask_consent(line: TrainerCommandLine) -> None:
+class CommandLine(Protocol):
+    """A parsed command line of the Trainer's commands.
+
+    Attributes:
+        command: The command's name.
+        typed: Whether somebody typed or programmed the arguments; otherwise they come from a file.
+        parser: Knows what was given, and where.
+        config: The resolved configuration.
+    """
+
+    command: str
+    typed: bool
+    parser: Any
+    config: Any
+
+
+def ask_consent(line: CommandLine) -> None:
     """Refuse, leave out, or list what a parsed configuration would do outside.
 
     Args:
@@ -106,7 +119,7 @@ def _say(text: str) -> None:
         log.warning(text)
 
 
-def _allowed(line: TrainerCommandLine) -> set[str]:
+def _allowed(line: CommandLine) -> set[str]:
     for origin in line.parser.given:
         if origin.key == OPTION and origin.in_file and origin.value not in ("", "''", '""', "null"):
             raise ConfigError(

@@ -20,7 +20,6 @@ from typing import Any
 
 from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.fabric.utilities.rank_zero import rank_zero_only
-from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard import SummaryWriter
@@ -30,12 +29,6 @@ from gpt_lightning.errors import MachineError
 from gpt_lightning.training.metrics_file import METRICS_FILE
 
 TOKEN_AXIS = "by_tokens"
-
-
-def find_problem(trainer: Trainer) -> MachineError | None:
-    """What keeps a logger of this process from writing."""
-    problems = (getattr(logger, "problem", None) for logger in trainer.loggers)
-    return next((problem for problem in problems if isinstance(problem, MachineError)), None)
 
 
 class RunTensorBoard(TensorBoardLogger):

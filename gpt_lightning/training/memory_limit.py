@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import torch
 
 from gpt_lightning.errors import OutOfMemoryError, explain_memory
 from gpt_lightning.pages.numbers import format_bytes
+from gpt_lightning.training.parts import RunParts
 from gpt_lightning.training.process_memory import total_memory
-
-if TYPE_CHECKING:
-    from gpt_lightning.training.run import Run
 
 _ADVICE = (
     "Lower --data.batch_size (now {}), --data.block_size (now {}) or the model; gpt-lightning doctor shows "
@@ -21,7 +18,7 @@ _ADVICE = (
 )
 
 
-def least_memory(run: Run) -> int:
+def least_memory(run: RunParts) -> int:
     """Bytes that a step of one process takes at least: weights, gradients, and one layer's activations.
 
     Without the optimizer's state and all else that depends on settings, so that nothing is refused that would fit.
@@ -34,7 +31,7 @@ def least_memory(run: Run) -> int:
     return weights + 2 * data.batch_size * data.block_size * config.n_embd // shards
 
 
-def check_memory(run: Run) -> None:
+def check_memory(run: RunParts) -> None:
     """Refuse a run that its device could not hold if it were empty.
 
     Raises:
@@ -50,7 +47,7 @@ def check_memory(run: Run) -> None:
 
 
 @contextmanager
-def memory_told(run: Run) -> Iterator[None]:
+def memory_told(run: RunParts) -> Iterator[None]:
     """Turn an allocation that fails in the body into one line.
 
     Raises:
@@ -65,5 +62,5 @@ def memory_told(run: Run) -> Iterator[None]:
         raise problem from error
 
 
-def _advice(run: Run) -> str:
+def _advice(run: RunParts) -> str:
     return _ADVICE.format(run.datamodule.batch_size, run.datamodule.block_size)

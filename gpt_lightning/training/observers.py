@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from lightning.pytorch import Callback
@@ -24,14 +24,11 @@ from gpt_lightning.training.chronicle import Chronicle, Origin
 from gpt_lightning.training.ending import EarlyEnd
 from gpt_lightning.training.lengths import choose_cadence
 from gpt_lightning.training.loggers import JsonLines, RunTensorBoard, TokenAxis
+from gpt_lightning.training.parts import RunParts
 from gpt_lightning.training.processes import process_rank
 from gpt_lightning.training.sharded_strategy import Sharded
 from gpt_lightning.training.speed import Speed
 from gpt_lightning.training.trackers import Tracker
-
-if TYPE_CHECKING:
-    from gpt_lightning.training.run import Run
-
 
 _RETURNED: dict[str, Status] = {"finished": "ended early", "stopped": "stopped"}
 """Status in the HParams tab of a run that returned before its last step."""
@@ -49,7 +46,7 @@ class Observers:
     """
 
     def __init__(
-        self, run: Run, folder: Path, resumed_step: int | None, shown_step: int, checkpoint: Path | None
+        self, run: RunParts, folder: Path, resumed_step: int | None, shown_step: int, checkpoint: Path | None
     ) -> None:
         self._run, self._folder, self._step = run, folder, resumed_step or 0
         continues = (folder / "metrics.jsonl").exists()
@@ -123,7 +120,7 @@ class Observers:
                 tracker.end(logger, succeeded=status in ("success", "ended early"))
 
 
-def _build_insight(run: Run, board: RunTensorBoard) -> Insight:
+def _build_insight(run: RunParts, board: RunTensorBoard) -> Insight:
     settings, horizon = run.monitor, run.plan.horizon
     every = settings.details_every
     prompts = [run.settings.prompt] if settings.prompts is None else settings.prompts
@@ -138,7 +135,7 @@ def _build_insight(run: Run, board: RunTensorBoard) -> Insight:
     )
 
 
-def choose_probe(run: Run) -> Tensor:
+def choose_probe(run: RunParts) -> Tensor:
     """The text that is looked at: ``monitor.text``, or the beginning of the first training window."""
     settings, data = run.monitor, run.datamodule
     if settings.text is not None:
@@ -148,7 +145,7 @@ def choose_probe(run: Run) -> Tensor:
     return ids[: min(settings.text_tokens, run.module.config.data_sizes()[1])].long()
 
 
-def build_speed(run: Run) -> Speed:
+def build_speed(run: RunParts) -> Speed:
     """What measures tokens, time and memory of a run."""
     flops = count_training_flops(run.module.config, run.datamodule.block_size) if run.monitor.mfu else None
     return Speed(run.plan.horizon.tokens_before, flops)

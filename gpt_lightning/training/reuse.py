@@ -23,7 +23,6 @@ import time
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lightning.pytorch.loggers import Logger
 
@@ -38,10 +37,8 @@ from gpt_lightning.training.callbacks.saving import MONITOR
 from gpt_lightning.training.checkpoint_io import facts_of
 from gpt_lightning.training.loggers import JsonLines
 from gpt_lightning.training.metrics_file import read_metrics, write_metrics
+from gpt_lightning.training.parts import RunParts
 from gpt_lightning.training.trajectory import Trajectory, trace
-
-if TYPE_CHECKING:
-    from gpt_lightning.training.run import Run
 
 log = logging.getLogger("gpt_lightning")
 
@@ -134,7 +131,7 @@ class Sharing:
         ConfigError: The run may differ from what its settings say.
     """
 
-    def __init__(self, reuse: Reuse, run: Run) -> None:
+    def __init__(self, reuse: Reuse, run: RunParts) -> None:
         if run.settings.allow_changes:
             raise ConfigError(
                 "run.allow_changes lets a run differ from its settings, and what it computes cannot be reused",

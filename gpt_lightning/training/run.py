@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -27,15 +26,12 @@ from gpt_lightning.training.callbacks.prediction_file import PredictionFile
 from gpt_lightning.training.callbacks.saving import Saving, describe_part
 from gpt_lightning.training.callbacks.status_line import StatusLine
 from gpt_lightning.training.callbacks.step_seed import StepSeed
-from gpt_lightning.training.datamodule import TokenDataModule
 from gpt_lightning.training.ending import EarlyEnd, end_recorded, explain_early_end
 from gpt_lightning.training.global_batch import MicroStep
-from gpt_lightning.training.lengths import Plan
 from gpt_lightning.training.loggers import JsonLines, RunTensorBoard
 from gpt_lightning.training.memory_limit import check_memory, memory_told
-from gpt_lightning.training.module import GPTModule
-from gpt_lightning.training.monitor import Monitor
 from gpt_lightning.training.observers import Observers, build_speed
+from gpt_lightning.training.parts import RunParts
 from gpt_lightning.training.process_memory import keep_freed_memory
 from gpt_lightning.training.processes import (
     connect_processes,
@@ -46,11 +42,9 @@ from gpt_lightning.training.processes import (
 )
 from gpt_lightning.training.reuse import Reuse, Sharing, last_validation
 from gpt_lightning.training.run_folder import RUNS, RunLock
-from gpt_lightning.training.settings import RunSettings
 from gpt_lightning.training.sharding import count_streams
 from gpt_lightning.training.signals import StopFlag
 from gpt_lightning.training.start import Decision, check_same_view, choose_start
-from gpt_lightning.weights.starting import read_initial_weights
 
 log = logging.getLogger("gpt_lightning")
 
@@ -79,40 +73,9 @@ class FitResult:
 
 
 @dataclass
-class Run:
-    """One configured run; made by ``training.build.build``.
+class Run(RunParts):
+    """One configured run; made by ``training.build.build``."""
 
-    Attributes:
-        trainer: Lightning's Trainer, without our loggers and callbacks until a method needs them.
-        module: The model under training.
-        datamodule: The data.
-        plan: Lengths in steps.
-        settings: ``run.*``.
-        config: The resolved configuration, plain data.
-        seed: Seed of everything.
-        name: Name for numbered run folders.
-        stock_logger: Whether to log to TensorBoard in the run folder (the user chose no logger).
-        progress: How to show where training stands: plain, rich or none; None = rich on a terminal, plain elsewhere.
-        monitor: ``monitor.*``.
-        defaults: Makes the configuration that the code's defaults are.
-        initial_path: What ``init_from`` was found to be.
-        varied: Settings that differ among the runs started with this one, to be shown in TensorBoard; None = not known.
-    """
-
-    trainer: Trainer
-    module: GPTModule
-    datamodule: TokenDataModule
-    plan: Plan
-    settings: RunSettings
-    config: dict[str, Any]
-    seed: int
-    name: str
-    stock_logger: bool
-    progress: str | None = None
-    monitor: Monitor = field(default_factory=Monitor)
-    defaults: Callable[[], dict[str, Any]] = dict
-    initial_path: Path | None = None
-    varied: Mapping[str, Any] | None = None
     _stop: StopFlag = field(default_factory=StopFlag)
 
     def fit(self, resume: str = "never", reuse: Reuse | None = None) -> FitResult:
@@ -186,11 +149,6 @@ class Run:
         torch.distributed.all_gather_object(problems, told.compare())
         check_same_view(problems)
         return decision if isinstance(decision, Decision) else told
-
-    def begin_with(self, weights: Path) -> None:
-        """Read the weights that the run begins with, unless it has them."""
-        if self.module.initial_weights is None:
-            self.module.initial_weights = read_initial_weights(weights).fit(self.module.config)
 
     def _end_recorded(self, folder: Path, resumed: int) -> AbstractContextManager[None]:
         return end_recorded(

@@ -22,8 +22,8 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.profilers import Profiler
 
-from gpt_lightning.training.callbacks.saving import at_step_border
 from gpt_lightning.training.signals import StopFlag
+from gpt_lightning.training.steps import at_step_border
 
 PARTS = ("data", "forward", "backward", "optimizer", "rest")
 _REGIONS = {

@@ -29,7 +29,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -38,10 +38,8 @@ from gpt_lightning._version import __version__
 from gpt_lightning.files.processes import find_processor
 from gpt_lightning.optim.lengths import Horizon
 from gpt_lightning.optim.schedules import Schedule
+from gpt_lightning.training.parts import RunParts
 from gpt_lightning.training.resume import flatten
-
-if TYPE_CHECKING:
-    from gpt_lightning.training.run import Run
 
 INDIFFERENT = (
     # In the chain of steps, as what they amount to.
@@ -140,13 +138,13 @@ class Trajectory:
         return self.schedule.factor(step, self.horizon) == self.schedule.factor(step - 1, self.horizon)
 
 
-def trace(run: Run) -> Trajectory:
+def trace(run: RunParts) -> Trajectory:
     """The trajectory of a run that has not started; call it before ``fit`` builds the model."""
     rates = {str(role): rate for role, rate in run.module.optimizer_recipe.rates.items()}
     return Trajectory(_gather_facts(run), rates, run.module.schedule, run.plan.horizon)
 
 
-def _gather_facts(run: Run) -> dict[str, Any]:
+def _gather_facts(run: RunParts) -> dict[str, Any]:
     trainer, card = run.trainer, run.module.card
     settings = {key: value for key, value in flatten(run.config).items() if not is_indifferent(key)}
     facts: dict[str, Any] = {

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gpt_lightning.errors import ConfigError
-from gpt_lightning.tuning.launchers import GRACE_SECONDS, Launcher, worker_command
+from gpt_lightning.tuning.launchers import GRACE_SECONDS, Launcher, Local, Nobody, worker_command
 from gpt_lightning.tuning.slots import Slot
 from gpt_lightning.tuning.spec import LauncherSettings
 from gpt_lightning.tuning.sweep_folder import SweepFolder
@@ -207,3 +207,9 @@ def _run_worker(command: list[str], place: str, log: str) -> int:
             process.send_signal(signal.SIGTERM)
             process.wait(GRACE_SECONDS)
             raise
+
+
+def make_launcher(folder: SweepFolder, settings: LauncherSettings) -> Launcher:
+    """The launcher that the sweep file names."""
+    kinds: dict[str, type[Launcher]] = {"local": Local, "slurm": Slurm, "none": Nobody, "ray": Ray}
+    return kinds[settings.type](folder, settings)

@@ -81,8 +81,8 @@ def _validate(given: argparse.Namespace) -> None:
 
 
 def _run(given: argparse.Namespace) -> int:
+    from gpt_lightning.tuning.cluster_launchers import make_launcher
     from gpt_lightning.tuning.creating import allow, begin, fork, read_named
-    from gpt_lightning.tuning.launchers import make_launcher
     from gpt_lightning.tuning.live import Display
     from gpt_lightning.tuning.planning import describe_plan
     from gpt_lightning.tuning.running import finish, run_sweep, why_it_failed

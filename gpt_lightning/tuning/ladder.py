@@ -11,7 +11,7 @@ import json
 import math
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,73 +21,9 @@ from gpt_lightning.training.reuse_estimate import Savings, estimate_savings
 from gpt_lightning.training.run_folder import RUNS, make_folder
 from gpt_lightning.training.trajectory import trace
 from gpt_lightning.tuning.fixed_trials import EVERY, FixedTrials, Outcome
-from gpt_lightning.tuning.ladder_file import LadderSpec, read_ladder
+from gpt_lightning.tuning.ladder_file import Ladder, LadderSpec, Rung, Suggestion, read_ladder
+from gpt_lightning.tuning.ladder_report import write_report
 from gpt_lightning.tuning.power_laws import LossLaw, RateLaw, fit_loss_law, fit_rate_law, parabola_minimum
-
-
-@dataclass(frozen=True)
-class Rung:
-    """One size at one length.
-
-    Attributes:
-        size: Name of the size.
-        parameters: Trained numbers.
-        tokens: Training tokens.
-        steps: Optimizer steps.
-        losses: Learning rate -> loss at the end; infinite where training had to stop.
-        best_rate: Where the loss is lowest, between the points of the grid.
-        inside: Whether that lies inside the grid; at its edge, the best may lie beyond.
-        loss: The lowest measured loss.
-    """
-
-    size: str
-    parameters: int
-    tokens: int
-    steps: int
-    losses: Mapping[float, float]
-    best_rate: float
-    inside: bool
-    loss: float
-
-
-@dataclass(frozen=True)
-class Ladder:
-    """A finished ladder.
-
-    Attributes:
-        spec: What was asked for.
-        rungs: Every size at every length.
-        savings: Steps done, and steps of all runs.
-        loss_law: None where there are too few points.
-        rate_law: None where there are too few points inside the grid.
-    """
-
-    spec: LadderSpec
-    rungs: list[Rung]
-    savings: Savings
-    loss_law: LossLaw | None
-    rate_law: RateLaw | None
-
-
-@dataclass(frozen=True)
-class Suggestion:
-    """Settings for a larger model.
-
-    Attributes:
-        config: Complete configuration of ``fit``.
-        parameters: Of the larger model.
-        tokens: It is to be trained on.
-        rate: Its peak learning rate, as it stands in the config.
-        rate_range: 90 % of the resamples; None without a law.
-        loss: Predicted (value, low, high); None without a law.
-    """
-
-    config: dict[str, Any]
-    parameters: int
-    tokens: int
-    rate: float
-    rate_range: tuple[float, float] | None
-    loss: tuple[float, float, float] | None
 
 
 def ladder_command(file: str, dry_run: bool = False) -> None:
@@ -102,8 +38,6 @@ def ladder_command(file: str, dry_run: bool = False) -> None:
         file: The ladder: base, sizes, horizons, learning_rates, cooldown, target.
         dry_run: Check everything and say what it would cost, without training.
     """
-    from gpt_lightning.tuning.ladder_report import write_report
-
     spec = read_ladder(Path(file))
     folder = RUNS / spec.name
     trials = FixedTrials(folder, spec.base, spec.metric, spec.budget_bytes)

@@ -10,7 +10,9 @@ from typing import Any
 from gpt_lightning.errors import ConfigError
 from gpt_lightning.optim.lengths import Horizon, Length, parse_length
 from gpt_lightning.parsing.strict_yaml import read_document
+from gpt_lightning.training.reuse_estimate import Savings
 from gpt_lightning.tuning.parameters import LogGrid
+from gpt_lightning.tuning.power_laws import LossLaw, RateLaw
 from gpt_lightning.tuning.sections import Section, ask, to_number
 
 
@@ -175,3 +177,68 @@ def open_section(path: Path) -> File:
         raise ConfigError(f"{path} holds no keys and values", got=type(document.data).__name__, allowed="a mapping")
     lines = {setting.key: setting.line for setting in reversed(document.settings)}
     return File(Section(dict(document.data), "", str(path), lines))
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One size at one length.
+
+    Attributes:
+        size: Name of the size.
+        parameters: Trained numbers.
+        tokens: Training tokens.
+        steps: Optimizer steps.
+        losses: Learning rate -> loss at the end; infinite where training had to stop.
+        best_rate: Where the loss is lowest, between the points of the grid.
+        inside: Whether that lies inside the grid; at its edge, the best may lie beyond.
+        loss: The lowest measured loss.
+    """
+
+    size: str
+    parameters: int
+    tokens: int
+    steps: int
+    losses: Mapping[float, float]
+    best_rate: float
+    inside: bool
+    loss: float
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """A finished ladder.
+
+    Attributes:
+        spec: What was asked for.
+        rungs: Every size at every length.
+        savings: Steps done, and steps of all runs.
+        loss_law: None where there are too few points.
+        rate_law: None where there are too few points inside the grid.
+    """
+
+    spec: LadderSpec
+    rungs: list[Rung]
+    savings: Savings
+    loss_law: LossLaw | None
+    rate_law: RateLaw | None
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """Settings for a larger model.
+
+    Attributes:
+        config: Complete configuration of ``fit``.
+        parameters: Of the larger model.
+        tokens: It is to be trained on.
+        rate: Its peak learning rate, as it stands in the config.
+        rate_range: 90 % of the resamples; None without a law.
+        loss: Predicted (value, low, high); None without a law.
+    """
+
+    config: dict[str, Any]
+    parameters: int
+    tokens: int
+    rate: float
+    rate_range: tuple[float, float] | None
+    loss: tuple[float, float, float] | None

@@ -8,7 +8,7 @@ from pathlib import Path
 from gpt_lightning.files.atomic import write_text_durably
 from gpt_lightning.pages.charts import Chart, LineChart, Series
 from gpt_lightning.pages.page import Page
-from gpt_lightning.tuning.ladder import Ladder, Rung, Suggestion
+from gpt_lightning.tuning.ladder_file import Ladder, Rung, Suggestion
 from gpt_lightning.tuning.power_laws import Interval, LossLaw, RateLaw
 
 _LOSS_LAW, _RATE_LAW = "L(N, D) = E + A / N^a + B / D^b", "lr(N, D) = c N^p D^q"

@@ -163,14 +163,6 @@ def worker_command(folder: SweepFolder, slot: Slot) -> list[str]:
     return [*command, f"--threads={slot.threads}"] if slot.threads else command
 
 
-def make_launcher(folder: SweepFolder, settings: LauncherSettings) -> Launcher:
-    """The launcher that the sweep file names."""
-    from gpt_lightning.tuning.cluster_launchers import Ray, Slurm
-
-    kinds: dict[str, type[Launcher]] = {"local": Local, "slurm": Slurm, "none": Nobody, "ray": Ray}
-    return kinds[settings.type](folder, settings)
-
-
 def _last_line(log: Path) -> str:
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() if log.is_file() else []
     return lines[-1] if lines else "no message"

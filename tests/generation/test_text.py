@@ -10,8 +10,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gpt_lightning.generation.decode import generate_text
 from gpt_lightning.generation.sampling import Sampling
-from gpt_lightning.generation.text import StopWatch, StreamDecoder, generate_text
+from gpt_lightning.generation.text import StopWatch, StreamDecoder
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.model.gpt import GPT
 

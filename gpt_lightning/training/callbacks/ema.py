@@ -22,7 +22,7 @@ from torch import Tensor
 
 from gpt_lightning.errors import CheckpointError, ConfigError
 from gpt_lightning.optim.schedule_free import ScheduleFreeOptimizer
-from gpt_lightning.training.callbacks.saving import StepKeeper
+from gpt_lightning.training.steps import StepKeeper
 
 _STATE = "ema"
 

@@ -23,16 +23,16 @@ from gpt_lightning.board.records import build_histogram, build_picture, build_te
 from gpt_lightning.board.texts import describe_sample, describe_worst
 from gpt_lightning.data.tokenizers import Tokenizer
 from gpt_lightning.errors import CheckpointError, DataError
+from gpt_lightning.generation.decode import generate_text
 from gpt_lightning.generation.sampling import Sampling
-from gpt_lightning.generation.text import generate_text
 from gpt_lightning.metrics.sums import to_double
 from gpt_lightning.model.gpt import GPT
 from gpt_lightning.pages.charts import LineChart, Series
 from gpt_lightning.training.callbacks.metrics_log import log_point
-from gpt_lightning.training.callbacks.saving import at_step_border
 from gpt_lightning.training.loggers import RunTensorBoard
 from gpt_lightning.training.module import GPTModule
 from gpt_lightning.training.monitor import Monitor
+from gpt_lightning.training.steps import at_step_border
 from gpt_lightning.training.validation_losses import ValidationLosses
 
 _SAMPLING = Sampling(temperature=0.8, top_k=50)

@@ -23,11 +23,10 @@ from __future__ import annotations
 
 import logging
 import math
-from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from gpt_lightning.checkpoints.best import ALL, VALIDATION, Validation, point_to_best
@@ -35,33 +34,13 @@ from gpt_lightning.checkpoints.durable import checkpoint_name
 from gpt_lightning.checkpoints.shelf import rotate
 from gpt_lightning.errors import DivergedError, EndedEarly, StopRequested, UserError
 from gpt_lightning.training.checkpoint_io import save_together
-from gpt_lightning.training.loggers import find_problem
 from gpt_lightning.training.progress import restore_progress
 from gpt_lightning.training.signals import StopFlag
+from gpt_lightning.training.steps import StepKeeper, at_step_border, find_problem, validation_follows
 
 log = logging.getLogger("gpt_lightning")
 
 MONITOR = "val/loss"
-
-
-class StepKeeper(Callback, ABC):
-    """A callback with state that belongs to an optimizer step, as a mean of the weights does."""
-
-    _kept_step = -1
-    is_whole = True
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """At a step border, keep the step; once."""
-        if at_step_border(trainer) and trainer.global_step != self._kept_step:
-            self.is_whole = False  # for ever, if this fails half-way
-            self.keep_step(trainer, pl_module)
-            self.is_whole, self._kept_step = True, trainer.global_step
-
-    @abstractmethod
-    def keep_step(self, trainer: Trainer, module: LightningModule) -> None:
-        """Take the optimizer step just done into the state."""
 
 
 class Saving(Checkpoint):
@@ -260,15 +239,3 @@ def describe_part(limit: float | int, windows_per_batch: int) -> str:
 def _ends(trainer: Trainer) -> bool:
     """Whether Lightning will end training here, as it was asked to; not before ``trainer.min_steps``."""
     return trainer.should_stop and trainer.fit_loop._can_stop_early
-
-
-def at_step_border(trainer: Trainer) -> bool:
-    """Whether the micro-batch that just ended completed an optimizer step."""
-    return not trainer.fit_loop._should_accumulate()
-
-
-def validation_follows(trainer: Trainer) -> bool:
-    """Whether Lightning validates between this micro-batch and the next."""
-    loop = trainer.fit_loop
-    assert loop._data_fetcher is not None
-    return trainer.enable_validation and loop.epoch_loop._should_check_val_fx(loop._data_fetcher)

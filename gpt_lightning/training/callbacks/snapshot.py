@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gpt_lightning.errors import ConfigError
 from gpt_lightning.training.callbacks.ema import EMA
-from gpt_lightning.training.callbacks.saving import StepKeeper
+from gpt_lightning.training.steps import StepKeeper
 
 _STATE = "snapshot"
 _NOT_STATE = ("params", "lr")

@@ -16,7 +16,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from gpt_lightning.board.terminal import Standing, View
-from gpt_lightning.training.callbacks.saving import at_step_border
+from gpt_lightning.training.steps import at_step_border
 
 _MOST_LOSSES = 80
 

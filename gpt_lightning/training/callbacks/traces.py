@@ -15,8 +15,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from gpt_lightning.board.records import build_text
 from gpt_lightning.board.texts import describe_code
-from gpt_lightning.training.callbacks.saving import at_step_border
 from gpt_lightning.training.loggers import RunTensorBoard
+from gpt_lightning.training.steps import at_step_border
 
 _ROWS = 25
 
