@@ -22,9 +22,9 @@ from gpt_lightning.data.growing import POLL_SECONDS, GrowingStore, Growth, PartS
 from gpt_lightning.data.manifest import MANIFEST_FILE, read_manifest
 from gpt_lightning.data.parts import read_digests, read_parts
 from gpt_lightning.data.prepare import PrepareSettings, default_folder, find_prepared
+from gpt_lightning.data.resolving import is_tokenizer_file, read_tokenizer
 from gpt_lightning.data.shards import TokenStore
 from gpt_lightning.data.sources import open_sources
-from gpt_lightning.data.tokenizers import is_tokenizer_file, read_tokenizer
 from gpt_lightning.data.unit_plan import UnitPlan, read_plan
 from gpt_lightning.errors import DataError
 

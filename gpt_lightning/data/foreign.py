@@ -27,9 +27,10 @@ import numpy.typing as npt
 from gpt_lightning.data.folders import cache_folder, is_marked
 from gpt_lightning.data.manifest import MANIFEST_FILE, Manifest, ShardRecord, SplitRecord
 from gpt_lightning.data.matching import expand
+from gpt_lightning.data.resolving import is_learned, resolve
 from gpt_lightning.data.shards import TokenSplit, TokenStore
 from gpt_lightning.data.token_files import FORMATS, TokenFile, Width, find_ends
-from gpt_lightning.data.tokenizers import Tokenizer, is_learned, resolve
+from gpt_lightning.data.tokenizers import Tokenizer
 from gpt_lightning.errors import DataError
 from gpt_lightning.files.atomic import write_text_atomically
 from gpt_lightning.files.sealing import seal, unseal

@@ -12,8 +12,8 @@ from typing import Any
 
 from gpt_lightning.data.manifest import FORMAT, MANIFEST_FILE, InputRecord, Manifest, read_manifest
 from gpt_lightning.data.readers import Reader
+from gpt_lightning.data.resolving import is_tokenizer_file, read_tokenizer
 from gpt_lightning.data.shards import TokenStore
-from gpt_lightning.data.tokenizers import is_tokenizer_file, read_tokenizer
 from gpt_lightning.errors import DataError
 
 _log = logging.getLogger(__name__)

@@ -10,7 +10,8 @@ from pathlib import Path
 from gpt_lightning.data.cleaning import Cleaning
 from gpt_lightning.data.compression import find_compression
 from gpt_lightning.data.readers import Reader
-from gpt_lightning.data.tokenizers import Tokenizer, is_learned, read_tokenizer, resolve, write_tokenizer
+from gpt_lightning.data.resolving import is_learned, read_tokenizer, resolve
+from gpt_lightning.data.tokenizers import Tokenizer, write_tokenizer
 from gpt_lightning.data.work_units import Unit
 from gpt_lightning.errors import DataError
 

@@ -27,8 +27,9 @@ from gpt_lightning.data.journal import Journal
 from gpt_lightning.data.learning import find_tokenizer, iterate_texts
 from gpt_lightning.data.manifest import InputRecord, Manifest, write_manifest
 from gpt_lightning.data.readers import Reader, Reading
+from gpt_lightning.data.resolving import is_tokenizer_file
 from gpt_lightning.data.splitting import choose_rule
-from gpt_lightning.data.tokenizers import Tokenizer, is_tokenizer_file
+from gpt_lightning.data.tokenizers import Tokenizer
 from gpt_lightning.data.tokenizing import Job, UnitResult
 from gpt_lightning.data.unit_plan import UnitPlan, write_plan
 from gpt_lightning.data.work_units import Unit, plan_units

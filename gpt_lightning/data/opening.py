@@ -22,8 +22,8 @@ from gpt_lightning.data.mixture import Mixture
 from gpt_lightning.data.packing import Concat, Packing
 from gpt_lightning.data.prepare import PrepareSettings, find_or_prepare
 from gpt_lightning.data.remote import RemoteStore, is_url
+from gpt_lightning.data.resolving import is_tokenizer_file, read_tokenizer
 from gpt_lightning.data.shards import TokenStore
-from gpt_lightning.data.tokenizers import is_tokenizer_file, read_tokenizer
 from gpt_lightning.errors import ConfigError, DataError
 
 

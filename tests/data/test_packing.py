@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from gpt_lightning.data.foreign import ForeignStore
 from gpt_lightning.data.packing import Concat, Document, Pack, Packing
+from gpt_lightning.data.resolving import resolve
 from gpt_lightning.data.shards import TokenSplit
 from gpt_lightning.data.stream import EvaluationWindows, TrainStream
-from gpt_lightning.data.tokenizers import resolve
 from gpt_lightning.errors import ConfigError, DataError
 from tests.data.stores import write_store
 

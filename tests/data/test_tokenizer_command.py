@@ -14,8 +14,9 @@ from gpt_lightning.data.bpe import PATTERNS, train_vocabulary
 from gpt_lightning.data.cleaning import Cleaning
 from gpt_lightning.data.learning import sample_texts
 from gpt_lightning.data.prepare import PrepareSettings, prepare
+from gpt_lightning.data.resolving import read_tokenizer
 from gpt_lightning.data.sources import open_sources
-from gpt_lightning.data.tokenizers import EncodingTokenizer, read_tokenizer
+from gpt_lightning.data.tokenizers import EncodingTokenizer
 from gpt_lightning.data.work_units import plan_units
 
 CHINESE = "我们今天去北京市中心abc中文。明天再去上海。Then we'll see 12345 things!\n\n 再见 "

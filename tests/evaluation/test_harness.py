@@ -13,7 +13,7 @@ import torch
 from gpt_lightning import cli
 from gpt_lightning.checkpoints.folder import write_checkpoint
 from gpt_lightning.checkpoints.shelf import SHELF
-from gpt_lightning.data.tokenizers import resolve
+from gpt_lightning.data.resolving import resolve
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.model.gpt import GPT
 
