@@ -40,14 +40,14 @@ from typing import TYPE_CHECKING, Any
 from gpt_lightning._version import __version__
 
 if TYPE_CHECKING:
-    from gpt_lightning.data.prepare import PrepareSettings, find_or_prepare
+    from gpt_lightning.data.prepare.prepare import PrepareSettings, find_or_prepare
     from gpt_lightning.generation.decode import generate_text
     from gpt_lightning.generation.engine import Engine
     from gpt_lightning.generation.requests import Request
     from gpt_lightning.generation.sampling import Sampling
     from gpt_lightning.model.config import GPTConfig
     from gpt_lightning.model.gpt import GPT
-    from gpt_lightning.training.build import build
+    from gpt_lightning.training.fitting.build import build
     from gpt_lightning.weights.loading import load_model
 
 _ROOMS = {

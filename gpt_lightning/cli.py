@@ -45,19 +45,21 @@ class Command:
     typed: bool = True
 
 
-_STORES = ("gpt_lightning.data.store_commands",)
+_STORES = ("gpt_lightning.data.commands.stores",)
 _EVALUATION = "gpt_lightning.evaluation"
-_TRAINER = ("gpt_lightning.training.front", "front_command")
+_TRAINER = ("gpt_lightning.training.fitting.front", "front_command")
 
 # A name may have two words: a noun with several commands, and what to do with it.
 COMMANDS = {
-    "prepare": Command("gpt_lightning.data.command", "prepare_command", "Turn text into a store of tokens.", "Data"),
+    "prepare": Command(
+        "gpt_lightning.data.commands.prepare", "prepare_command", "Turn text into a store of tokens.", "Data"
+    ),
     "data info": Command(*_STORES, "info_command", "What is in a prepared store.", "Data"),
     "data verify": Command(*_STORES, "verify_command", "Read a store and compare every checksum.", "Data"),
     "data head": Command(*_STORES, "head_command", "Show the first documents of a store as text.", "Data"),
     "data sample": Command(*_STORES, "sample_command", "Show training windows of a store as text.", "Data"),
     "tokenizer train": Command(
-        "gpt_lightning.data.tokenizer_command", "tokenizer_train", "Learn a vocabulary from text.", "Data", typed=False
+        "gpt_lightning.data.commands.tokenizer", "tokenizer_train", "Learn a vocabulary from text.", "Data", typed=False
     ),
     "fit": Command(*_TRAINER, "Train a model, or go on with a run (--resume auto).", "Training", typed=False),
     "validate": Command(*_TRAINER, "Measure the loss on the validation split.", "Training", typed=False),
@@ -69,14 +71,14 @@ COMMANDS = {
         typed=False,
     ),
     "plot-schedule": Command(
-        "gpt_lightning.training.plot_schedule",
+        "gpt_lightning.training.profiling.plot_schedule",
         "plot_schedule_command",
         "Draw the learning rate of one or several configurations.",
         "Training",
         typed=False,
     ),
     "bench": Command(
-        "gpt_lightning.training.bench",
+        "gpt_lightning.training.profiling.bench",
         "bench_command",
         "Measure the training step here, and say what to change.",
         "Training",
@@ -98,25 +100,25 @@ COMMANDS = {
         }.items()
     },
     "sweep ladder": Command(
-        "gpt_lightning.tuning.ladder",
+        "gpt_lightning.tuning.scaling.ladder",
         "ladder_command",
         "Small models of several sizes: laws, and settings for a larger one.",
         "Sweeps",
     ),
     "sweep transfer": Command(
-        "gpt_lightning.tuning.transfer",
+        "gpt_lightning.tuning.scaling.transfer",
         "transfer_command",
         "Tune a small model and measure what its settings cost a larger one.",
         "Sweeps",
     ),
     "sweep report": Command(
-        "gpt_lightning.tuning.report_command",
+        "gpt_lightning.tuning.report.report_command",
         "report_command",
         "What a sweep has found, as a page and as Markdown.",
         "Sweeps",
     ),
     "doctor": Command(
-        "gpt_lightning.training.doctor",
+        "gpt_lightning.training.profiling.doctor",
         "doctor_command",
         "Check a run before it starts: data, memory, time, disk.",
         "Training",
@@ -139,7 +141,10 @@ COMMANDS = {
         "Runs",
     ),
     "monitor": Command(
-        "gpt_lightning.board.serving", "monitor_command", "Show runs in TensorBoard, on this machine alone.", "Training"
+        "gpt_lightning.tracking.serving",
+        "monitor_command",
+        "Show runs in TensorBoard, on this machine alone.",
+        "Training",
     ),
     "generate": Command(
         "gpt_lightning.generation.command", "generate_command", "Continue a prompt, or a file of them.", "Using a model"

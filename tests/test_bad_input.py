@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from gpt_lightning.cli import main
-from gpt_lightning.training.command_line import TrainerParser
+from gpt_lightning.training.fitting.command_line import TrainerParser
 from tests.training.forked import TINY, write_corpus
 
 

@@ -62,7 +62,7 @@ def test_rooms_explain_themselves_and_re_export_nothing() -> None:
 _STAYS_OUT = {
     "gpt_lightning": ("torch", "lightning", "jsonargparse", "numpy"),
     "gpt_lightning.monitoring.reporting": ("torch", "lightning", "numpy", "tensorboard"),
-    "gpt_lightning.data.command": ("torch", "lightning"),
+    "gpt_lightning.data.commands.prepare": ("torch", "lightning"),
     "gpt_lightning.generation.command": ("lightning", "tensorboard", "optuna", "transformers"),
 }
 """Imported one after the other in one interpreter: module -> packages that must not be there after it."""
@@ -87,5 +87,5 @@ def test_training_needs_no_optuna(tmp_path: Path) -> None:
     """Asked of the fork server, an interpreter that has imported the training room and nothing else."""
     assert forked.run_child(tmp_path, _tell_loaded, tmp_path / "loaded.json") == 0
     loaded = set(json.loads((tmp_path / "loaded.json").read_text(encoding="utf-8")))
-    assert {"gpt_lightning.training.build", "lightning.pytorch"} <= loaded
+    assert {"gpt_lightning.training.fitting.build", "lightning.pytorch"} <= loaded
     assert {"optuna", "matplotlib"} & loaded == set()

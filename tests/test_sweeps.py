@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from gpt_lightning.parsing.strict_yaml import read_yaml
-from gpt_lightning.tuning.creating import begin
-from gpt_lightning.tuning.reading import read_spec
-from gpt_lightning.tuning.slots import Slot
-from gpt_lightning.tuning.sweep_folder import sweep_folder_of
-from gpt_lightning.tuning.worker import work
+from gpt_lightning.tuning.launch.creating import begin
+from gpt_lightning.tuning.spec.reading import read_spec
+from gpt_lightning.tuning.study.sweep_folder import sweep_folder_of
+from gpt_lightning.tuning.workers.slots import Slot
+from gpt_lightning.tuning.workers.worker import work
 from tests.training.forked import write_corpus
 
 ROOT = Path(__file__).parents[1]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from gpt_lightning.checkpoints.checkpoint_dir import SHELF
 from gpt_lightning.checkpoints.durable import read_manifest, step_of
 from gpt_lightning.checkpoints.folder import read_checkpoint, storing, write_checkpoint, write_tensors
-from gpt_lightning.checkpoints.shelf import SHELF
 
 _CONFIG_FILE = "config.yaml"
 _FILES = (".pt", ".pth")

@@ -31,8 +31,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gpt_lightning.checkpoints.checkpoint_dir import sweep
 from gpt_lightning.checkpoints.durable import checkpoint_name, discard, verify_checkpoint
-from gpt_lightning.checkpoints.shelf import sweep
 from gpt_lightning.errors import CheckpointError
 from gpt_lightning.files.atomic import fsync_folder, write_text_durably
 from gpt_lightning.files.locks import FileLock

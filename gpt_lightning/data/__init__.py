@@ -31,8 +31,8 @@ samples consumed: which window sample k is depends on the seed and nothing else.
 
     >>> import os, tempfile
     >>> from pathlib import Path
-    >>> from gpt_lightning.data.prepare import PrepareSettings, find_or_prepare
-    >>> from gpt_lightning.data.stream import EvaluationWindows, TrainStream
+    >>> from gpt_lightning.data.prepare.prepare import PrepareSettings, find_or_prepare
+    >>> from gpt_lightning.data.stream.stream import EvaluationWindows, TrainStream
     >>> folder = Path(tempfile.mkdtemp())
     >>> _ = (folder / "text.txt").write_text("To be, or not to be.\n" * 50)
     >>> settings = PrepareSettings(source=str(folder / "text.txt"), tokenizer="bytes", val_fraction=0.1)

@@ -17,7 +17,7 @@
 Every score is a function of sums over items (``metrics.sums``), so the same few lines give its value, its bootstrap
 interval and the paired comparison of two models:
 
->>> from gpt_lightning.evaluation.results import Evaluation, Item, Measure, digest
+>>> from gpt_lightning.evaluation.outcomes.results import Evaluation, Item, Measure, digest
 >>> from gpt_lightning.metrics.labels import Choice
 >>> items = [Item(f"question {n}", digest(str(n)), {"": Choice((0.7, 0.3), int(n % 4 == 0))}) for n in range(40)]
 >>> evaluation = Evaluation("quiz", "a model", {}, [Measure("Accuracy")], items)

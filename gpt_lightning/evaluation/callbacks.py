@@ -22,11 +22,11 @@ from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.trainer.states import TrainerFn
 
 from gpt_lightning.errors import ConfigError
-from gpt_lightning.evaluation.results import Evaluation
-from gpt_lightning.evaluation.task_files import read_tasks
-from gpt_lightning.evaluation.tasks import Asking
-from gpt_lightning.training.datamodule import TokenDataModule
-from gpt_lightning.training.module import GPTModule
+from gpt_lightning.evaluation.kinds.task_files import read_tasks
+from gpt_lightning.evaluation.kinds.tasks import Asking
+from gpt_lightning.evaluation.outcomes.results import Evaluation
+from gpt_lightning.training.loading.datamodule import TokenDataModule
+from gpt_lightning.training.modules.module import GPTModule
 from gpt_lightning.weights.loading import LoadedModel
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import groupby
 
-from gpt_lightning.data.tokenizers import Tokenizer
+from gpt_lightning.data.tokenizers.kinds import Tokenizer
 from gpt_lightning.weights.chat_templates import Message, choose_format
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from gpt_lightning.model.attention_mask import Sight, Triangle
 from gpt_lightning.model.cache import LayerCache
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.model.norm import RMSNorm
 from gpt_lightning.model.positions import Rotation, rotate
-from gpt_lightning.model.sight import Sight, Triangle
 
 
 class CausalSelfAttention(nn.Module):

@@ -10,12 +10,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from gpt_lightning.model.attention import CausalSelfAttention
+from gpt_lightning.model.attention_mask import Sight
 from gpt_lightning.model.cache import LayerCache
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.model.mlp import MLPS
 from gpt_lightning.model.norm import build_norm
 from gpt_lightning.model.positions import Rotation
-from gpt_lightning.model.sight import Sight
 
 
 class Block(nn.Module):

@@ -4,9 +4,17 @@ Counted as in Chowdhery et al. 2022 (PaLM, appendix B) and everywhere since: 2 o
 the forward pass and 4 in the backward pass, and attention over the whole context, although a causal kernel computes
 half of it. Embedding look-ups, norms and activations are not counted; the head is, because it is a product. Work that
 helps nobody is not counted either: rows that fill up the vocabulary, and positions outside a layer's window.
+
+How fast this machine multiplies matrices: the measured ceiling that model-FLOPs utilisation is a share of.
+
+A data sheet's figure is reached by no program, and for a shared or throttled machine there is none.
 """
 
 from __future__ import annotations
+
+import time
+
+import torch
 
 from gpt_lightning.model.config import GPTConfig, count_block_weights
 
@@ -31,3 +39,80 @@ def count_forward_flops(config: GPTConfig, context: int | None = None) -> int:
 def count_training_flops(config: GPTConfig, context: int | None = None) -> int:
     """Operations per token of forward and backward: 6 per weight + 12 x n_layer x query_size x context."""
     return 3 * count_forward_flops(config, context)
+
+
+_WIDTHS = {"cuda": 8192}
+_WIDTH = 2048
+_SMALL_WIDTH = 256
+_AT_A_TIME = {"cuda": 10}
+"""Products between two looks at the clock: launching one takes longer on a GPU than looking at the clock twice."""
+
+
+@torch.no_grad()
+def measure_matrix_peak(
+    device: torch.device, dtype: torch.dtype = torch.float32, *, seconds: float = 0.5, width: int | None = None
+) -> float:
+    """Operations per second of the fastest product of two square matrices, with the process's own threads.
+
+    Args:
+        device: Where to multiply.
+        dtype: Of both factors and the result.
+        seconds: How long to try; there are at least three tries after one to warm up.
+        width: Rows and columns of each factor; None = enough to keep the device busy, less where a product of that
+            size would take longer than ``seconds``.
+    """
+    width = width or _choose_width(device, dtype, seconds)
+    products = _AT_A_TIME.get(device.type, 1)
+    square = _Product(width, device, dtype)
+    square.time(products)
+    best, tries, end = float("inf"), 0, time.perf_counter() + seconds
+    while tries < 3 or time.perf_counter() < end:
+        best = min(best, square.time(products))
+        tries += 1
+    return float(2 * width**3 * products / best)
+
+
+def _choose_width(device: torch.device, dtype: torch.dtype, seconds: float) -> int:
+    """The device's usual width; on a CPU the largest whose product is expected to end in ``seconds``.
+
+    A CPU without instructions for bfloat16 computes it a thousand times slower: minutes for one product of 2048 rows.
+    """
+    if device.type != "cpu":
+        return _WIDTHS.get(device.type, _WIDTH)
+    width = _SMALL_WIDTH
+    while width < _WIDTH and 8 * _Product(width, device, dtype).time(1) < seconds:
+        width *= 2
+    return width
+
+
+class _Product:
+    """Two square factors and the place of their product."""
+
+    def __init__(self, width: int, device: torch.device, dtype: torch.dtype) -> None:
+        # The values do not matter, but zeros would draw less power than weights do.
+        # A generator of their own: a run that measures must draw what one that does not would.
+        generator = torch.Generator(device=device).manual_seed(0)
+        self._left, self._right = (
+            torch.randn(width, width, device=device, generator=generator).to(dtype) for _ in range(2)
+        )
+        self._result = torch.empty_like(self._left)
+
+    def time(self, products: int) -> float:
+        """Seconds of some products, from an idle device to an idle device."""
+        _wait(self._left.device)
+        start = time.perf_counter()
+        for _ in range(products):
+            torch.mm(self._left, self._right, out=self._result)
+        _wait(self._left.device)
+        return time.perf_counter() - start
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def choose_factor_type(precision: str) -> torch.dtype:
+    """Type of the factors of a product under a precision of Lightning's Trainer ("32-true", "bf16-mixed", ...)."""
+    types = {"64": torch.float64, "32": torch.float32, "16": torch.float16}
+    return types.get(precision.partition("-")[0], torch.bfloat16)

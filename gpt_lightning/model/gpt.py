@@ -26,13 +26,13 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from gpt_lightning.errors import ConfigError, DataError
+from gpt_lightning.model.attention_mask import Opens, Sight, look
 from gpt_lightning.model.block import Block
 from gpt_lightning.model.cache import KeyValueCache, LayerCache
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.model.embeddings import BigramEmbedding, Smear, reserve_embedding
 from gpt_lightning.model.norm import build_norm
 from gpt_lightning.model.positions import Rotation, build_rotation, count_positions, find_begins, rotate_rows
-from gpt_lightning.model.sight import Opens, Sight, look
 from gpt_lightning.model.slots import SlotRows
 
 _INIT_STD = 0.02

@@ -20,8 +20,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from gpt_lightning.errors import ConfigError
+from gpt_lightning.model.attention_mask import Sight
 from gpt_lightning.model.cache import KeyValueCache, LayerCache
-from gpt_lightning.model.sight import Sight
 
 
 class _LayerMemory:

@@ -12,11 +12,11 @@ from gpt_lightning.checkpoints.durable import read_manifest
 from gpt_lightning.errors import CheckpointError
 from gpt_lightning.monitoring.board_texts import read_texts
 from gpt_lightning.monitoring.records import RunRecord, is_run
-from gpt_lightning.pages.numbers import format_bytes, format_seconds
-from gpt_lightning.pages.page import Blocks
 from gpt_lightning.parsing.strict_yaml import dump_yaml
-from gpt_lightning.training.resume import flatten
-from gpt_lightning.training.run_folder import ALERTS_FILE, SAMPLES_FILE
+from gpt_lightning.reports.numbers import format_bytes, format_seconds
+from gpt_lightning.reports.page import Blocks
+from gpt_lightning.training.runs.resume import flatten
+from gpt_lightning.training.runs.run_folder import ALERTS_FILE, SAMPLES_FILE
 
 _MOST_SAMPLES, _MOST_ALERTS = 12, 200
 
@@ -123,8 +123,8 @@ def default_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     Takes seconds, since Lightning tells what its options are.
     """
     from gpt_lightning.errors import ConfigError
-    from gpt_lightning.training.build import plain_settings, with_default_classes
-    from gpt_lightning.training.command_line import TrainerCommandLine
+    from gpt_lightning.training.fitting.build import plain_settings, with_default_classes
+    from gpt_lightning.training.fitting.command_line import TrainerCommandLine
 
     chosen = [f"--{key}={value}" for key, value in _chosen_classes(config)]
     try:

@@ -15,13 +15,19 @@ from pathlib import Path
 from typing import Any
 
 from gpt_lightning.checkpoints.best import read_best
+from gpt_lightning.checkpoints.checkpoint_dir import SHELF
 from gpt_lightning.checkpoints.durable import list_checkpoints, step_of
-from gpt_lightning.checkpoints.shelf import SHELF
 from gpt_lightning.errors import RunFolderError, UserError
 from gpt_lightning.parsing.strict_yaml import read_yaml
 from gpt_lightning.parsing.suggest import did_you_mean
-from gpt_lightning.training.metrics_file import METRICS_FILE, read_metrics
-from gpt_lightning.training.run_folder import CONFIG_FILE, MANIFEST_FILE, RUNS, is_in_use
+from gpt_lightning.training.runs.run_folder import (
+    CONFIG_FILE,
+    MANIFEST_FILE,
+    METRICS_FILE,
+    RUNS,
+    is_in_use,
+    read_metrics,
+)
 
 STATES = ("running", "stale", "finished", "stopped", "failed", "crashed", "unknown")
 _LEAST_SILENCE, _USUAL_GAPS = 600.0, 10.0

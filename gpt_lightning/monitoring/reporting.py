@@ -8,17 +8,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from gpt_lightning.board.texts import write_setting
 from gpt_lightning.errors import ConfigError
 from gpt_lightning.files.atomic import write_text_durably
 from gpt_lightning.monitoring.comparing import caveats, differing_settings, metric_rows
 from gpt_lightning.monitoring.plotting import axis_values, build_chart, build_series
 from gpt_lightning.monitoring.portrait import add_portrait
 from gpt_lightning.monitoring.records import RunRecord, open_runs
-from gpt_lightning.pages.charts import Mark
-from gpt_lightning.pages.numbers import format_number, format_seconds
-from gpt_lightning.pages.page import Blocks, Page
-from gpt_lightning.training.run_folder import RUNS
+from gpt_lightning.reports.charts import Mark
+from gpt_lightning.reports.numbers import format_number, format_seconds
+from gpt_lightning.reports.page import Blocks, Page
+from gpt_lightning.tracking.texts import write_setting
+from gpt_lightning.training.runs.run_folder import RUNS
 
 _FIRST = ("train/loss", "val/loss", "val/bits_per_byte", "optim/grad_norm", "perf/tokens_per_second")
 """Metrics whose charts stand open, the learning rates beside them; all others are folded away."""

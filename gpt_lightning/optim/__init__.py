@@ -13,8 +13,8 @@ A schedule is a pure function of the step, so nothing of it has to be saved: bef
     clipping         by the global norm
     shares           tensors of which this process holds some rows
 
->>> from gpt_lightning.optim.lengths import Horizon
->>> from gpt_lightning.optim.schedules import WSD
+>>> from gpt_lightning.optim.schedules.lengths import Horizon
+>>> from gpt_lightning.optim.schedules.schedules import WSD
 >>> schedule = WSD(warmup=4, decay="50%", final_factor=0.0)
 >>> horizon = Horizon(total_steps=16, tokens_per_step=1024)
 >>> [round(schedule.factor(step, horizon), 3) for step in (0, 3, 8, 12, 15)]

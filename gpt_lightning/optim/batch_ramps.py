@@ -13,8 +13,8 @@ from abc import ABC, abstractmethod
 
 from gpt_lightning.errors import ConfigError
 from gpt_lightning.optim.batch_sizes import BatchSizes
-from gpt_lightning.optim.lengths import Length, ParsedLength, parse_length
-from gpt_lightning.optim.stretches import check_order
+from gpt_lightning.optim.schedules.lengths import Length, ParsedLength, parse_length
+from gpt_lightning.optim.schedules.warmup_cooldown import check_order
 
 
 class BatchRamp(ABC):

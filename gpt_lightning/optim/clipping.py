@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gpt_lightning.errors import ConfigError
-from gpt_lightning.optim.shares import local_part
+from gpt_lightning.optim.dtensor import local_part
 
 
 def measure_gradients(parameters: list[Tensor]) -> Float[Tensor, ""]:

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.optim.adamw import adamw
 
-from gpt_lightning.optim.shares import gather, is_share, local_part, local_rows
+from gpt_lightning.optim.dtensor import gather, is_share, local_part, local_rows
 
 _A, _B, _C = 3.4445, -4.7750, 2.0315
 """Jordan's coefficients: the steepest start, at the price of ending near 1 rather than at it."""

@@ -3,7 +3,7 @@
 ``build`` turns a configuration into a ``Run``; ``Run.fit`` trains it in a run folder. The same way serves the command
 line, sweeps, tests and notebooks::
 
-    from gpt_lightning.training.build import build
+    from gpt_lightning.training.fitting.build import build
 
     run = build("configs/quickstart.yaml", {"trainer": {"max_steps": 20}})
     result = run.fit()                 # or run.fit(resume="auto")

@@ -7,20 +7,20 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gpt_lightning.checkpoints.shelf import locate
+from gpt_lightning.checkpoints.checkpoint_dir import locate
 from gpt_lightning.errors import ConfigError
 from gpt_lightning.generation.command import check_files
 from gpt_lightning.model.config import GPTConfig
-from gpt_lightning.training.answering import PLACES, answer_prompts
-from gpt_lightning.training.build import build_bare_trainer, build_parsed
-from gpt_lightning.training.closing import describe_result
-from gpt_lightning.training.command_line import TrainerCommandLine
-from gpt_lightning.training.doctor import examine
-from gpt_lightning.training.processes import process_rank
-from gpt_lightning.training.run import Run
-from gpt_lightning.training.run_folder import CONFIG_FILE
-from gpt_lightning.training.settings import RunSettings
-from gpt_lightning.training.start import check_start
+from gpt_lightning.training.engine.processes import process_rank
+from gpt_lightning.training.fitting.build import build_bare_trainer, build_parsed
+from gpt_lightning.training.fitting.command_line import TrainerCommandLine
+from gpt_lightning.training.fitting.predict_texts import PLACES, answer_prompts
+from gpt_lightning.training.fitting.run import Run
+from gpt_lightning.training.fitting.summary import describe_result
+from gpt_lightning.training.profiling.doctor import examine
+from gpt_lightning.training.runs.run_folder import CONFIG_FILE
+from gpt_lightning.training.runs.settings import RunSettings
+from gpt_lightning.training.runs.start import check_start
 from gpt_lightning.weights.hub import is_foreign
 
 

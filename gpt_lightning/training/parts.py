@@ -9,11 +9,11 @@ from typing import Any
 
 from lightning.pytorch import Trainer
 
-from gpt_lightning.training.datamodule import TokenDataModule
-from gpt_lightning.training.lengths import Plan
-from gpt_lightning.training.module import GPTModule
-from gpt_lightning.training.monitor import Monitor
-from gpt_lightning.training.settings import RunSettings
+from gpt_lightning.training.loading.datamodule import TokenDataModule
+from gpt_lightning.training.modules.module import GPTModule
+from gpt_lightning.training.runs.lengths import Plan
+from gpt_lightning.training.runs.settings import RunSettings
+from gpt_lightning.training.watch.monitor import Monitor
 from gpt_lightning.weights.starting import read_initial_weights
 
 

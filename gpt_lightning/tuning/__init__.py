@@ -41,7 +41,7 @@ A sweep file names base configurations and the keys to vary, in the words of ``f
 Numbers may be written as people write them; a log grid has so many points in each doubling, and values on a grid can be
 shared between trials:
 
-    >>> from gpt_lightning.tuning.parameters import LogGrid
+    >>> from gpt_lightning.tuning.spec.parameters import LogGrid
     >>> LogGrid("model.optimizer.lr", minimum=1e-3, maximum=4e-3, per_octave=2).grid()
     [0.001, 0.0014142135623730952, 0.002, 0.0028284271247461905, 0.004]
 

@@ -14,7 +14,7 @@ from typing import NoReturn
 
 from gpt_lightning.errors import ConfigError, RunFolderError, TrainingError
 from gpt_lightning.files.processes import WARNING_SIGNAL
-from gpt_lightning.parsing.own_options import OwnOptions
+from gpt_lightning.parsing.command import OwnOptions
 
 _Body = Callable[[argparse.Namespace], "int | None"]
 
@@ -70,9 +70,8 @@ def _add_worker(parser: argparse.ArgumentParser) -> None:
 
 
 def _validate(given: argparse.Namespace) -> None:
-    from gpt_lightning.tuning.checking import check_sweep, estimate
-    from gpt_lightning.tuning.creating import read_named
-    from gpt_lightning.tuning.planning import describe_plan
+    from gpt_lightning.tuning.launch.creating import read_named
+    from gpt_lightning.tuning.study.checking import check_sweep, describe_plan, estimate
 
     spec, _ = read_named(given.sweep, given.set)
     checked = check_sweep(spec)
@@ -81,12 +80,12 @@ def _validate(given: argparse.Namespace) -> None:
 
 
 def _run(given: argparse.Namespace) -> int:
-    from gpt_lightning.tuning.cluster_launchers import make_launcher
-    from gpt_lightning.tuning.creating import allow, begin, fork, read_named
-    from gpt_lightning.tuning.live import Display
-    from gpt_lightning.tuning.planning import describe_plan
-    from gpt_lightning.tuning.running import finish, run_sweep, why_it_failed
-    from gpt_lightning.tuning.worker import StopSignals
+    from gpt_lightning.tuning.launch.cluster_launchers import make_launcher
+    from gpt_lightning.tuning.launch.creating import allow, begin, fork, read_named
+    from gpt_lightning.tuning.launch.live import Display
+    from gpt_lightning.tuning.launch.running import finish, run_sweep, why_it_failed
+    from gpt_lightning.tuning.study.checking import describe_plan
+    from gpt_lightning.tuning.workers.worker import StopSignals
 
     spec, folder = read_named(given.sweep, given.set)
     if given.fork:
@@ -110,12 +109,12 @@ def _run(given: argparse.Namespace) -> int:
 
 
 def _work(given: argparse.Namespace) -> None:
-    from gpt_lightning.tuning.cluster_launchers import requeue_job
-    from gpt_lightning.tuning.creating import begin, complete, read_named
-    from gpt_lightning.tuning.slot_locks import hold_slot
-    from gpt_lightning.tuning.slots import Slot
-    from gpt_lightning.tuning.sweep import open_sweep
-    from gpt_lightning.tuning.worker import StopSignals, work
+    from gpt_lightning.tuning.launch.cluster_launchers import requeue_job
+    from gpt_lightning.tuning.launch.creating import begin, complete, read_named
+    from gpt_lightning.tuning.study.sweep import open_sweep
+    from gpt_lightning.tuning.workers.slot_locks import hold_slot
+    from gpt_lightning.tuning.workers.slots import Slot
+    from gpt_lightning.tuning.workers.worker import StopSignals, work
 
     stop = StopSignals()  # a job may be warned while it still imports
     spec, folder = read_named(given.sweep, given.set)
@@ -135,33 +134,33 @@ def _work(given: argparse.Namespace) -> None:
 
 
 def _status(given: argparse.Namespace) -> None:
-    from gpt_lightning.tuning.live import status_text
-    from gpt_lightning.tuning.sweep import open_sweep
-    from gpt_lightning.tuning.sweep_folder import find_sweep
+    from gpt_lightning.tuning.launch.live import status_text
+    from gpt_lightning.tuning.study.sweep import open_sweep
+    from gpt_lightning.tuning.study.sweep_folder import find_sweep
 
     sys.stdout.write(status_text(open_sweep(find_sweep(given.sweep)), given.json))
 
 
 def _stop(given: argparse.Namespace) -> None:
-    from gpt_lightning.tuning.stopping import stop_sweep
-    from gpt_lightning.tuning.sweep import open_sweep
-    from gpt_lightning.tuning.sweep_folder import find_sweep
+    from gpt_lightning.tuning.study.sweep import open_sweep
+    from gpt_lightning.tuning.study.sweep_folder import find_sweep
+    from gpt_lightning.tuning.workers.stopping import stop_sweep
 
     sys.stdout.write(stop_sweep(open_sweep(find_sweep(given.sweep))))
 
 
 def _retry(given: argparse.Namespace) -> None:
-    from gpt_lightning.tuning.stopping import retry_trials
-    from gpt_lightning.tuning.sweep import open_sweep
-    from gpt_lightning.tuning.sweep_folder import find_sweep
+    from gpt_lightning.tuning.study.sweep import open_sweep
+    from gpt_lightning.tuning.study.sweep_folder import find_sweep
+    from gpt_lightning.tuning.workers.stopping import retry_trials
 
     sys.stdout.write(retry_trials(open_sweep(find_sweep(given.sweep)), given.trials))
 
 
 def _best(given: argparse.Namespace) -> None:
-    from gpt_lightning.tuning.best import write_best
-    from gpt_lightning.tuning.sweep import open_sweep
-    from gpt_lightning.tuning.sweep_folder import find_sweep
+    from gpt_lightning.tuning.study.best import write_best
+    from gpt_lightning.tuning.study.sweep import open_sweep
+    from gpt_lightning.tuning.study.sweep_folder import find_sweep
 
     sweep = open_sweep(find_sweep(given.sweep))
     path = write_best(sweep, Path(given.out) if given.out else sweep.folder.best, given.trial)
@@ -169,9 +168,9 @@ def _best(given: argparse.Namespace) -> None:
 
 
 def _export(given: argparse.Namespace) -> None:
-    from gpt_lightning.tuning.best import as_table, rows
-    from gpt_lightning.tuning.sweep import open_sweep
-    from gpt_lightning.tuning.sweep_folder import find_sweep
+    from gpt_lightning.tuning.study.best import as_table, rows
+    from gpt_lightning.tuning.study.sweep import open_sweep
+    from gpt_lightning.tuning.study.sweep_folder import find_sweep
 
     text = as_table(rows(open_sweep(find_sweep(given.sweep))), given.format)
     if given.out:
@@ -183,9 +182,9 @@ def _export(given: argparse.Namespace) -> None:
 def _dashboard(given: argparse.Namespace) -> NoReturn:
     from importlib.metadata import entry_points
 
-    from gpt_lightning.tuning.study import load_study
-    from gpt_lightning.tuning.sweep import read_frozen
-    from gpt_lightning.tuning.sweep_folder import find_sweep
+    from gpt_lightning.tuning.study.study import load_study
+    from gpt_lightning.tuning.study.sweep import read_frozen
+    from gpt_lightning.tuning.study.sweep_folder import find_sweep
 
     folder = find_sweep(given.sweep)
     # Not by its name on the PATH, where another environment's may come first.
@@ -207,8 +206,8 @@ def _dashboard(given: argparse.Namespace) -> NoReturn:
 
 
 def _fsck(given: argparse.Namespace) -> None:
-    from gpt_lightning.tuning.repair import check_folder
-    from gpt_lightning.tuning.sweep_folder import find_sweep
+    from gpt_lightning.tuning.study.sweep_folder import find_sweep
+    from gpt_lightning.tuning.workers.repair import check_folder
 
     if given.set and not given.repair:
         raise ConfigError("sweep fsck changes nothing without --repair", got=given.set, fix="Add --repair.")

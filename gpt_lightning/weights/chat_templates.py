@@ -14,7 +14,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from gpt_lightning.data.tokenizer import Tokenizer
+from gpt_lightning.data.tokenizers.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from gpt_lightning.checkpoints.checkpoint_dir import SHELF, locate
 from gpt_lightning.checkpoints.consolidating import consolidate as write_consolidated
 from gpt_lightning.checkpoints.folder import write_checkpoint
-from gpt_lightning.checkpoints.shelf import SHELF, locate
-from gpt_lightning.data.resolving import is_learned, resolve
-from gpt_lightning.data.tokenizers import write_tokenizer
+from gpt_lightning.data.tokenizers.kinds import write_tokenizer
+from gpt_lightning.data.tokenizers.resolve import is_learned, resolve
 from gpt_lightning.errors import CheckpointError, ConfigError
 from gpt_lightning.model.gpt import GPT
 from gpt_lightning.parsing.command import run_command

@@ -28,10 +28,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gpt_lightning.data.tokenizer import Tokenizer
-from gpt_lightning.data.tokenizer_json import added_token, describe_as_json
-from gpt_lightning.data.tokenizer_json_reading import FILE, OWN_ENTRY, SETTINGS_FILE
-from gpt_lightning.data.tokenizers import EncodingTokenizer
+from gpt_lightning.data.tokenizers.kinds import EncodingTokenizer
+from gpt_lightning.data.tokenizers.tokenizer import Tokenizer
+from gpt_lightning.data.tokenizers.tokenizer_json import added_token, describe_as_json
+from gpt_lightning.data.tokenizers.tokenizer_json_reading import FILE, OWN_ENTRY, SETTINGS_FILE
 from gpt_lightning.errors import CheckpointError, ConfigError
 from gpt_lightning.files.processes import own_mark
 from gpt_lightning.model.config import GPTConfig

@@ -22,7 +22,7 @@ from torch import Tensor
 from gpt_lightning.errors import CheckpointError, ConfigError
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.weights import gpt2, llama
-from gpt_lightning.weights.rope_settings import list_rope_obstacles, read_rope, write_rope
+from gpt_lightning.weights.llama import list_rope_obstacles, read_rope, write_rope
 
 OWN_ENTRY = "gpt_lightning"
 _TIED = "tie_word_embeddings"

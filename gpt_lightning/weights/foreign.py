@@ -16,8 +16,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gpt_lightning.data.tokenizer import Tokenizer
-from gpt_lightning.data.tokenizer_json_reading import FILE, read_end_ids, read_json_file, read_tokenizer_folder
+from gpt_lightning.data.tokenizers.tokenizer import Tokenizer
+from gpt_lightning.data.tokenizers.tokenizer_json_reading import (
+    FILE,
+    read_end_ids,
+    read_json_file,
+    read_tokenizer_folder,
+)
 from gpt_lightning.errors import CheckpointError
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.weights.families import family_of, read_settings

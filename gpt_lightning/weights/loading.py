@@ -9,10 +9,10 @@ from typing import Any
 
 from torch import Tensor
 
+from gpt_lightning.checkpoints.checkpoint_dir import check_prefer, locate
 from gpt_lightning.checkpoints.durable import local_path
 from gpt_lightning.checkpoints.folder import read_checkpoint
-from gpt_lightning.checkpoints.shelf import check_prefer, locate
-from gpt_lightning.data.tokenizers import Tokenizer, from_description
+from gpt_lightning.data.tokenizers.kinds import Tokenizer, from_description
 from gpt_lightning.errors import CheckpointError
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.model.gpt import GPT

@@ -9,7 +9,7 @@ from typing import Any
 
 from gpt_lightning._version import __version__
 from gpt_lightning.checkpoints.durable import step_of
-from gpt_lightning.data.tokenizer_json_reading import read_json_file
+from gpt_lightning.data.tokenizers.tokenizer_json_reading import read_json_file
 from gpt_lightning.errors import ConfigError
 from gpt_lightning.weights.exporting import Export
 from gpt_lightning.weights.loading import LoadedModel

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gpt_lightning.checkpoints.checkpoint_dir import locate
 from gpt_lightning.checkpoints.durable import local_path, read_manifest
 from gpt_lightning.checkpoints.folder import load_plain, read_checkpoint
-from gpt_lightning.checkpoints.shelf import locate
 from gpt_lightning.errors import CheckpointError, ConfigError, DataError
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.model.gpt import GPT

@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gpt_lightning.data.tokenizer import Tokenizer
-from gpt_lightning.data.tokenizers import CharTokenizer
+from gpt_lightning.data.tokenizers.kinds import CharTokenizer
+from gpt_lightning.data.tokenizers.tokenizer import Tokenizer
 from gpt_lightning.errors import CheckpointError
 from gpt_lightning.model.gpt import GPT
 from gpt_lightning.weights.exporting import DTYPES, Export

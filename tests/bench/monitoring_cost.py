@@ -21,13 +21,13 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from gpt_lightning.training.build import build
-from gpt_lightning.training.callbacks.insight import Insight
 from gpt_lightning.training.callbacks.metrics_log import MetricsLog
+from gpt_lightning.training.callbacks.speed import Speed
 from gpt_lightning.training.callbacks.status_line import StatusLine
-from gpt_lightning.training.chronicle import Chronicle
-from gpt_lightning.training.run import Run, add_callbacks
-from gpt_lightning.training.speed import Speed
+from gpt_lightning.training.fitting.build import build
+from gpt_lightning.training.fitting.run import Run, add_callbacks
+from gpt_lightning.training.fitting.run_summary import Chronicle
+from gpt_lightning.training.watch.diagnostics import Insight
 
 SEGMENT = 10
 TURNS = 500

@@ -24,13 +24,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gpt_lightning.model.flops import count_training_flops
+from gpt_lightning.model.flops import count_training_flops, measure_matrix_peak
 from gpt_lightning.model.gpt import GPT
-from gpt_lightning.model.peak import measure_matrix_peak
 from gpt_lightning.optim.clipping import clip_gradients
 from gpt_lightning.optim.groups import set_learning_rates
-from gpt_lightning.training.build import build
-from gpt_lightning.training.run import Run
+from gpt_lightning.training.fitting.build import build
+from gpt_lightning.training.fitting.run import Run
 from tests.bench.apart import Apart
 from tests.bench.nano_gpt import NanoGPT, NanoLoop
 from tests.bench.publish import SEED

@@ -17,11 +17,10 @@ from typing import Any
 
 import torch
 
-from gpt_lightning.model.flops import count_training_flops
-from gpt_lightning.model.peak import measure_matrix_peak
+from gpt_lightning.model.flops import count_training_flops, measure_matrix_peak
 from gpt_lightning.model.presets import PRESETS
-from gpt_lightning.training.build import build
-from gpt_lightning.training.run import Run
+from gpt_lightning.training.fitting.build import build
+from gpt_lightning.training.fitting.run import Run
 from tests.bench.nano_gpt import NanoGPT, NanoLoop
 from tests.bench.publish import SEED
 from tests.bench.turns import Loop, Turns, read_tokens

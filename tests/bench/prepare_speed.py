@@ -18,10 +18,10 @@ from pathlib import Path
 
 import tiktoken
 
-from gpt_lightning.data.bpe import train_vocabulary
-from gpt_lightning.data.builtin import iterate_source_code
-from gpt_lightning.data.prepare import PrepareSettings, prepare
-from gpt_lightning.data.vocabularies import find_encoding
+from gpt_lightning.data.prepare.prepare import PrepareSettings, prepare
+from gpt_lightning.data.readers.builtin import iterate_source_code
+from gpt_lightning.data.tokenizers.bpe import train_vocabulary
+from gpt_lightning.data.tokenizers.vocabularies import find_encoding
 
 
 def iterate_sources() -> Iterator[str]:

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from gpt_lightning.parsing.strict_yaml import read_yaml
-from gpt_lightning.tuning.early_termination import EarlyTermination, read_early_terminate
-from gpt_lightning.tuning.mailbox import Mailbox, Report
-from gpt_lightning.tuning.pruning import Curve
+from gpt_lightning.tuning.pruning.early_termination import EarlyTermination, read_early_terminate
+from gpt_lightning.tuning.pruning.pruning import Curve
+from gpt_lightning.tuning.trial.mailbox import Mailbox, Report
 
 RULES: Mapping[str, Mapping[str, Any]] = {
     "median, shape": {"type": "median", "startup_trials": 2},

@@ -12,13 +12,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from gpt_lightning.data.mixed_stream import mix
-from gpt_lightning.data.mixture import Mixture, MixtureSource
-from gpt_lightning.data.packing import Concat, Document, Pack
-from gpt_lightning.data.prepare import PrepareSettings, find_or_prepare
-from gpt_lightning.data.shards import TokenStore
-from gpt_lightning.data.stream import SampleStream, TrainStream
-from gpt_lightning.training.loaders import Share, TrainLoader
+from gpt_lightning.data.prepare.prepare import PrepareSettings, find_or_prepare
+from gpt_lightning.data.store.shards import TokenStore
+from gpt_lightning.data.stream.mixed_stream import mix
+from gpt_lightning.data.stream.mixture import Mixture, MixtureSource
+from gpt_lightning.data.stream.packing import Concat, Document, Pack
+from gpt_lightning.data.stream.stream import SampleStream, TrainStream
+from gpt_lightning.training.loading.loaders import Share, TrainLoader
 from tests.bench.publish import SEED
 
 BLOCK_SIZE, BATCH_SIZE, STEPS, REPEATS = 1024, 8, 500, 5

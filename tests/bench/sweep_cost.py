@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from gpt_lightning.training.build import build
-from gpt_lightning.tuning.children import prepare_server
-from gpt_lightning.tuning.claiming import claim
-from gpt_lightning.tuning.leases import Lease, Reaper
-from gpt_lightning.tuning.slots import Slot
-from gpt_lightning.tuning.supervisor import Supervisor
+from gpt_lightning.training.fitting.build import build
+from gpt_lightning.tuning.trial.children import prepare_server
+from gpt_lightning.tuning.workers.claiming import claim
+from gpt_lightning.tuning.workers.leases import Lease, Reaper
+from gpt_lightning.tuning.workers.slots import Slot
+from gpt_lightning.tuning.workers.supervisor import Supervisor
 from tests.tuning.sweeping import make_sweep
 
 

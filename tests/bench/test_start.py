@@ -24,8 +24,12 @@ COMMANDS: dict[str, list[str]] = {
     "gpt-lightning generate --help": [str(PROGRAM), "generate", "--help"],
     "gpt-lightning fit --help": [str(PROGRAM), "fit", "--help"],
     "import gpt_lightning": [sys.executable, "-c", "import gpt_lightning"],
-    "import gpt_lightning.data.prepare": [sys.executable, "-c", "import gpt_lightning.data.prepare"],
-    "import gpt_lightning.training.build": [sys.executable, "-c", "import gpt_lightning.training.build"],
+    "import gpt_lightning.data.prepare.prepare": [sys.executable, "-c", "import gpt_lightning.data.prepare.prepare"],
+    "import gpt_lightning.training.fitting.build": [
+        sys.executable,
+        "-c",
+        "import gpt_lightning.training.fitting.build",
+    ],
     "import torch": [sys.executable, "-c", "import torch"],
     "import lightning.pytorch": [sys.executable, "-c", "import lightning.pytorch"],
 }

@@ -16,11 +16,11 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from gpt_lightning.data.shards import TokenStore
-from gpt_lightning.data.stream import EvaluationWindows
+from gpt_lightning.data.store.shards import TokenStore
+from gpt_lightning.data.stream.stream import EvaluationWindows
 from gpt_lightning.model.config import GPTConfig
-from gpt_lightning.training.build import build
-from gpt_lightning.training.run import add_callbacks
+from gpt_lightning.training.fitting.build import build
+from gpt_lightning.training.fitting.run import add_callbacks
 from tests.bench.nano_gpt import NanoGPT, NanoLoop
 
 BLOCK_SIZE, BATCH_SIZE = 64, 12

@@ -26,8 +26,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from gpt_lightning.model.gpt import GPT
 from gpt_lightning.optim.clipping import clip_gradients
 from gpt_lightning.optim.groups import set_learning_rates
-from gpt_lightning.training.build import build
-from gpt_lightning.training.run import Run, add_callbacks
+from gpt_lightning.training.fitting.build import build
+from gpt_lightning.training.fitting.run import Run, add_callbacks
 from tests.bench.publish import SEED
 
 SEGMENT = 6

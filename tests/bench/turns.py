@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from gpt_lightning.training.run import Run
+from gpt_lightning.training.fitting.run import Run
 
 
 class Loop(Protocol):

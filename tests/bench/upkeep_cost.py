@@ -13,8 +13,8 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from gpt_lightning.training.build import build
-from gpt_lightning.training.run import add_callbacks
+from gpt_lightning.training.fitting.build import build
+from gpt_lightning.training.fitting.run import add_callbacks
 from tests.bench.publish import SEED
 from tests.bench.trainer_cost import SIZES
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from gpt_lightning.checkpoints.best import BEST_FILE, VALIDATION, Validation, point_to_best, read_best, write_best
+from gpt_lightning.checkpoints.checkpoint_dir import find_newest_valid, locate, rotate
 from gpt_lightning.checkpoints.durable import MANIFEST_FILE, checkpoint_name, list_checkpoints, read_manifest
 from gpt_lightning.checkpoints.folder import write_checkpoint
-from gpt_lightning.checkpoints.shelf import find_newest_valid, locate, rotate
 from gpt_lightning.errors import CheckpointError
 from gpt_lightning.files.sealing import SEAL
 

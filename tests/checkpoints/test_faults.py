@@ -20,10 +20,10 @@ import pytest
 import torch
 
 from gpt_lightning.checkpoints.best import VALIDATION, Validation, point_to_best, read_best
+from gpt_lightning.checkpoints.checkpoint_dir import find_newest_valid, rotate, sweep
 from gpt_lightning.checkpoints.durable import list_checkpoints, step_of, verify_checkpoint
 from gpt_lightning.checkpoints.folder import read_checkpoint, write_checkpoint
 from gpt_lightning.checkpoints.prefixes import PrefixStore
-from gpt_lightning.checkpoints.shelf import find_newest_valid, rotate, sweep
 from gpt_lightning.errors import MachineError
 from tests.faults import Fault, install, wake
 from tests.training.forked import start_child

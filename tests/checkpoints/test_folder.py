@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import torch
 
+from gpt_lightning.checkpoints.checkpoint_dir import find_newest_valid, sweep
 from gpt_lightning.checkpoints.durable import STATE_FILE, discard, list_checkpoints, read_manifest, verify_checkpoint
 from gpt_lightning.checkpoints.folder import load_plain, read_checkpoint, write_checkpoint
-from gpt_lightning.checkpoints.shelf import find_newest_valid, sweep
 from gpt_lightning.errors import CheckpointError, TrainingError
 
 STATE = {"weights": torch.arange(4000.0), "nested": {"list": [1, 2.5, None, True], "bytes": b"\x00\xff"}, "step": 7}

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from gpt_lightning.checkpoints.best import read_best, write_best
+from gpt_lightning.checkpoints.checkpoint_dir import discard_after, find_newest_valid, locate, rotate, sweep
 from gpt_lightning.checkpoints.durable import STATE_FILE, checkpoint_name, list_checkpoints
 from gpt_lightning.checkpoints.folder import write_checkpoint
-from gpt_lightning.checkpoints.shelf import discard_after, find_newest_valid, locate, rotate, sweep
 from gpt_lightning.errors import CheckpointError
 from gpt_lightning.files.processes import ProcessIdentity
 

@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from gpt_lightning.data.formats.columns import ArrowReader, ParquetReader
-from gpt_lightning.data.formats.records import JsonLinesReader, JsonReader
-from gpt_lightning.data.formats.tables import CsvReader, TsvReader
-from gpt_lightning.data.formats.text import TEXT_READERS, LineReader, ParagraphReader, TextReader
-from gpt_lightning.data.readers import FileReader
-from gpt_lightning.data.sources import RECORD_READERS
+from gpt_lightning.data.readers.formats.columns import ArrowReader, ParquetReader
+from gpt_lightning.data.readers.formats.records import JsonLinesReader, JsonReader
+from gpt_lightning.data.readers.formats.tables import CsvReader, TsvReader
+from gpt_lightning.data.readers.formats.text import TEXT_READERS, LineReader, ParagraphReader, TextReader
+from gpt_lightning.data.readers.readers import FileReader
+from gpt_lightning.data.readers.sources import RECORD_READERS
 from gpt_lightning.errors import DataError
 from tests.data.inputs import open_all
 

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpt_lightning.optim.cycles import WSDS, CosineRestarts, Cyclic, OneCycle
-from gpt_lightning.optim.lengths import Horizon, Length
-from gpt_lightning.optim.points import MultiStep, Piecewise, Point, StepDecay
-from gpt_lightning.optim.schedules import (
+from gpt_lightning.optim.schedules.cyclic import WSDS, CosineRestarts, Cyclic, OneCycle
+from gpt_lightning.optim.schedules.decay_shapes import Geometric, HalfCosine, OneMinusSqrt, Square, Straight
+from gpt_lightning.optim.schedules.lengths import Horizon, Length
+from gpt_lightning.optim.schedules.piecewise import MultiStep, Piecewise, Point, StepDecay
+from gpt_lightning.optim.schedules.schedules import (
     WSD,
     Constant,
     Cosine,
@@ -25,7 +26,6 @@ from gpt_lightning.optim.schedules import (
     Power,
     Schedule,
 )
-from gpt_lightning.optim.shapes import Geometric, HalfCosine, OneMinusSqrt, Square, Straight
 
 # Schedule, value at step N, and exact values at steps 0 .. 9 of a run of 10 steps.
 EXACT: list[tuple[Schedule, float, list[float]]] = [

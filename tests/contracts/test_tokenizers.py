@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpt_lightning.data.resolving import read_tokenizer, resolve
-from gpt_lightning.data.tokenizers import Tokenizer, from_description, write_tokenizer
+from gpt_lightning.data.tokenizers.kinds import Tokenizer, from_description, write_tokenizer
+from gpt_lightning.data.tokenizers.resolve import read_tokenizer, resolve
 from gpt_lightning.errors import DataError
 
 ALPHABET = "ab <|endoftx>\n\té中😀\u0301\ufffd"

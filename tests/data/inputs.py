@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from gpt_lightning.data.prepare import PrepareSettings
-from gpt_lightning.data.readers import Reader
-from gpt_lightning.data.sources import open_sources
+from gpt_lightning.data.prepare.prepare import PrepareSettings
+from gpt_lightning.data.readers.readers import Reader
+from gpt_lightning.data.readers.sources import open_sources
 
 
 def open_all(sources: list[str], **options: Any) -> list[Reader]:

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from gpt_lightning.data.manifest import Manifest, write_manifest
-from gpt_lightning.data.shard_writer import ShardWriter
-from gpt_lightning.data.shards import TokenStore
-from gpt_lightning.data.tokenizers import ByteTokenizer, CharTokenizer, Tokenizer
+from gpt_lightning.data.store.manifest import Manifest, write_manifest
+from gpt_lightning.data.store.shard_files import ShardWriter
+from gpt_lightning.data.store.shards import TokenStore
+from gpt_lightning.data.tokenizers.kinds import ByteTokenizer, CharTokenizer, Tokenizer
 
 
 def write_store(

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from gpt_lightning.data import background
-from gpt_lightning.data.prepare import PrepareSettings
+from gpt_lightning.data.live import background
+from gpt_lightning.data.prepare.prepare import PrepareSettings
 from gpt_lightning.errors import DataError
 
 

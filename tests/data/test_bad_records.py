@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from gpt_lightning import cli
-from gpt_lightning.data.prepare import PrepareSettings, prepare
-from gpt_lightning.data.readers import Document
+from gpt_lightning.data.prepare.prepare import PrepareSettings, prepare
+from gpt_lightning.data.readers.readers import Document
 from gpt_lightning.errors import ConfigError, DataError
 from tests.data.inputs import open_all
 
@@ -104,7 +104,7 @@ def test_bad_records_are_the_same_for_any_number_of_workers(tmp_path: Path, monk
     (tmp_path / "x.jsonl").write_text("\n".join(lines))
     settings = PrepareSettings(str(tmp_path / "x.jsonl"), "bytes", bad_records="skip")
     whole = prepare(settings, store=tmp_path / "a", workers=1).manifest
-    monkeypatch.setattr("gpt_lightning.data.work_units.UNIT_BYTES", 500)
+    monkeypatch.setattr("gpt_lightning.data.prepare.chunks.UNIT_BYTES", 500)
     parts = prepare(settings, store=tmp_path / "b", workers=1).manifest
     assert whole.skipped == parts.skipped == {"bad records": 43}
     assert len(whole.bad_records) == len(parts.bad_records) == 20

@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpt_lightning.data.bpe import train_vocabulary
-from gpt_lightning.data.tokenizers import EncodingTokenizer
+from gpt_lightning.data.tokenizers.bpe import train_vocabulary
+from gpt_lightning.data.tokenizers.kinds import EncodingTokenizer
 
 TEXTS = ["the cat sat on the mat", "the bat and the rat sat", "中文 中文 the then there"] * 5
 

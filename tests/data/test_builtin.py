@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gpt_lightning.data.builtin import extract_docstrings, iterate_prose, iterate_source_code
+from gpt_lightning.data.readers.builtin import extract_docstrings, iterate_prose, iterate_source_code
 from gpt_lightning.errors import DataError
 from tests.data.inputs import open_all
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from gpt_lightning.data.checks import check_block_size, check_global_batch, check_tokenizer, check_vocabulary
-from gpt_lightning.data.tokenizers import ByteTokenizer, CharTokenizer
+from gpt_lightning.data.store.checks import check_block_size, check_global_batch, check_tokenizer, check_vocabulary
+from gpt_lightning.data.tokenizers.kinds import ByteTokenizer, CharTokenizer
 from gpt_lightning.errors import DataError
 from tests.data.stores import write_store
 

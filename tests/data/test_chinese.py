@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from gpt_lightning.data.prepare import PrepareSettings, find_or_prepare_all
-from gpt_lightning.data.report import summarize
+from gpt_lightning.data.commands.stores import summarize
+from gpt_lightning.data.prepare.prepare import PrepareSettings, find_or_prepare_all
 
 
 @pytest.fixture(scope="module")

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpt_lightning.data.assembling import find_first_occurrences
-from gpt_lightning.data.cleaning import Cleaning, is_chinese
-from gpt_lightning.data.prepare import PrepareSettings, default_folder, find_or_prepare, prepare
-from gpt_lightning.data.shards import TokenStore
-from gpt_lightning.data.tokenizers import CharTokenizer, write_tokenizer
+from gpt_lightning.data.prepare.assembling import find_first_occurrences
+from gpt_lightning.data.prepare.cleaning import Cleaning, is_chinese
+from gpt_lightning.data.prepare.prepare import PrepareSettings, default_folder, find_or_prepare, prepare
+from gpt_lightning.data.store.shards import TokenStore
+from gpt_lightning.data.tokenizers.kinds import CharTokenizer, write_tokenizer
 from gpt_lightning.errors import ConfigError
 
 

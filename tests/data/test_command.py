@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from gpt_lightning.batch import LossOutput
-from gpt_lightning.data.bpe import Vocabulary
-from gpt_lightning.data.command import ProgressLine, prepare_command
-from gpt_lightning.data.manifest import read_manifest
-from gpt_lightning.data.report import format_progress
-from gpt_lightning.data.shards import TokenStore, count_text_bytes
-from gpt_lightning.data.tokenizers import EncodingTokenizer, write_tokenizer
+from gpt_lightning.data.commands.prepare import ProgressLine, prepare_command
+from gpt_lightning.data.commands.stores import format_progress
+from gpt_lightning.data.store.manifest import read_manifest
+from gpt_lightning.data.store.shards import TokenStore, count_text_bytes
+from gpt_lightning.data.tokenizers.bpe import Vocabulary
+from gpt_lightning.data.tokenizers.kinds import EncodingTokenizer, write_tokenizer
 from gpt_lightning.errors import DataError
 from gpt_lightning.metrics.language import BitsPerByte
 from tests.data.library_tokenizers import BLOOM, LINES, byte_level, wordpiece

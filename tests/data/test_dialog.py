@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import yaml
 
-from gpt_lightning.data.mixed_stream import mix
-from gpt_lightning.data.mixture import Mixture, MixtureSource
-from gpt_lightning.data.opening import open_mixture
-from gpt_lightning.data.packing import Pack
-from gpt_lightning.data.prepare import PrepareSettings, find_or_prepare
-from gpt_lightning.data.shards import TokenStore
-from gpt_lightning.data.stream import TrainStream
+from gpt_lightning.data.open import open_mixture
+from gpt_lightning.data.prepare.prepare import PrepareSettings, find_or_prepare
+from gpt_lightning.data.store.shards import TokenStore
+from gpt_lightning.data.stream.mixed_stream import mix
+from gpt_lightning.data.stream.mixture import Mixture, MixtureSource
+from gpt_lightning.data.stream.packing import Pack
+from gpt_lightning.data.stream.stream import TrainStream
 
 TEMPLATE = "{question}\n{answer}"
 

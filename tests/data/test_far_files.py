@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from gpt_lightning.data.far_files import FarFile
-from gpt_lightning.data.prepare import PrepareSettings, default_folder, find_or_prepare
+from gpt_lightning.data.prepare.prepare import PrepareSettings, default_folder, find_or_prepare
+from gpt_lightning.data.readers.remote_files import FarFile
 from gpt_lightning.errors import DataError
 from tests.data.inputs import open_all
 
@@ -94,7 +94,7 @@ def test_spans_of_a_far_file_are_read_where_they_are(tmp_path: Path) -> None:
 
 
 def test_a_query_is_no_part_of_the_suffix() -> None:
-    from gpt_lightning.data.files import logical_suffix
+    from gpt_lightning.data.readers.files import logical_suffix
 
     assert logical_suffix("https://host/x.jsonl.gz?download=true") == ".jsonl"
     assert logical_suffix("what?.txt") == ".txt"

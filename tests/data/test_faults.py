@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from gpt_lightning.data.prepare import PrepareSettings, find_or_prepare
-from gpt_lightning.data.shards import TokenStore
+from gpt_lightning.data.prepare.prepare import PrepareSettings, find_or_prepare
+from gpt_lightning.data.store.shards import TokenStore
 from tests.checkpoints.test_faults import count_calls, run_under
 from tests.faults import Fault, install
 

@@ -10,11 +10,11 @@ import pytest
 
 from gpt_lightning import cli
 from gpt_lightning.data.folders import cache_folder
-from gpt_lightning.data.foreign import ForeignStore, find_token_files, open_foreign
-from gpt_lightning.data.packing import Document
-from gpt_lightning.data.resolving import resolve
-from gpt_lightning.data.stream import EvaluationWindows, TrainStream
-from gpt_lightning.data.tokenizers import ByteTokenizer, Tokenizer
+from gpt_lightning.data.store.external import ForeignStore, find_token_files, open_foreign
+from gpt_lightning.data.stream.packing import Document
+from gpt_lightning.data.stream.stream import EvaluationWindows, TrainStream
+from gpt_lightning.data.tokenizers.kinds import ByteTokenizer, Tokenizer
+from gpt_lightning.data.tokenizers.resolve import resolve
 from gpt_lightning.errors import DataError
 from tests.data.stores import wide_tokenizer
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpt_lightning.data.files import logical_suffix
-from gpt_lightning.data.formats.fields import TextField
-from gpt_lightning.data.readers import Document
+from gpt_lightning.data.readers.files import logical_suffix
+from gpt_lightning.data.readers.formats.records import TextField
+from gpt_lightning.data.readers.readers import Document
 from gpt_lightning.errors import ConfigError, DataError
 from tests.data.inputs import open_all
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gpt_lightning.data.prepare import PrepareSettings, prepare
+from gpt_lightning.data.prepare.prepare import PrepareSettings, prepare
 from gpt_lightning.errors import DataError
 from tests.data.stores import read_like_llm_c
 

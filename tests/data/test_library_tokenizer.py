@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 import tokenizers
 
-from gpt_lightning.data.library_tokenizer import LibraryTokenizer
-from gpt_lightning.data.resolving import resolve
-from gpt_lightning.data.tokenizer import Tokenizer
-from gpt_lightning.data.tokenizer_json import describe_as_json
-from gpt_lightning.data.tokenizer_json_reading import _read_once, read_tokenizer_folder
-from gpt_lightning.data.tokenizers import from_description, write_tokenizer
+from gpt_lightning.data.tokenizers.kinds import from_description, write_tokenizer
+from gpt_lightning.data.tokenizers.library_tokenizer import LibraryTokenizer
+from gpt_lightning.data.tokenizers.resolve import resolve
+from gpt_lightning.data.tokenizers.tokenizer import Tokenizer
+from gpt_lightning.data.tokenizers.tokenizer_json import describe_as_json
+from gpt_lightning.data.tokenizers.tokenizer_json_reading import _read_once, read_tokenizer_folder
 from gpt_lightning.errors import DataError
 from gpt_lightning.generation.text import StreamDecoder
 from tests.data.library_tokenizers import KINDS, LINES, PARTIAL, unigram

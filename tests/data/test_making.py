@@ -14,12 +14,13 @@ from typing import Any
 
 import pytest
 
-from gpt_lightning.data import crew, work_units
 from gpt_lightning.data.folders import count_finished
-from gpt_lightning.data.journal import Journal
-from gpt_lightning.data.prepare import PrepareSettings, find_or_prepare, find_or_prepare_all, prepare
-from gpt_lightning.data.shards import TokenStore
-from gpt_lightning.data.tokenizing import UnitResult
+from gpt_lightning.data.prepare import chunks as work_units
+from gpt_lightning.data.prepare import pool as crew
+from gpt_lightning.data.prepare.journal import Journal
+from gpt_lightning.data.prepare.prepare import PrepareSettings, find_or_prepare, find_or_prepare_all, prepare
+from gpt_lightning.data.prepare.tokenizing import UnitResult
+from gpt_lightning.data.store.shards import TokenStore
 from gpt_lightning.errors import DataError
 
 TEXTS = [f"Document {n % 50}: " + "grüße 中文 " * (n % 7) for n in range(120)]
@@ -81,8 +82,8 @@ def test_workers_and_units_leave_no_trace(
 KILLED = """
 import os, signal, sys
 from gpt_lightning.data import work_units
-from gpt_lightning.data.journal import Journal
-from gpt_lightning.data.prepare import PrepareSettings, prepare
+from gpt_lightning.data.prepare.journal import Journal
+from gpt_lightning.data.prepare.prepare import PrepareSettings, prepare
 work_units.UNIT_BYTES = 1000
 count, add = 0, Journal.add
 def die_after(self, result):

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gpt_lightning.data import mapping
-from gpt_lightning.data.mapping import MappedFile, count_mappings
-from gpt_lightning.data.packing import Pack
-from gpt_lightning.data.stream import TrainStream
+from gpt_lightning.data.store import mapping
+from gpt_lightning.data.store.mapping import MappedFile, count_mappings
+from gpt_lightning.data.stream.packing import Pack
+from gpt_lightning.data.stream.stream import TrainStream
 from gpt_lightning.errors import DataError
 from tests.data.stores import write_store
 
@@ -74,8 +74,8 @@ import sys, resource
 from pathlib import Path
 import numpy as np
 resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))
-from gpt_lightning.data.foreign import ForeignStore, find_token_files
-from gpt_lightning.data.tokenizers import ByteTokenizer
+from gpt_lightning.data.store.external import ForeignStore, find_token_files
+from gpt_lightning.data.tokenizers.kinds import ByteTokenizer
 store = ForeignStore(find_token_files(sys.argv[1]), ByteTokenizer())
 split = store.split("train")
 print(split.num_tokens, int(split.gather(np.arange(0, 20_000, 100), 50).sum()), len(split.document_ends))

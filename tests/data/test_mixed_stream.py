@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpt_lightning.data.mixed_stream import MixedStream
-from gpt_lightning.data.packing import Document
-from gpt_lightning.data.quotas import plan_phases
-from gpt_lightning.data.stream import TrainStream
+from gpt_lightning.data.stream.mixed_stream import MixedStream
+from gpt_lightning.data.stream.mixture import plan_phases
+from gpt_lightning.data.stream.packing import Document
+from gpt_lightning.data.stream.stream import TrainStream
 from gpt_lightning.errors import DataError
 from tests.data.stores import write_store
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from gpt_lightning.data.mixture import Mixture, MixtureSource, WeightChange
+from gpt_lightning.data.stream.mixture import Mixture, MixtureSource, WeightChange
 from gpt_lightning.errors import ConfigError
 
 TWO = {"a": MixtureSource("a.txt", weight=3.0), "b": MixtureSource("b.txt")}

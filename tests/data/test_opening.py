@@ -9,13 +9,13 @@ import fsspec  # type: ignore[import-untyped]
 import numpy as np
 import pytest
 
-from gpt_lightning.data.foreign import ForeignStore
-from gpt_lightning.data.mixture import Mixture, MixtureSource
-from gpt_lightning.data.opening import open_mixture, open_on_the_fly, open_store
-from gpt_lightning.data.prepare import PrepareSettings
-from gpt_lightning.data.remote import RemoteStore
-from gpt_lightning.data.shards import TokenSplit, TokenStore
-from gpt_lightning.data.tokenizers import write_tokenizer
+from gpt_lightning.data.open import open_mixture, open_on_the_fly, open_store
+from gpt_lightning.data.prepare.prepare import PrepareSettings
+from gpt_lightning.data.store.external import ForeignStore
+from gpt_lightning.data.store.remote import RemoteStore
+from gpt_lightning.data.store.shards import TokenSplit, TokenStore
+from gpt_lightning.data.stream.mixture import Mixture, MixtureSource
+from gpt_lightning.data.tokenizers.kinds import write_tokenizer
 from gpt_lightning.errors import ConfigError, DataError
 
 START = np.array([0], dtype=np.int64)

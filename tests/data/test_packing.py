@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpt_lightning.data.foreign import ForeignStore
-from gpt_lightning.data.packing import Concat, Document, Pack, Packing
-from gpt_lightning.data.resolving import resolve
-from gpt_lightning.data.shards import TokenSplit
-from gpt_lightning.data.stream import EvaluationWindows, TrainStream
+from gpt_lightning.data.store.external import ForeignStore
+from gpt_lightning.data.store.shards import TokenSplit
+from gpt_lightning.data.stream.packing import Concat, Document, Pack, Packing
+from gpt_lightning.data.stream.stream import EvaluationWindows, TrainStream
+from gpt_lightning.data.tokenizers.resolve import resolve
 from gpt_lightning.errors import ConfigError, DataError
 from tests.data.stores import write_store
 

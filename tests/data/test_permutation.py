@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpt_lightning.data.permutation import Permutation, StretchedPermutation, hash_words
+from gpt_lightning.data.stream.permutation import Permutation, StretchedPermutation, hash_words
 
 
 @settings(deadline=None)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpt_lightning.data.folders import cache_folder
-from gpt_lightning.data.plan import WindowPlan, find_or_make, plan_documents, plan_packed
+from gpt_lightning.data.stream.packing_plan import WindowPlan, find_or_make, plan_documents, plan_packed
 
 LENGTHS = st.lists(st.integers(1, 60), min_size=1, max_size=60)
 

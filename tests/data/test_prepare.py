@@ -14,10 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gpt_lightning import cli
-from gpt_lightning.data import work_units
-from gpt_lightning.data.prepare import PrepareSettings, default_folder, find_or_prepare, prepare
-from gpt_lightning.data.shards import TokenStore
-from gpt_lightning.data.tokenizers import CharTokenizer, write_tokenizer
+from gpt_lightning.data.prepare import chunks as work_units
+from gpt_lightning.data.prepare.prepare import PrepareSettings, default_folder, find_or_prepare, prepare
+from gpt_lightning.data.store.shards import TokenStore
+from gpt_lightning.data.tokenizers.kinds import CharTokenizer, write_tokenizer
 from gpt_lightning.errors import ConfigError, DataError
 from tests.data.stores import read_like_llm_c
 
@@ -239,7 +239,7 @@ def test_shares_out_of_range_are_refused(val: float, test: float) -> None:
 
 KILLED = """
 import os, signal, sys
-from gpt_lightning.data.prepare import PrepareSettings, prepare
+from gpt_lightning.data.prepare.prepare import PrepareSettings, prepare
 from gpt_lightning.data import folders, making
 moment = sys.argv[3]
 def die(*args, **kwargs):
@@ -281,7 +281,7 @@ def test_killed_at_any_moment_no_store_looks_ready_and_the_next_call_succeeds(mo
 def test_processes_at_once_make_one_store(source: Path, tmp_path: Path) -> None:
     program = (
         "import logging, sys; logging.basicConfig(level=20, stream=sys.stdout)\n"
-        "from gpt_lightning.data.prepare import *\n"
+        "from gpt_lightning.data.prepare.prepare import *\n"
         "find_or_prepare(PrepareSettings(sys.argv[1], 'bpe:300'), store=sys.argv[2])\n"
         "assert not {'torch', 'lightning'} & set(sys.modules)\n"
     )

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gpt_lightning.data.quotas import BLOCK, Phase, Quota, plan_phases
+from gpt_lightning.data.stream.mixture import BLOCK, Phase, Quota, plan_phases
 
 WEIGHTS = st.lists(st.floats(1e-6, 1.0), min_size=1, max_size=12)
 LARGE_WEIGHTS = st.lists(st.floats(0.02, 1.0), min_size=1, max_size=20)

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from gpt_lightning.data.formats.records import JsonLinesReader
-from gpt_lightning.data.formats.text import TextReader
-from gpt_lightning.data.prepare import PrepareSettings, find_or_prepare, prepare
-from gpt_lightning.data.sources import open_sources
-from gpt_lightning.data.tokenizers import ByteTokenizer, write_tokenizer
+from gpt_lightning.data.prepare.prepare import PrepareSettings, find_or_prepare, prepare
+from gpt_lightning.data.readers.formats.records import JsonLinesReader
+from gpt_lightning.data.readers.formats.text import TextReader
+from gpt_lightning.data.readers.sources import open_sources
+from gpt_lightning.data.tokenizers.kinds import ByteTokenizer, write_tokenizer
 from gpt_lightning.errors import DataError
 from tests.data.inputs import open_all
 

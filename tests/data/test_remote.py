@@ -13,13 +13,13 @@ import fsspec  # type: ignore[import-untyped]
 import numpy as np
 import pytest
 
-from gpt_lightning.data import shard_cache
 from gpt_lightning.data.folders import cache_folder
-from gpt_lightning.data.packing import Pack
-from gpt_lightning.data.remote import RemoteStore, is_url
-from gpt_lightning.data.shard_cache import cache_limit_bytes
-from gpt_lightning.data.shards import TokenStore
-from gpt_lightning.data.stream import EvaluationWindows, TrainStream
+from gpt_lightning.data.store import shard_cache
+from gpt_lightning.data.store.remote import RemoteStore, is_url
+from gpt_lightning.data.store.shard_cache import cache_limit_bytes
+from gpt_lightning.data.store.shards import TokenStore
+from gpt_lightning.data.stream.packing import Pack
+from gpt_lightning.data.stream.stream import EvaluationWindows, TrainStream
 from gpt_lightning.errors import ConfigError, DataError
 from tests.data.stores import write_store
 

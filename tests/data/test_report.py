@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from gpt_lightning.data.prepare import PrepareSettings, prepare
-from gpt_lightning.data.report import format_progress, summarize
+from gpt_lightning.data.commands.stores import format_progress, summarize
+from gpt_lightning.data.prepare.prepare import PrepareSettings, prepare
 
 CHINESE = "春天来了。小鸟在树上唱歌。我们一起去公园看花。\n" * 20
 

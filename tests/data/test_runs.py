@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpt_lightning.data.runs import cut_unbroken_runs, replace_surrogates
+from gpt_lightning.data.tokenizers.bpe import cut_unbroken_runs, replace_surrogates
 
 LIMIT = 100_000
 

@@ -10,10 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gpt_lightning import cli
-from gpt_lightning.data.manifest import MANIFEST_FILE, read_manifest
-from gpt_lightning.data.opening import open_store
-from gpt_lightning.data.prepare import PrepareSettings, prepare
-from gpt_lightning.data.shards import TokenStore
+from gpt_lightning.data.open import open_store
+from gpt_lightning.data.prepare.prepare import PrepareSettings, prepare
+from gpt_lightning.data.store.manifest import MANIFEST_FILE, read_manifest
+from gpt_lightning.data.store.shards import TokenStore
 from gpt_lightning.errors import DataError
 from gpt_lightning.files.sealing import seal, unseal
 from tests.data.stores import read_like_llm_c, wide_tokenizer, write_store

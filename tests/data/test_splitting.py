@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpt_lightning.data.splitting import HashSplit, TailSplit, choose_rule
+from gpt_lightning.data.prepare.cleaning import HashSplit, TailSplit, choose_rule
 
 MANY = [f"document {number}" for number in range(4000)]
 

@@ -8,7 +8,7 @@ import fsspec  # type: ignore[import-untyped]
 import pytest
 
 from gpt_lightning import cli
-from gpt_lightning.data.prepare import PrepareSettings, prepare
+from gpt_lightning.data.prepare.prepare import PrepareSettings, prepare
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpt_lightning.data.shards import TokenSplit
-from gpt_lightning.data.stream import EvaluationWindows, TrainStream
+from gpt_lightning.data.store.shards import TokenSplit
+from gpt_lightning.data.stream.stream import EvaluationWindows, TrainStream
 from gpt_lightning.errors import DataError
 from tests.data.stores import write_store
 

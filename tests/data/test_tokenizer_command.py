@@ -9,15 +9,15 @@ import pytest
 import rustbpe
 
 from gpt_lightning import cli
-from gpt_lightning.data import learning
-from gpt_lightning.data.bpe import PATTERNS, train_vocabulary
-from gpt_lightning.data.cleaning import Cleaning
-from gpt_lightning.data.learning import sample_texts
-from gpt_lightning.data.prepare import PrepareSettings, prepare
-from gpt_lightning.data.resolving import read_tokenizer
-from gpt_lightning.data.sources import open_sources
-from gpt_lightning.data.tokenizers import EncodingTokenizer
-from gpt_lightning.data.work_units import plan_units
+from gpt_lightning.data.prepare import learning
+from gpt_lightning.data.prepare.chunks import plan_units
+from gpt_lightning.data.prepare.cleaning import Cleaning
+from gpt_lightning.data.prepare.learning import sample_texts
+from gpt_lightning.data.prepare.prepare import PrepareSettings, prepare
+from gpt_lightning.data.readers.sources import open_sources
+from gpt_lightning.data.tokenizers.bpe import PATTERNS, train_vocabulary
+from gpt_lightning.data.tokenizers.kinds import EncodingTokenizer
+from gpt_lightning.data.tokenizers.resolve import read_tokenizer
 
 CHINESE = "我们今天去北京市中心abc中文。明天再去上海。Then we'll see 12345 things!\n\n 再见 "
 

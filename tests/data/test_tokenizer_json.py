@@ -12,15 +12,15 @@ from typing import Any
 import pytest
 import tokenizers
 
-from gpt_lightning.data import tokenizer_json_reading
-from gpt_lightning.data.bpe import PATTERNS, Vocabulary, byte_letters, train_vocabulary
-from gpt_lightning.data.library_tokenizer import LibraryTokenizer
-from gpt_lightning.data.resolving import resolve
-from gpt_lightning.data.tokenizer import Tokenizer
-from gpt_lightning.data.tokenizer_json import GPT2_PATTERN, added_token, describe_as_json, rewrite_pattern
-from gpt_lightning.data.tokenizer_json import byte_level as json_byte_level
-from gpt_lightning.data.tokenizer_json_reading import read_tokenizer_folder
-from gpt_lightning.data.tokenizers import ByteTokenizer, CharTokenizer, EncodingTokenizer, from_description
+from gpt_lightning.data.tokenizers import tokenizer_json_reading
+from gpt_lightning.data.tokenizers.bpe import PATTERNS, Vocabulary, byte_letters, train_vocabulary
+from gpt_lightning.data.tokenizers.kinds import ByteTokenizer, CharTokenizer, EncodingTokenizer, from_description
+from gpt_lightning.data.tokenizers.library_tokenizer import LibraryTokenizer
+from gpt_lightning.data.tokenizers.resolve import resolve
+from gpt_lightning.data.tokenizers.tokenizer import Tokenizer
+from gpt_lightning.data.tokenizers.tokenizer_json import GPT2_PATTERN, added_token, describe_as_json, rewrite_pattern
+from gpt_lightning.data.tokenizers.tokenizer_json import byte_level as json_byte_level
+from gpt_lightning.data.tokenizers.tokenizer_json_reading import read_tokenizer_folder
 from gpt_lightning.errors import DataError
 from tests.data.library_tokenizers import PARTIAL, byte_level
 

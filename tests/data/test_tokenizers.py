@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gpt_lightning.data.resolving import read_tokenizer, resolve
-from gpt_lightning.data.tokenizers import ByteTokenizer, CharTokenizer, from_description
+from gpt_lightning.data.tokenizers.kinds import ByteTokenizer, CharTokenizer, from_description
+from gpt_lightning.data.tokenizers.resolve import read_tokenizer, resolve
 from gpt_lightning.errors import DataError
 
 # Recorded from OpenAI's own files, see the model card of GPT-2.

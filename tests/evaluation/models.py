@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 
+from gpt_lightning.checkpoints.checkpoint_dir import SHELF
 from gpt_lightning.checkpoints.folder import write_checkpoint
-from gpt_lightning.checkpoints.shelf import SHELF
-from gpt_lightning.data.tokenizers import ByteTokenizer
+from gpt_lightning.data.tokenizers.kinds import ByteTokenizer
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.model.gpt import GPT
 

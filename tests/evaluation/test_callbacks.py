@@ -11,9 +11,9 @@ import torch
 
 from gpt_lightning.errors import ConfigError, DataError
 from gpt_lightning.evaluation.callbacks import TaskScores
-from gpt_lightning.evaluation.task_files import read_task
-from gpt_lightning.evaluation.tasks import Asking
-from gpt_lightning.training.metrics_file import read_metrics
+from gpt_lightning.evaluation.kinds.task_files import read_task
+from gpt_lightning.evaluation.kinds.tasks import Asking
+from gpt_lightning.training.runs.run_folder import read_metrics
 from gpt_lightning.weights.loading import load_model
 from tests.training.forked import run_child, write_corpus
 from tests.training.runs import tiny_run, weights_of

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gpt_lightning import cli
-from gpt_lightning.evaluation.results import Evaluation, Item, Measure, digest, write_evaluation
+from gpt_lightning.evaluation.outcomes.results import Evaluation, Item, Measure, digest, write_evaluation
 from gpt_lightning.metrics.labels import Choice
 
 

@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 
 from gpt_lightning import cli
-from gpt_lightning.data.prepare import PrepareSettings, find_or_prepare
-from gpt_lightning.data.shards import TokenStore
-from gpt_lightning.evaluation import contamination
-from gpt_lightning.evaluation.contamination import check_store
-from gpt_lightning.evaluation.ngrams import NgramIndex, hash_ngrams
+from gpt_lightning.data.prepare.prepare import PrepareSettings, find_or_prepare
+from gpt_lightning.data.store.shards import TokenStore
+from gpt_lightning.evaluation.texts import contamination
+from gpt_lightning.evaluation.texts.contamination import NgramIndex, check_store, hash_ngrams
 from gpt_lightning.metrics.cutting import cut_text
 
 WORDS = ["the", "a", "cat", "dog", "sat", "ran", "on", "under", "mat", "tree", "and", "then", "slept", "ate", "fish"]

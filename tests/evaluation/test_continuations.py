@@ -8,9 +8,8 @@ import pytest
 import torch
 
 from gpt_lightning.errors import DataError
-from gpt_lightning.evaluation import continuations
-from gpt_lightning.evaluation.continuations import Pair, Scored, score_continuations
-from gpt_lightning.evaluation.prefixes import Prefix
+from gpt_lightning.evaluation.scoring import continuations
+from gpt_lightning.evaluation.scoring.continuations import Pair, Prefix, Scored, score_continuations
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.model.gpt import GPT
 

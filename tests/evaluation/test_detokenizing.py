@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gpt_lightning.evaluation.detokenizing import count_words, detokenize_ptb, detokenize_wikitext
+from gpt_lightning.evaluation.texts.text_files import count_words, detokenize_ptb, detokenize_wikitext
 
 
 @pytest.mark.parametrize(

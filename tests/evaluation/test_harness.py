@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from gpt_lightning import cli
+from gpt_lightning.checkpoints.checkpoint_dir import SHELF
 from gpt_lightning.checkpoints.folder import write_checkpoint
-from gpt_lightning.checkpoints.shelf import SHELF
-from gpt_lightning.data.resolving import resolve
+from gpt_lightning.data.tokenizers.resolve import resolve
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.model.gpt import GPT
 

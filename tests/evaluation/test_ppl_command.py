@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from gpt_lightning import cli
-from gpt_lightning.data.bpe import Vocabulary
-from gpt_lightning.data.readers import Document
-from gpt_lightning.data.tokenizers import EncodingTokenizer
-from gpt_lightning.evaluation.perplexity import Reach, measure_documents
+from gpt_lightning.data.readers.readers import Document
+from gpt_lightning.data.tokenizers.bpe import Vocabulary
+from gpt_lightning.data.tokenizers.kinds import EncodingTokenizer
+from gpt_lightning.evaluation.scoring.perplexity import Reach, measure_documents
 from gpt_lightning.metrics.likelihood import Likelihood
 from gpt_lightning.weights.loading import LoadedModel
 from tests.generation.models import tiny_model, write_run

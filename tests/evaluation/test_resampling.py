@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from gpt_lightning.evaluation.resampling import bootstrap_interval, compare_rows, sign_test
-from gpt_lightning.evaluation.results import _SCORES
+from gpt_lightning.evaluation.outcomes.resampling import bootstrap_interval, compare_rows, sign_test
+from gpt_lightning.evaluation.outcomes.results import _SCORES
 from gpt_lightning.metrics.answers import EditDistance
 from gpt_lightning.metrics.labels import Accuracy, Choice
 from gpt_lightning.metrics.likelihood import Likelihood, UnitPerplexity

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from gpt_lightning import cli
-from gpt_lightning.evaluation.task_files import read_task, shipped_tasks
-from gpt_lightning.evaluation.tasks import Asking
+from gpt_lightning.evaluation.kinds.task_files import read_task, shipped_tasks
+from gpt_lightning.evaluation.kinds.tasks import Asking
 from gpt_lightning.metrics.labels import Choice
 from gpt_lightning.metrics.likelihood import Likelihood
 from gpt_lightning.metrics.overlap import Answer

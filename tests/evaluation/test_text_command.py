@@ -7,7 +7,7 @@ import pytest
 from sacrebleu.metrics.bleu import BLEU
 
 from gpt_lightning import cli
-from gpt_lightning.evaluation.results import read_evaluation
+from gpt_lightning.evaluation.outcomes.results import read_evaluation
 
 CHINESE = (
     "今天天气很好，我们去公园散步。\n他在北京大学学习。\n",

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from gpt_lightning.errors import ConfigError
-from gpt_lightning.evaluation.windows import check_window, list_windows, score_texts
+from gpt_lightning.evaluation.scoring.windows import check_window, list_windows, score_texts
 from gpt_lightning.model.gpt import GPT
 from tests.generation.models import tiny_model
 

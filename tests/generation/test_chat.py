@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from gpt_lightning.cli import main
-from gpt_lightning.data.bpe import Vocabulary
-from gpt_lightning.data.tokenizers import ByteTokenizer, EncodingTokenizer
+from gpt_lightning.data.tokenizers.bpe import Vocabulary
+from gpt_lightning.data.tokenizers.kinds import ByteTokenizer, EncodingTokenizer
 from gpt_lightning.errors import DataError
 from gpt_lightning.generation.chat import Chat
 from gpt_lightning.generation.engine import Engine

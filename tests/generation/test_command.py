@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from gpt_lightning.cli import main
-from gpt_lightning.data.tokenizers import CharTokenizer
+from gpt_lightning.data.tokenizers.kinds import CharTokenizer
 from gpt_lightning.errors import ConfigError
 from gpt_lightning.generation.command import choose_device
 from gpt_lightning.model.config import GPTConfig

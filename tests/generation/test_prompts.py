@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from gpt_lightning.cli import main
-from gpt_lightning.data.tokenizers import ByteTokenizer
+from gpt_lightning.data.tokenizers.kinds import ByteTokenizer
 from gpt_lightning.errors import ConfigError, DataError, RunFolderError
 from gpt_lightning.generation.batch_files import AnswerFile, Tally, answer_file, part_locked
 from gpt_lightning.generation.engine import Engine

@@ -23,8 +23,8 @@ from typing import Any
 import torch
 
 from gpt_lightning.model.presets import PRESETS
-from gpt_lightning.training.build import build
-from gpt_lightning.training.metrics_file import read_metrics
+from gpt_lightning.training.fitting.build import build
+from gpt_lightning.training.runs.run_folder import read_metrics
 from tests.training.runs import Crash, crash_at
 
 ROOT = Path(__file__).parents[2]
@@ -133,7 +133,7 @@ def _put_into_memory(place: Path) -> str:
     """A store behind a URL (fsspec's file system in memory)."""
     import fsspec
 
-    from gpt_lightning.data.prepare import PrepareSettings, find_or_prepare
+    from gpt_lightning.data.prepare.prepare import PrepareSettings, find_or_prepare
 
     find_or_prepare(PrepareSettings(source=str(place / "synthetic.txt"), tokenizer="bytes"), store=place / "made")
     url = "memory://golden/store"

@@ -20,8 +20,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from gpt_lightning.cli import COMMANDS, main
-from gpt_lightning.data.prepare import PrepareSettings, find_or_prepare
-from gpt_lightning.training.metrics_file import read_metrics
+from gpt_lightning.data.prepare.prepare import PrepareSettings, find_or_prepare
+from gpt_lightning.training.runs.run_folder import read_metrics
 from tests.golden.curves import ROOT, run_curve, write_corpora
 from tests.training.forked import run_child
 

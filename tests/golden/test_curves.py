@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gpt_lightning.checkpoints.shelf import SHELF
+from gpt_lightning.checkpoints.checkpoint_dir import SHELF
 from gpt_lightning.parsing.strict_yaml import read_yaml
 from tests.golden.curves import CURVES, RECORDS, ROOT, machine_key, run_curve
 from tests.training.forked import run_child
@@ -60,7 +60,7 @@ def test_quickstart_ends_where_its_config_says(tmp_path: Path) -> None:
 
 
 def finish_quickstart(place: Path) -> None:
-    from gpt_lightning.training.build import build
+    from gpt_lightning.training.fitting.build import build
 
     run = build(ROOT / "configs" / "quickstart.yaml", {"run.dir": str(place / "run")})
     result = run.fit()

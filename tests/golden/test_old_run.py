@@ -33,7 +33,7 @@ def old_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_an_old_run_goes_on(old_run: Path) -> None:
-    from gpt_lightning.training.metrics_file import read_metrics
+    from gpt_lightning.training.runs.run_folder import read_metrics
 
     assert run_child(old_run.parent, finish, old_run.parent) == 0
     last = [line for line in read_metrics(old_run) if "val/loss" in line][-1]

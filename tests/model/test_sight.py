@@ -10,7 +10,16 @@ import torch
 from torch import Tensor
 from torch.nn.attention.flex_attention import flex_attention
 
-from gpt_lightning.model.sight import Everything, Masked, Sparse, Triangle, _mix_short, build_masked, build_sparse, look
+from gpt_lightning.model.attention_mask import (
+    Everything,
+    Masked,
+    Sparse,
+    Triangle,
+    _mix_short,
+    build_masked,
+    build_sparse,
+    look,
+)
 
 _CPU = torch.device("cpu")
 _DOCUMENTS = torch.tensor([[5, 5, 5, 2, 2, 2, 2, 9, 9], [1, 1, 1, 1, 1, 1, 1, 1, 7]])

@@ -12,7 +12,7 @@ import pytest
 
 from gpt_lightning.errors import RunFolderError
 from gpt_lightning.monitoring.records import RunRecord, find_runs, judge, open_run, open_runs
-from gpt_lightning.training.run_folder import RunLock
+from gpt_lightning.training.runs.run_folder import RunLock
 from tests.monitoring.folders import write_run
 
 _END: dict[str, Any] = {"state": "stopped", "reason": "stopped by SIGTERM", "step": 3, "seconds": 1.0}

@@ -12,7 +12,7 @@ from gpt_lightning.monitoring import portrait
 from gpt_lightning.monitoring.records import RunRecord
 from gpt_lightning.monitoring.reporting import build_report
 from tests.monitoring.folders import write_run
-from tests.pages.documents import Document
+from tests.reports.documents import Document
 from tests.training.forked import write_corpus
 from tests.training.runs import tiny_run
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from gpt_lightning.batch import Batch, LossOutput
-from gpt_lightning.data.packing import Document, Pack, Packing
-from gpt_lightning.data.stream import EvaluationWindows
+from gpt_lightning.data.stream.packing import Document, Pack, Packing
+from gpt_lightning.data.stream.stream import EvaluationWindows
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.model.gpt import GPT
 from gpt_lightning.objectives.causal import CausalLM

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from gpt_lightning.errors import ConfigError
 from gpt_lightning.optim.batch_ramps import BatchRamp, LinearRamp, StagedRamp
 from gpt_lightning.optim.batch_sizes import BatchSizes
-from gpt_lightning.optim.lengths import Horizon, parse_length, to_steps
-from gpt_lightning.optim.schedules import WSD, Power
+from gpt_lightning.optim.schedules.lengths import Horizon, parse_length, to_steps
+from gpt_lightning.optim.schedules.schedules import WSD, Power
 
 _levels = st.lists(st.tuples(st.integers(1, 9), st.integers(1, 50)), min_size=1, max_size=5)
 

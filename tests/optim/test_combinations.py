@@ -10,10 +10,10 @@ import torch.nn.functional as F
 
 from gpt_lightning.model.gpt import GPT
 from gpt_lightning.optim.groups import read_learning_rates, set_learning_rates
-from gpt_lightning.optim.lengths import Horizon
 from gpt_lightning.optim.optimizers import AdamW, Lion, Muon, OptimizerRecipe, ScheduleFree
 from gpt_lightning.optim.parametrization import CompleteP, MuP, Parametrization, Standard
-from gpt_lightning.optim.schedules import Schedule
+from gpt_lightning.optim.schedules.lengths import Horizon
+from gpt_lightning.optim.schedules.schedules import Schedule
 from tests.contracts.test_schedules import EXACT
 from tests.model.options import MODERN, draw_tokens, small_config
 

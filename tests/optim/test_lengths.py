@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpt_lightning.errors import ConfigError
-from gpt_lightning.optim.lengths import Horizon, Length, ParsedLength, parse_length, to_steps
+from gpt_lightning.optim.schedules.lengths import Horizon, Length, ParsedLength, parse_length, to_steps
 
 _HORIZON = Horizon(total_steps=1000, tokens_per_step=500)
 

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from gpt_lightning.errors import ConfigError
-from gpt_lightning.optim import shapes
-from gpt_lightning.optim.cycles import WSDS, CosineRestarts, Cyclic, OneCycle
-from gpt_lightning.optim.lengths import Horizon
-from gpt_lightning.optim.points import MultiStep, Piecewise, Point, StepDecay
-from gpt_lightning.optim.schedules import (
+from gpt_lightning.optim.schedules import decay_shapes as shapes
+from gpt_lightning.optim.schedules.cyclic import WSDS, CosineRestarts, Cyclic, OneCycle
+from gpt_lightning.optim.schedules.decay_shapes import Geometric, HalfCosine, OneMinusSqrt, Shape, Square, Straight
+from gpt_lightning.optim.schedules.lengths import Horizon
+from gpt_lightning.optim.schedules.piecewise import MultiStep, Piecewise, Point, StepDecay
+from gpt_lightning.optim.schedules.schedules import (
     WSD,
     Constant,
     Cosine,
@@ -26,7 +27,6 @@ from gpt_lightning.optim.schedules import (
     Power,
     Schedule,
 )
-from gpt_lightning.optim.shapes import Geometric, HalfCosine, OneMinusSqrt, Shape, Square, Straight
 
 _SHAPES = [Straight(), OneMinusSqrt(), HalfCosine(), Square(), Geometric()]
 

@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from gpt_lightning.optim import cycles, optimizers, points, schedules
-from gpt_lightning.optim.schedules import Schedule
+from gpt_lightning.optim import optimizers
+from gpt_lightning.optim.schedules import cyclic as cycles
+from gpt_lightning.optim.schedules import piecewise as points
+from gpt_lightning.optim.schedules import schedules
+from gpt_lightning.optim.schedules.schedules import Schedule
 from gpt_lightning.parsing.signatures import find_subclasses, read_parameters
 from gpt_lightning.parsing.suggest import known_subclasses
 

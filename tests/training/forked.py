@@ -20,9 +20,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from gpt_lightning.checkpoints import folder as checkpoint_folder
 from gpt_lightning.errors import StopRequested, UserError
-from gpt_lightning.training import checkpoint_io
-from gpt_lightning.training.build import build
-from gpt_lightning.training.run import Run, add_callbacks
+from gpt_lightning.training.engine import checkpoint_io
+from gpt_lightning.training.fitting.build import build
+from gpt_lightning.training.fitting.run import Run, add_callbacks
 from tests.disk import never_wait
 
 LOADED = frozenset(sys.modules)
@@ -44,7 +44,7 @@ TINY: dict[str, Any] = {
 
 never_wait()
 _server = multiprocessing.get_context("forkserver")
-_server.set_forkserver_preload(["tests.training.forked", "gpt_lightning.tuning.preload"])
+_server.set_forkserver_preload(["tests.training.forked", "gpt_lightning.tuning.trial.forked_trial"])
 
 
 def write_corpus(folder: Path) -> Path:

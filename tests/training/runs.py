@@ -8,11 +8,11 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from gpt_lightning.checkpoints.checkpoint_dir import SHELF
 from gpt_lightning.checkpoints.durable import list_checkpoints
 from gpt_lightning.checkpoints.folder import read_checkpoint
-from gpt_lightning.checkpoints.shelf import SHELF
-from gpt_lightning.training.build import build
-from gpt_lightning.training.run import Run, add_callbacks
+from gpt_lightning.training.fitting.build import build
+from gpt_lightning.training.fitting.run import Run, add_callbacks
 from tests.training.forked import TINY
 
 STEPS = 6

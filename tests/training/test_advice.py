@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from gpt_lightning.training.advice import RULES, Measurement, Setup, advise
-from gpt_lightning.training.command_line import TrainerCommandLine
+from gpt_lightning.training.fitting.command_line import TrainerCommandLine
+from gpt_lightning.training.profiling.advice import RULES, Measurement, Setup, advise
 
 GOOD = Measurement(
     setup=Setup(device="cuda", precision="bf16-mixed", num_parameters=124_000_000),

@@ -14,7 +14,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from gpt_lightning.errors import ConfigError, TrainingError
-from gpt_lightning.training.run import add_callbacks
+from gpt_lightning.training.fitting.run import add_callbacks
 from tests.training.forked import TINY, run_child, write_corpus
 from tests.training.runs import tiny_run
 from tests.training.test_insight import Events

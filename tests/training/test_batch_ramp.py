@@ -11,14 +11,14 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from gpt_lightning.batch import Batch
+from gpt_lightning.checkpoints.checkpoint_dir import SHELF
 from gpt_lightning.checkpoints.durable import list_checkpoints
 from gpt_lightning.checkpoints.folder import read_checkpoint
-from gpt_lightning.checkpoints.shelf import SHELF
 from gpt_lightning.errors import ConfigError
-from gpt_lightning.training.build import build
-from gpt_lightning.training.metrics_file import read_metrics
-from gpt_lightning.training.module import GPTModule
-from gpt_lightning.training.run import add_callbacks
+from gpt_lightning.training.fitting.build import build
+from gpt_lightning.training.fitting.run import add_callbacks
+from gpt_lightning.training.modules.module import GPTModule
+from gpt_lightning.training.runs.run_folder import read_metrics
 from tests.training.forked import TINY, run_child, train, write_corpus
 from tests.training.runs import tiny_run
 from tests.training.test_resume_exact import assert_equal, outcome

@@ -14,11 +14,10 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from gpt_lightning.cli import main
-from gpt_lightning.model.flops import count_training_flops
-from gpt_lightning.model.peak import measure_matrix_peak
-from gpt_lightning.training import bench
-from gpt_lightning.training.run import add_callbacks
-from gpt_lightning.training.signals import StopFlag
+from gpt_lightning.model.flops import count_training_flops, measure_matrix_peak
+from gpt_lightning.training.engine.processes import StopFlag
+from gpt_lightning.training.fitting.run import add_callbacks
+from gpt_lightning.training.profiling import bench
 from tests.training.forked import write_corpus
 from tests.training.runs import tiny_run
 

@@ -9,9 +9,9 @@ import pytest
 
 from gpt_lightning.errors import ConfigError, DataError
 from gpt_lightning.parsing.strict_yaml import dump_yaml, read_yaml
-from gpt_lightning.training.build import build
-from gpt_lightning.training.metrics_file import read_metrics
-from gpt_lightning.training.resume import flatten
+from gpt_lightning.training.fitting.build import build
+from gpt_lightning.training.runs.resume import flatten
+from gpt_lightning.training.runs.run_folder import read_metrics
 from tests.training.forked import TINY, write_corpus
 from tests.training.runs import tiny_run
 from tests.training.test_resume_exact import assert_equal, outcome

@@ -9,7 +9,7 @@ from lightning.pytorch import Callback
 from lightning.pytorch import callbacks as stock
 
 from gpt_lightning.errors import ConfigError
-from gpt_lightning.training.callback_checks import check_callbacks
+from gpt_lightning.training.runs.trainer_checks import check_callbacks
 from tests.training.forked import write_corpus
 from tests.training.runs import tiny_run
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from gpt_lightning.data.packing import Packing
+from gpt_lightning.data.stream.packing import Packing
 from gpt_lightning.optim.optimizers import OptimizerRecipe
 from gpt_lightning.optim.parametrization import Parametrization
-from gpt_lightning.optim.schedules import Schedule
+from gpt_lightning.optim.schedules.schedules import Schedule
 from gpt_lightning.parsing.suggest import known_subclasses
-from gpt_lightning.training.command_line import TrainerCommandLine
-from gpt_lightning.training.nonfinite import NonFinitePolicy
+from gpt_lightning.training.fitting.command_line import TrainerCommandLine
+from gpt_lightning.training.modules.nonfinite import NonFinitePolicy
 
 SETTINGS = {
     "model.optimizer": OptimizerRecipe,

@@ -14,8 +14,8 @@ import pytest
 from gpt_lightning.cli import main
 from gpt_lightning.errors import DivergedError
 from gpt_lightning.parsing.strict_yaml import dump_yaml, load_yaml, read_yaml
-from gpt_lightning.training.metrics_file import read_metrics
-from gpt_lightning.training.nonfinite import BadStep, Stop
+from gpt_lightning.training.modules.nonfinite import BadStep, Stop
+from gpt_lightning.training.runs.run_folder import read_metrics
 from tests.training.forked import TINY, write_corpus
 
 

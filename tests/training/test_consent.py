@@ -10,8 +10,8 @@ import pytest
 
 from gpt_lightning.errors import ConfigError
 from gpt_lightning.parsing.strict_yaml import dump_yaml
-from gpt_lightning.training.command_line import TrainerCommandLine
-from gpt_lightning.training.consent import ask_consent
+from gpt_lightning.training.fitting.command_line import TrainerCommandLine
+from gpt_lightning.training.fitting.consent import ask_consent
 
 COMMAND = {"class_path": "Command", "init_args": {"words": ["touch", "owned"]}}
 HOOK = {"class_path": "Webhook", "init_args": {"url": "https://example.org/x"}}

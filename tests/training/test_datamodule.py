@@ -14,13 +14,13 @@ import torch
 from lightning.pytorch import Trainer
 
 from gpt_lightning.batch import Batch
-from gpt_lightning.data.mixture import Mixture, MixtureSource
-from gpt_lightning.data.packing import Concat, Document, Pack, Packing
-from gpt_lightning.data.rows import Rows
+from gpt_lightning.data.stream.mixture import Mixture, MixtureSource
+from gpt_lightning.data.stream.packing import Concat, Document, Pack, Packing
+from gpt_lightning.data.stream.packing_plan import Rows
 from gpt_lightning.errors import CheckpointError, ConfigError, DataError
-from gpt_lightning.training.datamodule import TokenDataModule
-from gpt_lightning.training.loaders import make_batch
-from gpt_lightning.training.run import Run
+from gpt_lightning.training.fitting.run import Run
+from gpt_lightning.training.loading.datamodule import TokenDataModule
+from gpt_lightning.training.loading.loaders import make_batch
 from tests.training.forked import write_corpus
 from tests.training.runs import crash_at, tiny_run, weights_of
 from tests.training.test_resume_exact import assert_equal, outcome

@@ -19,7 +19,7 @@ import pytest
 import torch
 
 from gpt_lightning.cli import main
-from gpt_lightning.training.metrics_file import read_metrics
+from gpt_lightning.training.runs.run_folder import read_metrics
 from tests.training.forked import TINY, run_child, start_child, train, write_corpus
 from tests.training.test_resume_exact import assert_equal, outcome
 

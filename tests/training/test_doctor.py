@@ -12,12 +12,12 @@ import pytest
 import torch
 
 from gpt_lightning.cli import main
-from gpt_lightning.training import bench, doctor
-from gpt_lightning.training.advice import Measurement
-from gpt_lightning.training.checkup import Checkup, find_problems
-from gpt_lightning.training.checkup_report import describe_checkup
-from gpt_lightning.training.memory_estimate import MemoryEstimate
-from gpt_lightning.training.step_parts import PARTS
+from gpt_lightning.training.profiling import bench, doctor
+from gpt_lightning.training.profiling.advice import Measurement
+from gpt_lightning.training.profiling.checkup import Checkup, find_problems
+from gpt_lightning.training.profiling.checkup_report import describe_checkup
+from gpt_lightning.training.profiling.memory_estimate import MemoryEstimate
+from gpt_lightning.training.profiling.step_parts import PARTS
 from tests.training.forked import write_corpus
 from tests.training.runs import tiny_run
 from tests.training.test_bench import LINE, names

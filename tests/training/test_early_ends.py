@@ -13,11 +13,11 @@ import pytest
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import timer
 
+from gpt_lightning.checkpoints.checkpoint_dir import SHELF
 from gpt_lightning.checkpoints.durable import list_checkpoints, step_of
-from gpt_lightning.checkpoints.shelf import SHELF
 from gpt_lightning.errors import DivergedError, EndedEarly
-from gpt_lightning.training.closing import describe_result
-from gpt_lightning.training.run import FitResult, Run, add_callbacks
+from gpt_lightning.training.fitting.run import FitResult, Run, add_callbacks
+from gpt_lightning.training.fitting.summary import describe_result
 from tests.training.forked import write_corpus
 from tests.training.runs import Crash, tiny_run
 from tests.training.test_resume_exact import assert_equal, outcome

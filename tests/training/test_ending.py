@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from gpt_lightning.errors import RunFolderError, StopRequested, TrainingError
-from gpt_lightning.training.ending import end_recorded
-from gpt_lightning.training.run_folder import RunLock, is_in_use, write_manifest
+from gpt_lightning.training.runs.run_folder import RunLock, is_in_use, write_manifest
+from gpt_lightning.training.runs.run_status import end_recorded
 from tests.training.forked import run_child, train, write_corpus
 from tests.training.runs import Crash, crash_at, tiny_run
 

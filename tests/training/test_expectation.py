@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from gpt_lightning.parsing.origins import collect_origins
-from gpt_lightning.training.command_line import TrainerCommandLine
-from gpt_lightning.training.expectation import expectation_holds
+from gpt_lightning.training.fitting.command_line import TrainerCommandLine
+from gpt_lightning.training.runs.expectation import expectation_holds
 
 HOLDS = [
     [],

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
+from gpt_lightning.checkpoints.checkpoint_dir import SHELF
 from gpt_lightning.checkpoints.durable import list_checkpoints, verify_checkpoint
-from gpt_lightning.checkpoints.shelf import SHELF
-from gpt_lightning.training.build import build
+from gpt_lightning.training.fitting.build import build
 from tests.checkpoints.test_faults import run_under
 from tests.faults import Fault, install
 from tests.training.forked import TINY, run_child, train, write_corpus

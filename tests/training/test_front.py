@@ -11,10 +11,10 @@ import pytest
 from gpt_lightning.cli import main
 from gpt_lightning.errors import ConfigError
 from gpt_lightning.parsing.expectations import list_settings
-from gpt_lightning.training.command_line import TrainerCommandLine
-from gpt_lightning.training.front import check_arguments
-from gpt_lightning.training.help_pages import TOPICS, help_page
-from gpt_lightning.training.options import class_settings, known_settings
+from gpt_lightning.training.fitting.command_line import TrainerCommandLine
+from gpt_lightning.training.fitting.front import check_arguments
+from gpt_lightning.training.fitting.help_pages import TOPICS, help_page
+from gpt_lightning.training.fitting.options import class_settings, known_settings
 
 MISTAKES = [
     ("fit", [], "fit alone would train GPT-2 with 124 million parameters. A first run"),

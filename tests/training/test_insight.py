@@ -15,10 +15,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.hparams import metadata
 
-from gpt_lightning.board.layout import LAYOUT
-from gpt_lightning.board.names import is_known
-from gpt_lightning.training.metrics_file import read_metrics
-from tests.board.test_records import read_hparams
+from gpt_lightning.tracking.names import is_known
+from gpt_lightning.tracking.records import LAYOUT
+from gpt_lightning.training.runs.run_folder import read_metrics
+from tests.tracking.test_records import read_hparams
 from tests.training.forked import write_corpus
 from tests.training.runs import STEPS, Crash, crash_at, tiny_run, weights_of
 

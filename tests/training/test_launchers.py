@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 
-from gpt_lightning.training.build import build
-from gpt_lightning.training.metrics_file import read_metrics
-from gpt_lightning.training.processes import announce_wait, connect_processes, process_group_closed
+from gpt_lightning.training.engine.processes import announce_wait, connect_processes, process_group_closed
+from gpt_lightning.training.fitting.build import build
+from gpt_lightning.training.runs.run_folder import read_metrics
 from tests.training.forked import TINY, run_child, write_corpus
 from tests.training.together import fit, free_port, machine_environment, run_together, srun_environment
 
@@ -95,7 +95,7 @@ def test_two_machines_without_a_launcher_equal_one_process(place: Path) -> None:
 
 def _fit_blind(folder: Path, settings: dict[str, Any], resume: str) -> None:
     """The second machine sees another state of the disk."""
-    from gpt_lightning.training import start
+    from gpt_lightning.training.runs import start
 
     vars(start)["_SEE_SECONDS"] = 0.0
     if os.environ["NODE_RANK"] == "1":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gpt_lightning.training.line_chart import Curve, draw_text
+from gpt_lightning.training.profiling.line_chart import Curve, draw_text
 
 _RAMP = Curve("ramp", [(0.0, 0.0), (100.0, 1.0)])
 _FLAT = Curve("flat", [(0.0, 0.5), (50.0, 0.5)])

@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from gpt_lightning.board.names import is_known
+from gpt_lightning.tracking.names import is_known
 from gpt_lightning.checkpoints.folder import write_checkpoint
 from gpt_lightning.errors import DivergedError, MachineError
-from gpt_lightning.training import checkpoint_io
-from gpt_lightning.training.loggers import JsonLines, RunTensorBoard
-from gpt_lightning.training.metrics_file import cut_metrics, read_metrics
+from gpt_lightning.tracking.names import is_known
+from gpt_lightning.training.engine import checkpoint_io
+from gpt_lightning.training.runs.run_folder import cut_metrics, read_metrics
+from gpt_lightning.training.watch.loggers import JsonLines, RunTensorBoard
 from tests.training.forked import write_corpus
 from tests.training.runs import STEPS, crash_at, tiny_run
 

@@ -16,7 +16,7 @@ from gpt_lightning.model.gpt import GPT
 from gpt_lightning.objectives.causal import CausalLM
 from gpt_lightning.optim.clipping import clip_gradients
 from gpt_lightning.optim.optimizers import AdamW, Lion, Muon
-from gpt_lightning.training.memory_estimate import StepSpec, estimate_memory
+from gpt_lightning.training.profiling.memory_estimate import StepSpec, estimate_memory
 
 _CONFIG = GPTConfig(n_layer=2, n_head=2, n_embd=32, vocab_size=512, block_size=32, dropout=0.1)
 _MODERN = GPTConfig(

@@ -10,9 +10,9 @@ import torch
 
 from gpt_lightning import cli
 from gpt_lightning.errors import ConfigError, OutOfMemoryError, explain_memory
-from gpt_lightning.training import memory_limit
-from gpt_lightning.training.memory_estimate import StepSpec, estimate_memory
-from gpt_lightning.training.run import add_callbacks
+from gpt_lightning.training.fitting import memory_limit
+from gpt_lightning.training.fitting.run import add_callbacks
+from gpt_lightning.training.profiling.memory_estimate import StepSpec, estimate_memory
 from tests.training.forked import write_corpus
 from tests.training.runs import tiny_run
 from tests.training.test_early_ends import _Stop, end_of, saved_steps

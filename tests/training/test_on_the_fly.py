@@ -20,14 +20,14 @@ from typing import Any
 
 import pytest
 
-from gpt_lightning.data import background, following
 from gpt_lightning.data.folders import hold_lock, is_being_made
-from gpt_lightning.data.manifest import MANIFEST_FILE
-from gpt_lightning.data.prepare import PrepareSettings, default_folder
-from gpt_lightning.data.stream import SampleStream
+from gpt_lightning.data.live import background, following
+from gpt_lightning.data.prepare.prepare import PrepareSettings, default_folder
+from gpt_lightning.data.store.manifest import MANIFEST_FILE
+from gpt_lightning.data.stream.stream import SampleStream
 from gpt_lightning.errors import CheckpointError, ConfigError, DataError, StopRequested
-from gpt_lightning.training.build import build
-from gpt_lightning.training.run import Run, add_callbacks
+from gpt_lightning.training.fitting.build import build
+from gpt_lightning.training.fitting.run import Run, add_callbacks
 from tests.training.forked import TINY, KillAt, run_child
 from tests.training.runs import SIX_STEPS, Crash, crash_at
 from tests.training.test_resume_exact import assert_equal, outcome
@@ -39,7 +39,7 @@ FLY: dict[str, Any] = {
 }
 SLOW = """
 import sys
-if sys.orig_argv[-1] in ("gpt_lightning.data.background", "gpt_lightning.data.worker"):
+if sys.orig_argv[-1] in ("gpt_lightning.data.live.background", "gpt_lightning.data.prepare.pool"):
     import time
     from gpt_lightning.data import crew, tokenizing, work_units
     work_units.UNIT_BYTES = 1000

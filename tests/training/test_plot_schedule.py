@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from gpt_lightning.cli import main
-from gpt_lightning.optim.lengths import Horizon
-from gpt_lightning.optim.schedules import WSD
-from gpt_lightning.training.plot_schedule import read_curve
+from gpt_lightning.optim.schedules.lengths import Horizon
+from gpt_lightning.optim.schedules.schedules import WSD
+from gpt_lightning.training.profiling.plot_schedule import read_curve
 
 _ROOT = Path(__file__).parents[2]
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from gpt_lightning.checkpoints.checkpoint_dir import SHELF
 from gpt_lightning.checkpoints.durable import list_checkpoints
 from gpt_lightning.checkpoints.folder import read_checkpoint
-from gpt_lightning.checkpoints.shelf import SHELF
-from gpt_lightning.training.metrics_file import read_metrics
+from gpt_lightning.training.runs.run_folder import read_metrics
 from tests.training.forked import run_child, train, write_corpus
 from tests.training.test_resume_exact import assert_equal, outcome
 

@@ -10,8 +10,8 @@ import pytest
 from gpt_lightning.errors import ConfigError
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.model.presets import PRESETS
-from gpt_lightning.training.build import build
-from gpt_lightning.training.command_line import TrainerCommandLine
+from gpt_lightning.training.fitting.build import build
+from gpt_lightning.training.fitting.command_line import TrainerCommandLine
 from tests.training.forked import write_corpus
 
 

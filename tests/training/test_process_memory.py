@@ -10,7 +10,7 @@ import resource
 import pytest
 import torch
 
-from gpt_lightning.training.process_memory import GrownMemory, free_memory, keep_freed_memory
+from gpt_lightning.training.engine.process_memory import GrownMemory, free_memory, keep_freed_memory
 
 _CPU = torch.device("cpu")
 _CHOICES = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_MMAP_MAX_", "GLIBC_TUNABLES")

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 import torch
 
+from gpt_lightning.checkpoints.checkpoint_dir import SHELF
 from gpt_lightning.checkpoints.durable import list_checkpoints
 from gpt_lightning.checkpoints.folder import read_checkpoint
-from gpt_lightning.checkpoints.shelf import SHELF
-from gpt_lightning.training.metrics_file import read_metrics
+from gpt_lightning.training.runs.run_folder import read_metrics
 from tests.training.forked import run_child, train, write_corpus
 
 ACCUMULATE: dict[str, Any] = {"trainer": {"accumulate_grad_batches": 2, "max_steps": 12}}

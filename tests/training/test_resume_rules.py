@@ -11,14 +11,14 @@ import pytest
 import torch
 
 from gpt_lightning.checkpoints.best import read_best
+from gpt_lightning.checkpoints.checkpoint_dir import SHELF
 from gpt_lightning.checkpoints.durable import list_checkpoints
-from gpt_lightning.checkpoints.shelf import SHELF
 from gpt_lightning.errors import CheckpointError, DivergedError, RunFolderError
 from gpt_lightning.model.config import GPTConfig
-from gpt_lightning.training import resume, trajectory
-from gpt_lightning.training.metrics_file import read_metrics
-from gpt_lightning.training.resume import differences, flatten
-from gpt_lightning.training.run_folder import read_starts
+from gpt_lightning.training.reuse import fingerprint as trajectory
+from gpt_lightning.training.runs import resume
+from gpt_lightning.training.runs.resume import differences, flatten
+from gpt_lightning.training.runs.run_folder import read_metrics, read_starts
 from tests.training.forked import write_corpus
 from tests.training.runs import STEPS, Crash, checkpoint_of, crash_at, tiny_run, weights_of
 from tests.training.test_resume_exact import assert_equal, outcome

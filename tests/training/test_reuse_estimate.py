@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from gpt_lightning.optim.lengths import Horizon
-from gpt_lightning.optim.schedules import WSD, Cosine, Schedule
-from gpt_lightning.training.reuse_estimate import estimate_savings, sketch
-from gpt_lightning.training.trajectory import Trajectory
+from gpt_lightning.optim.schedules.lengths import Horizon
+from gpt_lightning.optim.schedules.schedules import WSD, Cosine, Schedule
+from gpt_lightning.training.profiling.reuse_commands import estimate_savings, sketch
+from gpt_lightning.training.reuse.fingerprint import Trajectory
 
 
 def planned(schedule: Schedule, steps: int = 100, *, lr: float = 1e-3, **facts: Any) -> Trajectory:

@@ -11,7 +11,7 @@ import pytest
 
 from gpt_lightning._version import __version__
 from gpt_lightning.errors import RunFolderError
-from gpt_lightning.training.run_folder import (
+from gpt_lightning.training.runs.run_folder import (
     MANIFEST_FILE,
     RunLock,
     holds_run,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from gpt_lightning.training.build import build
+from gpt_lightning.training.fitting.build import build
 
 ROOT = Path(__file__).parents[2]
 CORPUS = ROOT.parent / "shared" / "data" / "tinyshakespeare.txt"

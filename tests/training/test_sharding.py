@@ -14,13 +14,13 @@ import pytest
 import torch
 
 from gpt_lightning.checkpoints import folder as checkpoint_folder
+from gpt_lightning.checkpoints.checkpoint_dir import SHELF
 from gpt_lightning.checkpoints.durable import list_checkpoints, verify_checkpoint
 from gpt_lightning.checkpoints.folder import read_checkpoint
-from gpt_lightning.checkpoints.shelf import SHELF
 from gpt_lightning.errors import CheckpointError, ConfigError
-from gpt_lightning.training import sharded_strategy
-from gpt_lightning.training.build import build
-from gpt_lightning.training.metrics_file import read_metrics
+from gpt_lightning.training.engine import sharded_strategy
+from gpt_lightning.training.fitting.build import build
+from gpt_lightning.training.runs.run_folder import read_metrics
 from gpt_lightning.weights.command import export_checkpoint
 from gpt_lightning.weights.loading import load_model
 from gpt_lightning.weights.starting import read_initial_weights

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from gpt_lightning.errors import CheckpointError, ConfigError, DataError
-from gpt_lightning.training.build import build
-from gpt_lightning.training.run import Run
+from gpt_lightning.training.fitting.build import build
+from gpt_lightning.training.fitting.run import Run
 from gpt_lightning.weights.command import export_checkpoint, import_model
 from gpt_lightning.weights.loading import load_model
 from tests.training.forked import write_corpus

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gpt_lightning.training.bench import typical_parts
-from gpt_lightning.training.step_parts import PARTS, Clock, HostClock, StepParts, StepTime
+from gpt_lightning.training.profiling.bench import typical_parts
+from gpt_lightning.training.profiling.step_parts import PARTS, Clock, HostClock, StepParts, StepTime
 
 
 class Ticks(Clock):

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from gpt_lightning.errors import ConfigError
-from gpt_lightning.training import trackers
-from gpt_lightning.training.metrics_file import read_metrics
-from gpt_lightning.training.trackers import CSV, read_csv
+from gpt_lightning.training.runs.run_folder import read_metrics
+from gpt_lightning.training.watch import trackers
+from gpt_lightning.training.watch.trackers import CSV, read_csv
 from tests.training.forked import write_corpus
 from tests.training.runs import STEPS, Crash, crash_at, tiny_run
 from tests.training.test_insight import Events

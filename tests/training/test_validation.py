@@ -19,15 +19,15 @@ from torch import Tensor
 
 from gpt_lightning import cli
 from gpt_lightning.checkpoints.durable import list_checkpoints
-from gpt_lightning.data.stream import EvaluationWindows
+from gpt_lightning.data.stream.stream import EvaluationWindows
 from gpt_lightning.errors import DataError
 from gpt_lightning.metrics.language import TokenLoss
 from gpt_lightning.objectives.causal import CausalLM
 from gpt_lightning.parsing.strict_yaml import read_yaml
-from gpt_lightning.training.closing import describe_result
 from gpt_lightning.training.commands import _headline
-from gpt_lightning.training.datamodule import EvaluationLoader, Share
-from gpt_lightning.training.run import Run
+from gpt_lightning.training.fitting.run import Run
+from gpt_lightning.training.fitting.summary import describe_result
+from gpt_lightning.training.loading.datamodule import EvaluationLoader, Share
 from gpt_lightning.weights.loading import load_model
 from tests.training.forked import write_corpus
 from tests.training.runs import STEPS, tiny_run

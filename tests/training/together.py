@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from gpt_lightning.training.build import build
+from gpt_lightning.training.fitting.build import build
 from tests.training.forked import TINY, start_child
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gpt_lightning.tuning.pruning import Curve
+from gpt_lightning.tuning.pruning.pruning import Curve
 
 
 def curve(

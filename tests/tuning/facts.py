@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 
-from gpt_lightning.tuning.report_facts import Attempt, Objective, Point, StudyFacts, TrialFacts
+from gpt_lightning.tuning.report.report_facts import Attempt, Objective, Point, StudyFacts, TrialFacts
 
 LR, SHAPE, DECAY = "model.optimizer.init_args.lr", "model.schedule.class_path", "model.schedule.init_args.decay"
 TOTAL, PER_STEP = 200, 1024

@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from gpt_lightning.parsing.strict_yaml import dump_yaml
-from gpt_lightning.tuning.claiming import claim, enqueue_points
-from gpt_lightning.tuning.creating import begin
-from gpt_lightning.tuning.leases import Lease, Reaper, tell
-from gpt_lightning.tuning.mailbox import Result, write_letter
-from gpt_lightning.tuning.reading import read_spec
-from gpt_lightning.tuning.slots import Slot
-from gpt_lightning.tuning.study import open_study
-from gpt_lightning.tuning.sweep import Sweep, open_sweep
-from gpt_lightning.tuning.sweep_folder import sweep_folder_of
-from gpt_lightning.tuning.trial_letter import compose_letter
-from gpt_lightning.tuning.worker import work
+from gpt_lightning.tuning.launch.creating import begin
+from gpt_lightning.tuning.spec.reading import read_spec
+from gpt_lightning.tuning.study.study import open_study
+from gpt_lightning.tuning.study.sweep import Sweep, open_sweep
+from gpt_lightning.tuning.study.sweep_folder import sweep_folder_of
+from gpt_lightning.tuning.trial.mailbox import Result, write_letter
+from gpt_lightning.tuning.workers.claiming import claim, enqueue_points
+from gpt_lightning.tuning.workers.leases import Lease, Reaper, tell
+from gpt_lightning.tuning.workers.slots import Slot
+from gpt_lightning.tuning.workers.trial_letter import compose_letter
+from gpt_lightning.tuning.workers.worker import work
 from tests.training.forked import TEXT
 
 BASE: dict[str, Any] = {

@@ -14,17 +14,17 @@ import pytest
 from gpt_lightning.cli import main
 from gpt_lightning.errors import RunFolderError
 from gpt_lightning.parsing.strict_yaml import read_yaml
-from gpt_lightning.tuning import creating
-from gpt_lightning.tuning.best import add_repeats
-from gpt_lightning.tuning.checking import Checked
-from gpt_lightning.tuning.claiming import enqueue_points
-from gpt_lightning.tuning.creating import begin, fork, read_named
-from gpt_lightning.tuning.mailbox import read_letter, write_letter
-from gpt_lightning.tuning.reading import read_spec
-from gpt_lightning.tuning.repair import check_folder
-from gpt_lightning.tuning.study import open_study
-from gpt_lightning.tuning.sweep import Sweep, open_sweep
-from gpt_lightning.tuning.sweep_folder import MARK_FILE, SweepFolder, find_sweep, sweep_folder_of
+from gpt_lightning.tuning.launch import creating
+from gpt_lightning.tuning.launch.creating import begin, fork, read_named
+from gpt_lightning.tuning.spec.reading import read_spec
+from gpt_lightning.tuning.study.best import add_repeats
+from gpt_lightning.tuning.study.checking import Checked
+from gpt_lightning.tuning.study.study import open_study
+from gpt_lightning.tuning.study.sweep import Sweep, open_sweep
+from gpt_lightning.tuning.study.sweep_folder import MARK_FILE, SweepFolder, find_sweep, sweep_folder_of
+from gpt_lightning.tuning.trial.mailbox import read_letter, write_letter
+from gpt_lightning.tuning.workers.claiming import enqueue_points
+from gpt_lightning.tuning.workers.repair import check_folder
 from tests.tuning.sweeping import bare_sweep, make_sweep, pretend, write_sweep
 
 POINTS = [{"model.optimizer.lr": each, "model.schedule": "Cosine"} for each in (2e-3, 4e-3, 8e-3)]

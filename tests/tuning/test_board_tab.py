@@ -8,10 +8,10 @@ import pytest
 from tensorboard.plugins.hparams import metadata
 
 from gpt_lightning.parsing.trust import TRUST_VARIABLE
-from gpt_lightning.training.run_folder import read_starts, write_manifest
-from gpt_lightning.tuning.board_tab import close_killed, declare, session_values
-from gpt_lightning.tuning.reading import read_spec
-from tests.board.test_records import read_hparams
+from gpt_lightning.training.runs.run_folder import read_starts, write_manifest
+from gpt_lightning.tuning.spec.reading import read_spec
+from gpt_lightning.tuning.study.board_tab import close_killed, declare, session_values
+from tests.tracking.test_records import read_hparams
 from tests.tuning.saboteurs import sabotage
 from tests.tuning.sweeping import make_sweep, train_all, write_sweep
 

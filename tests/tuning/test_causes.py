@@ -26,23 +26,33 @@ from gpt_lightning.errors import (
 )
 from gpt_lightning.files.processes import ProcessIdentity
 from gpt_lightning.parsing.trust import TRUST_VARIABLE
-from gpt_lightning.training.run_folder import RunLock
-from gpt_lightning.tuning import causes
-from gpt_lightning.tuning.best import as_table, rows
-from gpt_lightning.tuning.causes import BUG, CONFIG, DIVERGED, IN_USE, MACHINE, MEMORY, TRAINING, Patience, find_cause
-from gpt_lightning.tuning.claiming import claim, reason_to_end
-from gpt_lightning.tuning.creating import allow
-from gpt_lightning.tuning.entries import Entry
-from gpt_lightning.tuning.fixed_trials import FixedTrials, _read_outcome
-from gpt_lightning.tuning.leases import Lease, Reaper, conclude, tell
-from gpt_lightning.tuning.mailbox import Report, Result
-from gpt_lightning.tuning.reading import read_spec
-from gpt_lightning.tuning.running import finish, why_it_failed
-from gpt_lightning.tuning.slots import Slot
-from gpt_lightning.tuning.spec import Retry
-from gpt_lightning.tuning.stopping import retry_trials
-from gpt_lightning.tuning.supervisor import Supervisor
-from gpt_lightning.tuning.sweep import FAULT, STOP, Sweep
+from gpt_lightning.training.runs.run_folder import RunLock
+from gpt_lightning.tuning.launch.creating import allow
+from gpt_lightning.tuning.launch.running import finish, why_it_failed
+from gpt_lightning.tuning.scaling.fixed_trials import FixedTrials, _read_outcome
+from gpt_lightning.tuning.spec import causes
+from gpt_lightning.tuning.spec.causes import (
+    BUG,
+    CONFIG,
+    DIVERGED,
+    IN_USE,
+    MACHINE,
+    MEMORY,
+    TRAINING,
+    Patience,
+    find_cause,
+)
+from gpt_lightning.tuning.spec.reading import read_spec
+from gpt_lightning.tuning.spec.spec import Retry
+from gpt_lightning.tuning.study.best import as_table, rows
+from gpt_lightning.tuning.study.entries import Entry
+from gpt_lightning.tuning.study.sweep import FAULT, STOP, Sweep
+from gpt_lightning.tuning.trial.mailbox import Report, Result
+from gpt_lightning.tuning.workers.claiming import claim, reason_to_end
+from gpt_lightning.tuning.workers.leases import Lease, Reaper, conclude, tell
+from gpt_lightning.tuning.workers.slots import Slot
+from gpt_lightning.tuning.workers.stopping import retry_trials
+from gpt_lightning.tuning.workers.supervisor import Supervisor
 from tests.tuning.saboteurs import sabotage
 from tests.tuning.sweeping import again, bare_sweep, make_sweep, pretend, train_all, write_sweep
 
@@ -112,8 +122,10 @@ def test_memory_that_others_hold_is_waited_for(monkeypatch: pytest.MonkeyPatch) 
 
 def test_waits_grow_and_end_with_the_first_success(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr("gpt_lightning.tuning.causes.time.monotonic", lambda: now[0])
-    monkeypatch.setattr("gpt_lightning.tuning.causes.time.sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
+    monkeypatch.setattr("gpt_lightning.tuning.spec.causes.time.monotonic", lambda: now[0])
+    monkeypatch.setattr(
+        "gpt_lightning.tuning.spec.causes.time.sleep", lambda seconds: now.__setitem__(0, now[0] + seconds)
+    )
     patience, waits = Patience(Retry(max=3, wait_seconds=10.0)), []
 
     def endure(faults: int = 0) -> bool:
@@ -252,8 +264,8 @@ def test_a_supervisor_whose_own_disk_is_full_lets_the_trial_wait(
         raise FULL
 
     with monkeypatch.context() as patch:
-        patch.setattr("gpt_lightning.tuning.supervisor.write_letter", full)
-        patch.setattr("gpt_lightning.tuning.supervisor.compose_letter", lambda *_: {})
+        patch.setattr("gpt_lightning.tuning.workers.supervisor.write_letter", full)
+        patch.setattr("gpt_lightning.tuning.workers.supervisor.compose_letter", lambda *_: {})
         with pytest.raises(MachineError, match="No space left on device"):
             train_all(sweep)
     (entry,) = sweep.entries()

@@ -9,10 +9,9 @@ import pytest
 
 from gpt_lightning.errors import ConfigError
 from gpt_lightning.parsing.strict_yaml import dump_yaml
-from gpt_lightning.tuning.checking import check_sweep, cover, estimate
-from gpt_lightning.tuning.planning import describe_plan
-from gpt_lightning.tuning.reading import read_spec
-from gpt_lightning.tuning.trial_arguments import trial_arguments
+from gpt_lightning.tuning.spec.reading import read_spec
+from gpt_lightning.tuning.spec.trial_arguments import trial_arguments
+from gpt_lightning.tuning.study.checking import check_sweep, cover, describe_plan, estimate
 from tests.tuning.sweeping import BASE, SPACE, write_sweep
 
 
@@ -96,7 +95,7 @@ def test_a_value_that_exists_beside_a_value_between_the_edges_is_tried(tmp_path:
 
 
 def test_another_class_starts_from_its_own_defaults(tmp_path: Path) -> None:
-    from gpt_lightning.training.command_line import TrainerCommandLine
+    from gpt_lightning.training.fitting.command_line import TrainerCommandLine
 
     file = write_sweep(tmp_path, {"parameters": {"model.optimizer": {"values": ["AdamW", "Muon"]}, **SPACE}})
     base = "model: {optimizer: {class_path: AdamW, init_args: {lr: 0.5, weight_decay: 0.25}}}\ndata: {source: x.txt}\n"

@@ -10,17 +10,17 @@ import pytest
 
 from gpt_lightning.errors import RunFolderError
 from gpt_lightning.files.processes import ProcessIdentity
-from gpt_lightning.tuning.best import add_repeats, as_table, rows
-from gpt_lightning.tuning.claiming import _ask, claim, places_left, reason_to_end
-from gpt_lightning.tuning.creating import fork
-from gpt_lightning.tuning.leases import Lease, Reaper, fail, requeue_lost, tell
-from gpt_lightning.tuning.live import describe, render, sparkline, status_text
-from gpt_lightning.tuning.mailbox import Report, Result
-from gpt_lightning.tuning.reading import read_spec
-from gpt_lightning.tuning.slots import Slot
-from gpt_lightning.tuning.stopping import retry_trials, stop_sweep
-from gpt_lightning.tuning.supervisor import Supervisor, _Attempt
-from gpt_lightning.tuning.sweep import Sweep, open_sweep
+from gpt_lightning.tuning.launch.creating import fork
+from gpt_lightning.tuning.launch.live import describe, render, sparkline, status_text
+from gpt_lightning.tuning.spec.reading import read_spec
+from gpt_lightning.tuning.study.best import add_repeats, as_table, rows
+from gpt_lightning.tuning.study.sweep import Sweep, open_sweep
+from gpt_lightning.tuning.trial.mailbox import Report, Result
+from gpt_lightning.tuning.workers.claiming import _ask, claim, places_left, reason_to_end
+from gpt_lightning.tuning.workers.leases import Lease, Reaper, fail, requeue_lost, tell
+from gpt_lightning.tuning.workers.slots import Slot
+from gpt_lightning.tuning.workers.stopping import retry_trials, stop_sweep
+from gpt_lightning.tuning.workers.supervisor import Supervisor, _Attempt
 from tests.tuning.sweeping import SPACE, again, bare_sweep, pretend, write_sweep
 
 GONE = ProcessIdentity("elsewhere", "", 1, "")
@@ -108,7 +108,7 @@ def test_a_trial_whose_point_was_taken_meanwhile_withdraws(tmp_path: Path, monke
     """As two machines may find that share a database and no lock."""
     sweep = bare_sweep(tmp_path, {"method": "grid", "parameters": GRID})
     pretend(sweep, 1)
-    monkeypatch.setattr("gpt_lightning.tuning.samplers.held_points", lambda *_: set())
+    monkeypatch.setattr("gpt_lightning.tuning.study.samplers.held_points", lambda *_: set())
     assert _ask(sweep, Lease()) is None
     assert len(sweep.entries()) == 1
 
@@ -147,7 +147,7 @@ def test_a_result_that_could_not_be_told_is_told_by_the_next_worker(tmp_path: Pa
 def test_silence_is_measured_by_the_reapers_own_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sweep = bare_sweep(tmp_path, {"budget": {"trials": 1}, "retry": {"lease": "10s", "grace": "30s"}})
     lease, reaper, now = Lease(GONE), Reaper(sweep), [1000.0]
-    monkeypatch.setattr("gpt_lightning.tuning.leases.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("gpt_lightning.tuning.workers.leases.time.monotonic", lambda: now[0])
     trial = claim(sweep, reaper, lease)
     assert trial is not None
     for seconds in (0, 25, 25, 25):

@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 from optuna.trial import TrialState
 
-from gpt_lightning.tuning.best import rows
-from gpt_lightning.tuning.claiming import claim
-from gpt_lightning.tuning.leases import Lease, Reaper, tell
-from gpt_lightning.tuning.live import status_text, summarize
-from gpt_lightning.tuning.mailbox import Exit, Report, Result
-from gpt_lightning.tuning.report_reading import read_sweep
-from gpt_lightning.tuning.slots import Slot
-from gpt_lightning.tuning.supervisor import Supervisor, _Attempt
-from gpt_lightning.tuning.sweep import Sweep
+from gpt_lightning.tuning.launch.live import status_text, summarize
+from gpt_lightning.tuning.report.report_reading import read_sweep
+from gpt_lightning.tuning.study.best import rows
+from gpt_lightning.tuning.study.sweep import Sweep
+from gpt_lightning.tuning.trial.mailbox import Exit, Report, Result
+from gpt_lightning.tuning.workers.claiming import claim
+from gpt_lightning.tuning.workers.leases import Lease, Reaper, tell
+from gpt_lightning.tuning.workers.slots import Slot
+from gpt_lightning.tuning.workers.supervisor import Supervisor, _Attempt
 from tests.tuning.sweeping import bare_sweep, pretend
 
 RATE = {"model.optimizer.lr": {"distribution": "log_uniform", "min": 1e-4, "max": 1.0}}
@@ -135,7 +135,7 @@ def share_diverged(place: Path, seed: int, name: str, *, taught: bool, monkeypat
     sweep = bare_sweep(place, {"parameters": RATE, "budget": {"trials": 40}, "seed": seed}, name)
     with monkeypatch.context() as patch:
         if not taught:  # as it was: failed, and left out
-            patch.setattr("gpt_lightning.tuning.entries.DIVERGED", "nothing")
+            patch.setattr("gpt_lightning.tuning.study.entries.DIVERGED", "nothing")
         pretend(sweep, 40, beyond(3e-2))
     return sum(entry.values["model.optimizer.lr"] > 3e-2 for entry in sweep.entries()[10:]) / 30
 

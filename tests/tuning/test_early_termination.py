@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from gpt_lightning.errors import ConfigError
-from gpt_lightning.tuning.early_termination import EarlyTermination, name_of, read_early_terminate
-from gpt_lightning.tuning.halving import SuccessiveHalving
-from gpt_lightning.tuning.pruning import Curve, MedianPruner, Pruner, ThresholdPruner
+from gpt_lightning.tuning.pruning.early_termination import EarlyTermination, name_of, read_early_terminate
+from gpt_lightning.tuning.pruning.halving import SuccessiveHalving
+from gpt_lightning.tuning.pruning.pruning import Curve, MedianPruner, Pruner, ThresholdPruner
 from tests.tuning.curves import curve
 
 GOOD = [curve(trial, [4.0, 3.0, 2.0, 1.5], finished=True) for trial in range(1, 6)]

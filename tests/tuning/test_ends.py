@@ -12,19 +12,19 @@ from tensorboard.plugins.hparams import metadata
 
 from gpt_lightning.errors import ConfigError
 from gpt_lightning.parsing.trust import TRUST_VARIABLE
-from gpt_lightning.training.run_folder import read_starts
-from gpt_lightning.tuning.best import add_repeats
-from gpt_lightning.tuning.launchers import Launcher, Local, worker_command
-from gpt_lightning.tuning.leases import Reaper
-from gpt_lightning.tuning.live import Display
-from gpt_lightning.tuning.running import run_sweep
-from gpt_lightning.tuning.slots import Slot, make_slots
-from gpt_lightning.tuning.spec import LauncherSettings
-from gpt_lightning.tuning.stopping import stop_sweep
-from gpt_lightning.tuning.sweep import Sweep
-from gpt_lightning.tuning.sweep_folder import SweepFolder
-from gpt_lightning.tuning.worker import work
-from tests.board.test_records import read_hparams
+from gpt_lightning.training.runs.run_folder import read_starts
+from gpt_lightning.tuning.launch.launchers import Launcher, Local, worker_command
+from gpt_lightning.tuning.launch.live import Display
+from gpt_lightning.tuning.launch.running import run_sweep
+from gpt_lightning.tuning.spec.spec import LauncherSettings
+from gpt_lightning.tuning.study.best import add_repeats
+from gpt_lightning.tuning.study.sweep import Sweep
+from gpt_lightning.tuning.study.sweep_folder import SweepFolder
+from gpt_lightning.tuning.workers.leases import Reaper
+from gpt_lightning.tuning.workers.slots import Slot, make_slots
+from gpt_lightning.tuning.workers.stopping import stop_sweep
+from gpt_lightning.tuning.workers.worker import work
+from tests.tracking.test_records import read_hparams
 from tests.tuning.saboteurs import sabotage
 from tests.tuning.sweeping import bare_sweep, make_sweep, pretend, train_all
 from tests.tuning.test_board_tab import FAILURE

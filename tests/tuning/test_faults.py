@@ -22,13 +22,13 @@ from typing import Any
 import pytest
 import torch
 
-from gpt_lightning.training.build import build
-from gpt_lightning.training.metrics_file import read_metrics
-from gpt_lightning.tuning.leases import Reaper
-from gpt_lightning.tuning.mailbox import read_letter
-from gpt_lightning.tuning.repair import check_folder
-from gpt_lightning.tuning.sweep import open_sweep
-from gpt_lightning.tuning.sweep_folder import SweepFolder
+from gpt_lightning.training.fitting.build import build
+from gpt_lightning.training.runs.run_folder import read_metrics
+from gpt_lightning.tuning.study.sweep import open_sweep
+from gpt_lightning.tuning.study.sweep_folder import SweepFolder
+from gpt_lightning.tuning.trial.mailbox import read_letter
+from gpt_lightning.tuning.workers.leases import Reaper
+from gpt_lightning.tuning.workers.repair import check_folder
 from tests.training.test_resume_exact import assert_equal, outcome
 from tests.tuning.sweeping import again, bare_sweep, make_sweep, pretend, train_all, write_sweep
 
@@ -41,9 +41,9 @@ def _place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 _TOGETHER = """
 import sys, time
 from pathlib import Path
-from gpt_lightning.tuning.claiming import claim
-from gpt_lightning.tuning.creating import begin, read_named
-from gpt_lightning.tuning.leases import Lease, Reaper
+from gpt_lightning.tuning.workers.claiming import claim
+from gpt_lightning.tuning.launch.creating import begin, read_named
+from gpt_lightning.tuning.workers.leases import Lease, Reaper
 place, who = Path({place!r}), int(sys.argv[1])
 def meet(where):
     (place / f"{{where}}-{{who}}.here").touch()
@@ -105,7 +105,7 @@ def test_a_storage_that_fails_for_a_while_is_asked_again(tmp_path: Path, monkeyp
         return real()
 
     monkeypatch.setattr(sweep.study, "ask", ask)
-    monkeypatch.setattr("gpt_lightning.tuning.study.time.sleep", lambda _: None)
+    monkeypatch.setattr("gpt_lightning.tuning.study.study.time.sleep", lambda _: None)
     assert len(pretend(sweep, 1)) == 1
 
 

@@ -12,12 +12,12 @@ import yaml
 
 from gpt_lightning.cli import main
 from gpt_lightning.errors import ConfigError
-from gpt_lightning.training.build import build
-from gpt_lightning.tuning import ladder as ladders
-from gpt_lightning.tuning.fixed_trials import FixedTrials, Outcome
-from gpt_lightning.tuning.ladder import climb, suggest
-from gpt_lightning.tuning.ladder_file import LadderSpec, Target, read_ladder
-from gpt_lightning.tuning.ladder_report import make_page
+from gpt_lightning.training.fitting.build import build
+from gpt_lightning.tuning.scaling import ladder as ladders
+from gpt_lightning.tuning.scaling.fixed_trials import FixedTrials, Outcome
+from gpt_lightning.tuning.scaling.ladder import climb, suggest
+from gpt_lightning.tuning.scaling.ladder_file import LadderSpec, Target, read_ladder
+from gpt_lightning.tuning.scaling.ladder_report import make_page
 from tests.training.forked import TINY, write_corpus
 
 ROOT = Path(__file__).parents[2]

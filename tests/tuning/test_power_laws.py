@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gpt_lightning.tuning.power_laws import fit_loss_law, fit_rate_law, parabola_minimum
+from gpt_lightning.tuning.scaling.power_laws import fit_loss_law, fit_rate_law, parabola_minimum
 
 SIZES = np.repeat([1e5, 3e5, 1e6, 3e6, 1e7], 5)
 LENGTHS = np.tile([1e6, 3e6, 1e7, 3e7, 1e8], 5)

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from gpt_lightning.checkpoints.prefixes import PrefixStore
-from gpt_lightning.training.build import build
-from gpt_lightning.training.metrics_file import read_metrics
-from gpt_lightning.training.reuse import Reuse
-from gpt_lightning.training.reuse_check import compare_runs
+from gpt_lightning.training.fitting.build import build
+from gpt_lightning.training.profiling.reuse_commands import compare_runs
+from gpt_lightning.training.reuse.reuse import Reuse
+from gpt_lightning.training.runs.run_folder import read_metrics
 from tests.training.forked import run_child, start_child
 
 STEPS, TRIALS, WORKERS = 200, 40, 2

@@ -13,8 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpt_lightning.errors import ConfigError
-from gpt_lightning.tuning.halving import Hyperband, SuccessiveHalving, WandbHyperband
-from gpt_lightning.tuning.pruning import Curve, MedianPruner, NoPruner, PercentilePruner, Pruner, ThresholdPruner
+from gpt_lightning.tuning.pruning.halving import Hyperband, SuccessiveHalving, WandbHyperband
+from gpt_lightning.tuning.pruning.pruning import (
+    Curve,
+    MedianPruner,
+    NoPruner,
+    PercentilePruner,
+    Pruner,
+    ThresholdPruner,
+)
 from tests.tuning.curves import curve
 
 REPORTS = 9

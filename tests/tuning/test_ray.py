@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from gpt_lightning.errors import ConfigError
-from gpt_lightning.tuning.cluster_launchers import Ray
-from gpt_lightning.tuning.spec import LauncherSettings
-from gpt_lightning.tuning.sweep import open_sweep
-from gpt_lightning.tuning.sweep_folder import SweepFolder
+from gpt_lightning.tuning.launch.cluster_launchers import Ray
+from gpt_lightning.tuning.spec.spec import LauncherSettings
+from gpt_lightning.tuning.study.sweep import open_sweep
+from gpt_lightning.tuning.study.sweep_folder import SweepFolder
 from tests.tuning.saboteurs import sabotage
 from tests.tuning.sweeping import write_sweep
 from tests.tuning.watching import has_content, start, wait_until

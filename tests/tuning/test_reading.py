@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from gpt_lightning.errors import ConfigError
-from gpt_lightning.tuning.reading import read_spec
-from gpt_lightning.tuning.reading_parameters import is_active
-from gpt_lightning.tuning.spec import Metric, SweepSpec
+from gpt_lightning.tuning.spec.reading import read_spec
+from gpt_lightning.tuning.spec.reading_parameters import is_active
+from gpt_lightning.tuning.spec.spec import Metric, SweepSpec
 
 FULL = """\
 name: gpt2-small-schedule

@@ -11,11 +11,11 @@ import numpy as np
 import optuna
 import pytest
 
-from gpt_lightning.pages.charts import BarChart, HeatMap, LineChart, ScatterChart, Timeline
-from gpt_lightning.tuning import report_charts as charts
-from gpt_lightning.tuning import report_planes as planes
-from gpt_lightning.tuning.report import build_report
-from gpt_lightning.tuning.report_facts import (
+from gpt_lightning.reports.charts import BarChart, HeatMap, LineChart, ScatterChart, Timeline
+from gpt_lightning.tuning.report import report_charts as charts
+from gpt_lightning.tuning.report import report_planes as planes
+from gpt_lightning.tuning.report.report import build_report
+from gpt_lightning.tuning.report.report_facts import (
     Attempt,
     Objective,
     Point,

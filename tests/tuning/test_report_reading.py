@@ -13,11 +13,11 @@ from optuna.trial import TrialState, create_trial
 
 from gpt_lightning.cli import main
 from gpt_lightning.errors import ConfigError
-from gpt_lightning.tuning.mailbox import Mailbox, Report, Result
-from gpt_lightning.tuning.reading import read_spec
-from gpt_lightning.tuning.report_reading import flatten, read_sweep
-from gpt_lightning.tuning.study import open_study
-from gpt_lightning.tuning.sweep_folder import SweepFolder
+from gpt_lightning.tuning.report.report_reading import flatten, read_sweep
+from gpt_lightning.tuning.spec.reading import read_spec
+from gpt_lightning.tuning.study.study import open_study
+from gpt_lightning.tuning.study.sweep_folder import SweepFolder
+from gpt_lightning.tuning.trial.mailbox import Mailbox, Report, Result
 
 SWEEP = """\
 name: lr

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from gpt_lightning.training.metrics_file import METRICS_FILE
-from gpt_lightning.tuning.mailbox import Mailbox
-from gpt_lightning.tuning.reporting import Reporting
+from gpt_lightning.training.runs.run_folder import METRICS_FILE
+from gpt_lightning.tuning.trial.mailbox import Mailbox
+from gpt_lightning.tuning.trial.reporting import Reporting
 from tests.training.forked import write_corpus
 from tests.training.runs import tiny_run
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from gpt_lightning.errors import ConfigError
-from gpt_lightning.tuning.reading import read_spec
-from gpt_lightning.tuning.samplers import make_sampler
+from gpt_lightning.tuning.spec.reading import read_spec
+from gpt_lightning.tuning.study.samplers import make_sampler
 from tests.tuning.sweeping import bare_sweep, pretend, write_sweep
 
 NUMBERS = {

@@ -7,10 +7,10 @@ from itertools import combinations
 import pytest
 
 from gpt_lightning.optim.batch_sizes import BatchSizes
-from gpt_lightning.optim.lengths import Horizon
-from gpt_lightning.optim.points import Piecewise, Point
-from gpt_lightning.optim.schedules import WSD, Constant, Cosine, Linear, Schedule
-from gpt_lightning.tuning.shape_key import ShapeKeys, shape_key
+from gpt_lightning.optim.schedules.lengths import Horizon
+from gpt_lightning.optim.schedules.piecewise import Piecewise, Point
+from gpt_lightning.optim.schedules.schedules import WSD, Constant, Cosine, Linear, Schedule
+from gpt_lightning.tuning.trial.reporting import ShapeKeys, shape_key
 from tests.contracts.test_schedules import EXACT
 
 TEN = Horizon(total_steps=10, tokens_per_step=8)

@@ -14,11 +14,11 @@ import pytest
 import torch
 
 from gpt_lightning.errors import ConfigError
-from gpt_lightning.training.build import build
-from gpt_lightning.tuning.cluster_launchers import Slurm
-from gpt_lightning.tuning.reading import read_spec
-from gpt_lightning.tuning.sweep import Sweep, open_sweep
-from gpt_lightning.tuning.sweep_folder import SweepFolder
+from gpt_lightning.training.fitting.build import build
+from gpt_lightning.tuning.launch.cluster_launchers import Slurm
+from gpt_lightning.tuning.spec.reading import read_spec
+from gpt_lightning.tuning.study.sweep import Sweep, open_sweep
+from gpt_lightning.tuning.study.sweep_folder import SweepFolder
 from tests.training.test_resume_exact import assert_equal, outcome
 from tests.tuning.saboteurs import sabotage
 from tests.tuning.slurm_cluster import missing, slurm_cluster
@@ -54,7 +54,7 @@ def ask(environment: dict[str, str], *command: str) -> str:
 
 
 def test_the_job_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gpt_lightning.tuning.cluster_launchers.shutil.which", lambda _: "sbatch")
+    monkeypatch.setattr("gpt_lightning.tuning.launch.cluster_launchers.shutil.which", lambda _: "sbatch")
     settings = {"partition": "gpu", "gres": "gpu:1", "cpus_per_task": 8, "time": "12:00:00", "array": 16}
     spec = read_spec(write_sweep(tmp_path, {"launcher": {"type": "slurm", "slurm": settings}}))
     folder = SweepFolder(tmp_path / "runs" / "with space")
@@ -76,7 +76,7 @@ def test_the_job_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_sweep_file_adds_no_lines_to_the_script(
     settings: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gpt_lightning.tuning.cluster_launchers.shutil.which", lambda _: "sbatch")
+    monkeypatch.setattr("gpt_lightning.tuning.launch.cluster_launchers.shutil.which", lambda _: "sbatch")
     spec = read_spec(write_sweep(tmp_path, {"launcher": {"type": "slurm", "slurm": settings}}))
     with pytest.raises(ConfigError, match="no option of sbatch"):
         Slurm(SweepFolder(tmp_path / "runs" / "s"), spec.launcher).script(1)

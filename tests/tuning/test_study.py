@@ -7,11 +7,11 @@ import pytest
 from sqlalchemy import event
 
 from gpt_lightning.errors import ConfigError, RunFolderError
-from gpt_lightning.tuning.mailbox import Exit, Mailbox, Report, Result, Verdict, read_result, write_letter
-from gpt_lightning.tuning.reading import read_spec
-from gpt_lightning.tuning.spec import SweepSpec
-from gpt_lightning.tuning.study import SPACE, open_study
-from gpt_lightning.tuning.sweep_folder import SweepFolder, find_sweep, sweep_folder_of
+from gpt_lightning.tuning.spec.reading import read_spec
+from gpt_lightning.tuning.spec.spec import SweepSpec
+from gpt_lightning.tuning.study.study import SPACE, open_study
+from gpt_lightning.tuning.study.sweep_folder import SweepFolder, find_sweep, sweep_folder_of
+from gpt_lightning.tuning.trial.mailbox import Exit, Mailbox, Report, Result, Verdict, read_result, write_letter
 
 
 def spec_of(place: Path, values: str = "[1, 2]", more: str = "") -> SweepSpec:

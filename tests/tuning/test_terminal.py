@@ -22,8 +22,8 @@ import pytest
 
 from gpt_lightning.errors import ConfigError
 from gpt_lightning.tuning.commands import sweep_command
-from gpt_lightning.tuning.sweep import open_sweep
-from gpt_lightning.tuning.sweep_folder import SweepFolder
+from gpt_lightning.tuning.study.sweep import open_sweep
+from gpt_lightning.tuning.study.sweep_folder import SweepFolder
 from tests.tuning.saboteurs import sabotage
 from tests.tuning.sweeping import bare_sweep, pretend, write_sweep
 from tests.tuning.watching import FOR_COMMANDS, start, wait_until

@@ -12,8 +12,8 @@ import yaml
 
 from gpt_lightning.cli import main
 from gpt_lightning.errors import ConfigError, TrainingError
-from gpt_lightning.tuning.fixed_trials import FixedTrials, Outcome
-from gpt_lightning.tuning.transfer import TransferSpec, describe_verdicts, read_transfer, transfer
+from gpt_lightning.tuning.scaling.fixed_trials import FixedTrials, Outcome
+from gpt_lightning.tuning.scaling.transfer import TransferSpec, describe_verdicts, read_transfer, transfer
 from tests.training.forked import TINY, write_corpus
 
 ROOT = Path(__file__).parents[2]

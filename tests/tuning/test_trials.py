@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from gpt_lightning.parsing.trust import TRUST_VARIABLE
-from gpt_lightning.training.build import build
-from gpt_lightning.tuning.best import write_best
-from gpt_lightning.tuning.mailbox import read_letter, read_result, write_letter
+from gpt_lightning.training.fitting.build import build
+from gpt_lightning.tuning.study.best import write_best
+from gpt_lightning.tuning.trial.mailbox import read_letter, read_result, write_letter
 from tests.tuning.saboteurs import sabotage
 from tests.tuning.sweeping import again, make_sweep, train_all
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 
+from gpt_lightning.checkpoints.checkpoint_dir import SHELF
 from gpt_lightning.checkpoints.folder import write_checkpoint
-from gpt_lightning.checkpoints.shelf import SHELF
-from gpt_lightning.data.bpe import train_vocabulary
-from gpt_lightning.data.tokenizer import Tokenizer
-from gpt_lightning.data.tokenizers import EncodingTokenizer
+from gpt_lightning.data.tokenizers.bpe import train_vocabulary
+from gpt_lightning.data.tokenizers.kinds import EncodingTokenizer
+from gpt_lightning.data.tokenizers.tokenizer import Tokenizer
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.model.gpt import GPT
 

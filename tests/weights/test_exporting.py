@@ -16,9 +16,9 @@ from safetensors import safe_open
 from torch import Tensor
 
 from gpt_lightning.cli import main
-from gpt_lightning.data.bpe import train_vocabulary
-from gpt_lightning.data.tokenizer import Tokenizer
-from gpt_lightning.data.tokenizers import CharTokenizer, EncodingTokenizer
+from gpt_lightning.data.tokenizers.bpe import train_vocabulary
+from gpt_lightning.data.tokenizers.kinds import CharTokenizer, EncodingTokenizer
+from gpt_lightning.data.tokenizers.tokenizer import Tokenizer
 from gpt_lightning.errors import CheckpointError, ConfigError
 from gpt_lightning.generation.engine import Engine
 from gpt_lightning.generation.requests import Request

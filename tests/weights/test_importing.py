@@ -17,12 +17,12 @@ import transformers
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from gpt_lightning.checkpoints.checkpoint_dir import SHELF, locate
 from gpt_lightning.checkpoints.folder import write_checkpoint
-from gpt_lightning.checkpoints.shelf import SHELF, locate
 from gpt_lightning.cli import main
-from gpt_lightning.data.bpe import train_vocabulary
-from gpt_lightning.data.tokenizer_json import describe_as_json
-from gpt_lightning.data.tokenizers import EncodingTokenizer
+from gpt_lightning.data.tokenizers.bpe import train_vocabulary
+from gpt_lightning.data.tokenizers.kinds import EncodingTokenizer
+from gpt_lightning.data.tokenizers.tokenizer_json import describe_as_json
 from gpt_lightning.errors import CheckpointError, ConfigError, UserError
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.model.gpt import GPT

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from gpt_lightning.checkpoints.checkpoint_dir import SHELF
 from gpt_lightning.checkpoints.folder import write_checkpoint
-from gpt_lightning.checkpoints.shelf import SHELF
 from gpt_lightning.errors import CheckpointError
 from gpt_lightning.weights.loading import check_fit, decoder_weights, load_model
 from gpt_lightning.weights.starting import read_initial_weights

@@ -20,10 +20,10 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from gpt_lightning.metrics.sums import divide, to_double
-from gpt_lightning.training.module import GPTModule
-from gpt_lightning.training.sharding import team_size
-from gpt_lightning.training.speed import Speed
-from gpt_lightning.training.steps import at_step_border
+from gpt_lightning.training.callbacks.speed import Speed
+from gpt_lightning.training.engine.sharding import team_size
+from gpt_lightning.training.engine.steps import at_step_border
+from gpt_lightning.training.modules.module import GPTModule
 
 _STATE = "metrics_log"
 

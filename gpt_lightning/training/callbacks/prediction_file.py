@@ -10,8 +10,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from gpt_lightning.batch import Batch
-from gpt_lightning.data.tokenizers import Tokenizer
-from gpt_lightning.training.sharding import team_size
+from gpt_lightning.data.tokenizers.kinds import Tokenizer
+from gpt_lightning.training.engine.sharding import team_size
 
 
 class PredictionFile(Callback):

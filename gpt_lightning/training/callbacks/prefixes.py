@@ -14,13 +14,13 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
-from gpt_lightning.board.patient import cannot_write
 from gpt_lightning.checkpoints.durable import checkpoint_name
 from gpt_lightning.checkpoints.prefixes import Line, PrefixStore
 from gpt_lightning.errors import TrainingError
-from gpt_lightning.training.checkpoint_io import save_together, share
-from gpt_lightning.training.metrics_file import read_metrics
-from gpt_lightning.training.steps import at_step_border, validation_follows
+from gpt_lightning.tracking.patient import cannot_write
+from gpt_lightning.training.engine.checkpoint_io import save_together, share
+from gpt_lightning.training.engine.steps import at_step_border, validation_follows
+from gpt_lightning.training.runs.run_folder import read_metrics
 
 log = logging.getLogger("gpt_lightning")
 

@@ -30,13 +30,12 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from gpt_lightning.checkpoints.best import ALL, VALIDATION, Validation, point_to_best
+from gpt_lightning.checkpoints.checkpoint_dir import rotate
 from gpt_lightning.checkpoints.durable import checkpoint_name
-from gpt_lightning.checkpoints.shelf import rotate
 from gpt_lightning.errors import DivergedError, EndedEarly, StopRequested, UserError
-from gpt_lightning.training.checkpoint_io import save_together
-from gpt_lightning.training.progress import restore_progress
-from gpt_lightning.training.signals import StopFlag
-from gpt_lightning.training.steps import StepKeeper, at_step_border, find_problem, validation_follows
+from gpt_lightning.training.engine.checkpoint_io import restore_progress, save_together
+from gpt_lightning.training.engine.processes import StopFlag
+from gpt_lightning.training.engine.steps import StepKeeper, at_step_border, find_problem, validation_follows
 
 log = logging.getLogger("gpt_lightning")
 

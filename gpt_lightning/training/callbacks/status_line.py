@@ -15,8 +15,8 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from gpt_lightning.board.terminal import Standing, View
-from gpt_lightning.training.steps import at_step_border
+from gpt_lightning.tracking.terminal import Standing, View
+from gpt_lightning.training.engine.steps import at_step_border
 
 _MOST_LOSSES = 80
 

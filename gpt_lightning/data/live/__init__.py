@@ -1,0 +1,1 @@
+"""A store that training reads while it is still being made."""

@@ -1,0 +1,1 @@
+"""From text to ids and back: bytes, characters, trained and imported vocabularies, one interface."""

@@ -1,0 +1,1 @@
+"""Our models behind lm-evaluation-harness."""

@@ -1,0 +1,1 @@
+"""Kinds of benchmark: choices, labels, cloze, and the files that describe them."""

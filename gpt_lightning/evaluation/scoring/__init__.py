@@ -1,0 +1,1 @@
+"""Log-probabilities of texts and continuations under a model, each position once."""

@@ -1,0 +1,1 @@
+"""Texts to evaluate on: files, original spacing, overlap with the training text."""

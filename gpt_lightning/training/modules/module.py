@@ -1,0 +1,327 @@
+"""``GPTModule``: decoder + objective + optimizer + schedule under Lightning's Trainer, without logic of its own.
+
+Everything it calls is a plain object that works without Lightning; this class only says when. It stores no
+hyper-parameters in Lightning's sense: a checkpoint carries the architecture and the tokenizer as plain data
+(``on_save_checkpoint``), so that it loads with ``weights_only=True`` and rebuilds without this class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule
+from lightning.pytorch.plugins import MixedPrecision
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torchmetrics import Metric, MetricCollection
+
+from gpt_lightning.batch import Batch
+from gpt_lightning.data.store.checks import check_tokenizer
+from gpt_lightning.data.store.manifest import Manifest
+from gpt_lightning.errors import ConfigError
+from gpt_lightning.metrics.language import BitsPerByte, Perplexity, TokenLoss
+from gpt_lightning.model.config import GPTConfig
+from gpt_lightning.model.gpt import GPT
+from gpt_lightning.objectives.base import Objective
+from gpt_lightning.objectives.causal import CausalLM
+from gpt_lightning.optim.clipping import clip_gradients, measure_gradients
+from gpt_lightning.optim.groups import keep_settings, scale_gradients, set_learning_rates
+from gpt_lightning.optim.schedules.lengths import Horizon
+from gpt_lightning.optim.optimizers import AdamW, OptimizerRecipe
+from gpt_lightning.optim.parametrization import Parametrization, Standard
+from gpt_lightning.optim.schedules.schedules import cyclic as cycles  # noqa: F401 (a config can name their classes once they are imported)
+from gpt_lightning.optim.schedules.schedules import piecewise as points  # noqa: F401 (a config can name their classes once they are imported)
+from gpt_lightning.optim.schedules.schedules.lengths import Horizon
+from gpt_lightning.optim.schedules.schedules.schedules import Cosine, Schedule
+from gpt_lightning.training.engine.sharded_strategy import Sharded
+from gpt_lightning.training.loading.datamodule import TokenDataModule
+from gpt_lightning.training.modules.ema import EMA, OptimizerAverage
+from gpt_lightning.training.modules.nonfinite import BadStep, NonFinitePolicy, Stop
+from gpt_lightning.training.modules.weighing import StepWeight
+from gpt_lightning.weights.loading import check_fit, decoder_weights
+
+_CHANGING = frozenset({"_current_fx_name", "_step_loss", "grad_norm"})
+
+
+class GPTModule(LightningModule):
+    """A GPT under training.
+
+    Args:
+        config: Architecture of the decoder; sizes left null are taken from the data.
+        objective: What the decoder learns; turns (model, batch) into a loss.
+        optimizer: Which optimizer and its base learning rate.
+        schedule: Factor on the learning rate as a pure function of the step.
+        compile: Compile the decoder and its loss in place (keeps the names of the weights): less time and memory after
+            the first step, which takes half a minute longer.
+        parametrization: How initial values and learning rates follow width and depth.
+        nonfinite: What happens when a loss or a gradient is not finite.
+        ema_decay: Keep a running mean of the weights with this decay, e.g. 0.999: it is what is validated and what a
+            checkpoint offers to generate. Null = none.
+        checkpoint_activations: Every so-many-th block is computed a second time in the backward pass instead of
+            keeping its activations: 1 = every block, which saves most memory for about a third more work. Null = none.
+
+    Raises:
+        ConfigError: A value is out of range.
+    """
+
+    def __init__(
+        self,
+        config: GPTConfig = GPTConfig(),
+        objective: Objective = CausalLM(),
+        optimizer: OptimizerRecipe = AdamW(),
+        schedule: Schedule = Cosine(),
+        compile: bool = False,
+        parametrization: Parametrization = Standard(),  # noqa: B008 (no state)
+        nonfinite: NonFinitePolicy = Stop(),  # noqa: B008 (no state)
+        ema_decay: float | None = None,
+        checkpoint_activations: int | None = None,
+    ) -> None:
+        super().__init__()
+        if checkpoint_activations is not None and checkpoint_activations < 1:
+            raise ConfigError(
+                "checkpoint_activations counts blocks",
+                got=checkpoint_activations,
+                allowed="1 (every block) or more, or null",
+            )
+        if ema_decay is not None and optimizer.keeps_average:
+            raise ConfigError(
+                "ema_decay and the optimizer both keep a mean of the weights",
+                got={"ema_decay": ema_decay, "optimizer": type(optimizer).__name__},
+                allowed="one of both",
+                fix="Set model.ema_decay to null.",
+            )
+        self.checkpoint_activations = checkpoint_activations
+        self.config, self.objective, self.optimizer_recipe, self.schedule = config, objective, optimizer, schedule
+        self.compile_model, self.parametrization, self.nonfinite = compile, parametrization, nonfinite
+        self._ema = None if ema_decay is None else EMA(ema_decay)
+        self.skipped_steps: list[int] = []
+        self._trained: list[Tensor] = []
+        self.seed = 0
+        self.horizon: Horizon | None = None
+        self.card: dict[str, Any] = {}
+        self.initial_weights: dict[str, Tensor] | None = None
+        self.manifest: Manifest | None = None
+        self.token_bytes: Tensor | None = None
+        self.grad_norm: Tensor | None = None
+        self._step_loss: Tensor | None = None
+        self._step_weight = StepWeight()
+        self.generator: torch.Generator | None = None
+        self.agree: Callable[[bool], bool] = bool
+        self.measure_norm: Callable[[list[Tensor]], Tensor] = measure_gradients
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set names that change many times a step without asking whether they are parameters or modules.
+
+        Lightning notes the current hook's name on the module some forty times a step; torch's own ``__setattr__``
+        made that a quarter of the Trainer's cost.
+        """
+        if name in _CHANGING:
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
+
+    def configure_model(self) -> None:
+        """Build the decoder once, on whatever device and dtype the strategy has set."""
+        if "model" in self._modules:
+            return
+        strategy = None if self._trainer is None else self._trainer.strategy
+        if isinstance(strategy, Sharded):
+            self._configure_sharded(strategy)
+        else:
+            self._configure_whole()
+        self.model.checkpoint_every = self.checkpoint_activations
+        self.initial_weights = None
+
+    def _configure_whole(self) -> None:
+        self.model = GPT(self.config)
+        self.model.init_weights(torch.Generator().manual_seed(self.seed))
+        self.parametrization.scale_weights(self.model)
+        if self.initial_weights is not None:
+            self.model.load_state_dict(self.initial_weights)
+        if self.compile_model:
+            self.model.compile()
+
+    def _configure_sharded(self, strategy: Sharded) -> None:
+        sharded = strategy.build_model(self.config, compile=self.compile_model)
+        if self.initial_weights is None:
+            sharded.draw(self.seed, self.parametrization)
+        else:
+            sharded.load(self.initial_weights)
+        self.model, self.measure_norm = sharded.model, sharded.measure_norm
+
+    def setup(self, stage: str) -> None:
+        """Create the validation metrics and the generator of the objective's own randomness."""
+        if "language" not in self._modules:
+            metrics: dict[str, Metric | MetricCollection] = {"loss": TokenLoss(), "perplexity": Perplexity()}
+            if self.token_bytes is not None:
+                metrics["bits_per_byte"] = BitsPerByte(self.token_bytes)
+            # torchmetrics would let metrics share sums that are equal after the first batch, for good: those of tokens
+            # and of bytes are, where every token of it is one byte.
+            self.language = MetricCollection(metrics, compute_groups=False)
+            self.source_losses = nn.ModuleDict({name: TokenLoss() for name in self._sources_of("val", "test")})
+
+    def _sources_of(self, *splits: str) -> list[str]:
+        """Sources of a mixture in the order of their loaders; none where the data are one."""
+        data = getattr(self.trainer, "datamodule", None)
+        sources = [data.sources_of(split) for split in splits] if isinstance(data, TokenDataModule) else []
+        return list(dict.fromkeys(name for names in sources for name in names))
+
+    def on_train_start(self) -> None:
+        """The next micro-batch is the first of a step, whatever an earlier training of this module left behind."""
+        self._step_loss, self._step_weight = None, StepWeight()
+
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """One micro-step's share of the step's loss; the extra entries are what the metrics log reads."""
+        output = self.objective(self.model, batch, self.generator)
+        loss = output.loss.detach()
+        self._step_loss = loss if self._step_loss is None else self._step_loss + loss
+        share = self._step_weight.add(output, batch)
+        return {"loss": share, "mean": loss, "weight": output.weight, **output.parts}
+
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor | None] | None:
+        """Add one batch to the sums over the whole split, and over its source in a mixture.
+
+        What it returns is for callbacks: losses, weights and targets of every position; None without losses.
+        """
+        return self._measure(batch, "val", dataloader_idx)
+
+    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Like validation, on the test split."""
+        self._measure(batch, "test", dataloader_idx)
+
+    def _measure(self, batch: Batch, split: str, loader: int) -> dict[str, Tensor | None] | None:
+        output = self.objective(self.model, batch, self.generator)
+        self.language.update(output)
+        if self.source_losses:
+            self._source_loss(self._sources_of(split)[loader]).update(output)
+        if output.losses is None:
+            return None
+        return {"losses": output.losses, "weights": output.weights, "targets": output.targets}
+
+    def _source_loss(self, name: str) -> TokenLoss:
+        loss = self.source_losses[name]
+        assert isinstance(loss, TokenLoss)
+        return loss
+
+    def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:
+        """Log-probability (nats) of every token of every window, with its id and weight."""
+        output = self.objective(self.model, batch, self.generator)
+        assert output.losses is not None
+        assert output.targets is not None
+        weights = torch.ones_like(output.losses) if output.weights is None else output.weights
+        return {"log_probabilities": -output.losses, "targets": output.targets, "weights": weights}
+
+    def on_validation_epoch_end(self) -> None:
+        """Publish ``val/loss``, ``val/perplexity``, ``val/bits_per_byte`` for callbacks; loggers get them from ours."""
+        self._publish("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Publish ``test/...``."""
+        self._publish("test")
+
+    def _publish(self, stage: str) -> None:
+        values = {f"{stage}/{name}": value for name, value in self.language.compute().items()}
+        self.language.reset()
+        for name in self._sources_of(stage) if self.source_losses else []:
+            loss = self._source_loss(name)
+            values[f"{stage}/loss/{name}"] = loss.compute()
+            loss.reset()
+        # logger=False: Lightning would stamp these one step off the training curve.
+        self.log_dict(values, logger=False, sync_dist=False)
+
+    @property
+    def has_mean(self) -> bool:
+        """Whether a mean of the weights is kept, by us or by the optimizer."""
+        return self._ema is not None or self.optimizer_recipe.keeps_average
+
+    def weight_copies(self) -> list[tuple[str, str]]:
+        """Names of the settings that copy all weights, which no sharded strategy can, each with its alternative."""
+        copies = [] if self._ema is None else [("ema_decay", "Leave model.ema_decay out")]
+        if self.optimizer_recipe.keeps_average:
+            copies.append((f"The optimizer {type(self.optimizer_recipe).__name__}", "Say --model.optimizer AdamW"))
+        if self.nonfinite.needs_whole_weights:
+            copies.append((f"nonfinite {type(self.nonfinite).__name__}", "Say --model.nonfinite Skip"))
+        return copies
+
+    def configure_callbacks(self) -> list[Callback]:
+        """Means of the weights, and what the policy needs; ``trainer.callbacks`` may change on a resume, these not."""
+        averages: list[Callback] = [] if self._ema is None else [self._ema]
+        if self.optimizer_recipe.keeps_average:
+            averages.append(OptimizerAverage())
+        return [*averages, *self.nonfinite.callbacks()]
+
+    def configure_optimizers(self) -> Optimizer:
+        """The optimizer alone: the schedule is applied in ``optimizer_step``, from the step and nothing else."""
+        # Kept, because walking through the modules at every step costs; in the model's order, so that the last digit of
+        # the gradient's norm does not depend on how parameters are grouped.
+        self._trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        optimizer = self.optimizer_recipe.build(self.model, self.parametrization)
+        keep_settings(optimizer)
+        return optimizer
+
+    def optimizer_step(
+        self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable[[], Any] | None = None
+    ) -> None:
+        """Set every group's learning rate for this step, then step."""
+        assert self.horizon is not None
+        set_learning_rates(optimizer, self.schedule.factor(self.trainer.global_step, self.horizon))
+        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: int | float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Make one weighted mean of the step's gradient, clip it, and let the policy decide about a non-finite one.
+
+        All before it reaches the weights. Our own clipping, because Lightning's refuses a fused optimizer under mixed
+        precision, and because the norm is wanted for the log anyway.
+        """
+        trainer = self.trainer
+        scaler = self._unscale(optimizer)
+        scale_gradients(optimizer)
+        scale = self._step_weight.close(trainer.accumulate_grad_batches, trainer.strategy, trainer.world_size)
+        self.grad_norm = clip_gradients(self._trained, gradient_clip_val, self.measure_norm, scale)
+        loss, self._step_loss = self._step_loss, None
+        if scaler is not None:
+            return  # float16: overflow is expected, the gradient scaler skips the step itself
+        finite = bool(torch.isfinite(self.grad_norm)) and (loss is None or bool(torch.isfinite(loss)))
+        if self.agree(not finite):
+            step = BadStep(
+                self.trainer.global_step + 1,
+                None if loss is None else loss.item(),
+                self.grad_norm.item(),
+                optimizer.param_groups[0]["lr"],
+            )
+            self.nonfinite.meet(step, self.skipped_steps)
+            optimizer.zero_grad(set_to_none=True)  # without gradients an optimizer leaves weights and state alone
+
+    def _unscale(self, optimizer: Optimizer) -> torch.amp.GradScaler | None:
+        """The gradient scaler of float16, whose factor the gradients have lost when this returns; None without one.
+
+        Lightning leaves a fused optimizer's gradients scaled, because its kernel can divide. Clipped like that they
+        would keep their direction but none of their size, so they are divided here; the scaler then tells the kernel.
+        """
+        plugin = self.trainer.precision_plugin
+        if not isinstance(plugin, MixedPrecision) or plugin.scaler is None:
+            return None
+        if getattr(optimizer, "_step_supports_amp_scaling", False):
+            plugin.scaler.unscale_(optimizer)
+        return plugin.scaler
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse weights of another architecture, or of another tokenizer than that of the data; then go on."""
+        self.skipped_steps = list(checkpoint.get("skipped_steps", []))
+        card = checkpoint.get("gpt_lightning", {})
+        if self.manifest is not None and "tokenizer" in card:
+            check_tokenizer(self.manifest, card["tokenizer"])
+        with torch.device("meta"):  # self.model may be a share of the whole
+            check_fit(decoder_weights(checkpoint["state_dict"]), GPT(self.config), "The checkpoint")
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what rebuilds the model without this run: architecture, tokenizer, data, config (plain data)."""
+        checkpoint["gpt_lightning"] = dict(self.card)
+        checkpoint["skipped_steps"] = list(self.skipped_steps)

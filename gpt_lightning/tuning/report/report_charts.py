@@ -1,0 +1,229 @@
+"""Charts of what happened in a sweep, each from the facts alone; None where there is nothing to show."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+
+from gpt_lightning.reports.charts import Chart, LineChart, ScatterChart, Series, Span, Timeline
+from gpt_lightning.reports.numbers import format_number
+from gpt_lightning.tuning.report.report_facts import Objective, StudyFacts, TrialFacts, pareto_front
+
+TOP = 5
+"""Trials that are shown by name."""
+_MOST_ROWS, _MOST_CURVES = 40, 200
+
+
+def short_name(key: str) -> str:
+    """The last two parts of a setting: "optimizer.lr" of "model.optimizer.init_args.lr"."""
+    parts = [part for part in key.split(".") if part not in ("init_args", "class_path")]
+    return ".".join(parts[-2:])
+
+
+def spell(value: Any) -> str:
+    """A value of a setting, in few letters: ``WSD(decay=20%)`` for a class with arguments."""
+    if isinstance(value, dict) and "class_path" in value:
+        arguments = ", ".join(f"{name}={spell(each)}" for name, each in (value.get("init_args") or {}).items())
+        return spell(value["class_path"]) + (f"({arguments})" if arguments else "")
+    if isinstance(value, str) and value.startswith("gpt_lightning."):
+        return value.rpartition(".")[2]
+    return format_number(value) if isinstance(value, float) else str(value)
+
+
+def spell_parameters(trial: TrialFacts) -> str:
+    """All of a trial's parameters in a line."""
+    return ", ".join(f"{short_name(key)} {spell(value)}" for key, value in trial.parameters.items())
+
+
+def finished(study: StudyFacts) -> list[TrialFacts]:
+    """Trials that came to their end, without repetitions."""
+    return [trial for trial in study.trials if trial.values is not None and trial.state == "complete"
+            and trial.repeats is None]  # fmt: skip
+
+
+def cap_of(values: Iterable[float]) -> float:
+    """Height above which a few outliers would flatten all others: three quartile distances above the third."""
+    finite = sorted(value for value in values if math.isfinite(value))
+    if len(finite) < 5:
+        return math.inf
+    low, high = np.percentile(finite, [25, 75])
+    cap = float(high + 3 * max(high - low, 1e-12))
+    return cap if finite[-1] > cap else math.inf
+
+
+def history(study: StudyFacts, place: int) -> Chart | None:
+    """Values in the order of the trials, and the best so far."""
+    goal = study.objectives[place]
+    shown = [
+        (trial, trial.values[place] if trial.values else _last_value(trial, goal.name))
+        for trial in study.trials
+        if trial.repeats is None
+    ]
+    points = [(trial, value) for trial, value in shown if value is not None and math.isfinite(value)]
+    if not points:
+        return None
+    cap = cap_of(goal.sign * value for _, value in points)
+    counting = [(trial, goal.sign * value) for trial, value in points if trial.counts]
+    line = _stairs([trial.number for trial, _ in counting], [value for _, value in counting], goal)
+    return ScatterChart(
+        x=[trial.number for trial, _ in points],
+        y=[capped(value, goal, cap) for _, value in points],
+        groups=[trial.state if trial.feasible else "beyond a limit" for trial, _ in points],
+        labels=[f"trial {trial.number}: {value:.6g}\n{spell_parameters(trial)}" for trial, value in points],
+        title=f"{goal.name} by trial" + ("" if math.isinf(cap) else f" (beyond {goal.sign * cap:.4g}: at the edge)"),
+        x_label="trial",
+        y_label=f"{goal.name} ({goal.goal})",
+        lines=[line] if counting else [],
+    )
+
+
+def _stairs(numbers: Sequence[int], values: Sequence[float], goal: Objective) -> Series:
+    """The best so far: a step down wherever a trial is better."""
+    x: list[float] = []
+    y: list[float] = []
+    for number, best in zip(numbers, accumulate(values, min), strict=True):
+        x += [number, number] if y else [number]
+        y += [y[-1], goal.sign * best] if y else [goal.sign * best]
+    return Series("best so far", x, y)
+
+
+def _last_value(trial: TrialFacts, name: str) -> float | None:
+    return next((point.metrics[name] for point in reversed(trial.points) if name in point.metrics), None)
+
+
+def capped(value: float, goal: Objective, cap: float) -> float:
+    """``value``, or the height beyond which all are drawn at the edge (see ``cap_of``)."""
+    return goal.sign * min(goal.sign * value, cap)
+
+
+def curves(study: StudyFacts) -> Chart | None:
+    """The first objective over tokens: the best by name, the others in the background."""
+    goal = study.objectives[0]
+    top = [trial.number for trial in study.ranked[:TOP]]
+    series = []
+    for trial in study.trials[-_MOST_CURVES:]:
+        known = [(each.tokens, each.metrics[goal.name]) for each in trial.points if goal.name in each.metrics]
+        if known and trial.number not in top:
+            name = f"trial {trial.number} ({trial.state})"
+            series.append(Series(name, [x for x, _ in known], [y for _, y in known], faint=True))
+    named = [_curve_of(trial, goal.name) for trial in study.ranked[:TOP]]
+    series += [each for each in named if len(each.x)]
+    if not series:
+        return None
+    return LineChart(
+        series,
+        title=f"{goal.name} over tokens; in grey other trials",
+        x_label="training tokens",
+        y_label=goal.name,
+        y_limits=_late_limits(series, goal),
+        legend=True,
+    )
+
+
+def _late_limits(series: Sequence[Series], goal: Objective) -> tuple[float | None, float | None]:
+    """Limits that fit from 30 % on: the steep beginning would leave no height for the differences at the end."""
+    late = 0.3 * max(float(x) for each in series for x in each.x)
+    pairs = [(x, goal.sign * float(y)) for each in series for x, y in zip(each.x, each.y, strict=True)]
+    tall = [y for x, y in pairs if x >= late and math.isfinite(y)]
+    top = min(max(tall), cap_of(tall)) if tall else math.inf
+    if not tall or top >= max(y for _, y in pairs if math.isfinite(y)):
+        return None, None
+    return (None, top) if goal.sign > 0 else (-top, None)
+
+
+def _curve_of(trial: TrialFacts, name: str) -> Series:
+    known = [(point.tokens, point.metrics[name]) for point in trial.points if name in point.metrics]
+    return Series(f"trial {trial.number}", [x for x, _ in known], [y for _, y in known], dots=len(known) < 12)
+
+
+def rates(study: StudyFacts) -> list[Chart]:
+    """Learning rates of the best trials, and beside them their losses in the same colours."""
+    goal = study.objectives[0]
+    top = [trial for trial in study.ranked[:TOP] if trial.rates]
+    if not top:
+        return []
+    lines = [
+        Series(
+            f"trial {trial.number}: {(trial.values or (math.nan,))[0]:.5g}",
+            [tokens for tokens, _ in trial.rates],
+            [rate for _, rate in trial.rates],
+        )
+        for trial in top
+    ]
+    found = [
+        LineChart(
+            lines, title="Learning rates of the best trials", x_label="training tokens", y_label="learning rate",
+            y_limits=(0.0, None), legend=True,
+        )
+    ]  # fmt: skip
+    losses = [_curve_of(trial, goal.name) for trial in top]
+    if any(len(each.x) for each in losses):
+        found.append(
+            LineChart(
+                losses, title=f"{goal.name} of the same trials", x_label="training tokens", y_label=goal.name,
+                y_limits=_late_limits(losses, goal), legend=True,
+            )
+        )  # fmt: skip
+    return [*found]
+
+
+def front(study: StudyFacts) -> list[Chart]:
+    """The Pareto front, for the first objective against each of the others."""
+    found: list[Chart] = []
+    able = [trial for trial in study.trials if trial.counts]
+    best = pareto_front(able, study.objectives)
+    for place in range(1, len(study.objectives)):
+        if not able:
+            break
+        names = [study.objectives[0].name, study.objectives[place].name]
+        pairs = [((trial.values or ())[0], (trial.values or ())[place]) for trial in able]
+        stairs = sorted(((trial.values or ())[0], (trial.values or ())[place]) for trial in best)
+        found.append(
+            ScatterChart(
+                x=[pair[0] for pair in pairs],
+                y=[pair[1] for pair in pairs],
+                groups=["on the front" if trial in best else "beaten" for trial in able],
+                labels=[f"trial {trial.number}\n{spell_parameters(trial)}" for trial in able],
+                title=f"{names[1]} against {names[0]}",
+                x_label=f"{names[0]} ({study.objectives[0].goal})",
+                y_label=f"{names[1]} ({study.objectives[place].goal})",
+                lines=[Series("front", [x for x, _ in stairs], [y for _, y in stairs], dashed=True)],
+            )
+        )
+    return found
+
+
+def timeline(study: StudyFacts, now: float) -> Chart | None:
+    """When each attempt ran and how it ended: a row for each trial, or for each trial at a time when there are many."""
+    ran = [(trial, each) for trial in study.trials for each in trial.attempts if each.start is not None]
+    if not ran:
+        return None
+    zero = min(each.start or 0.0 for _, each in ran)
+    rows: dict[int, str] = {}
+    if len({trial.number for trial, _ in ran}) <= _MOST_ROWS:
+        rows = {each.number: f"trial {trial.number}" for trial, each in ran}
+    else:
+        free: list[float] = []
+        for _, each in sorted(ran, key=lambda pair: pair[1].start or 0.0):
+            start, end = each.start or 0.0, now if each.end is None else each.end
+            lane = next((number for number, until in enumerate(free) if until <= start), len(free))
+            free[lane : lane + 1] = [end]
+            rows[each.number] = f"place {lane + 1}"
+        ran.sort(key=lambda pair: int(rows[pair[1].number].split()[1]))
+    spans = [
+        Span(
+            rows[each.number],
+            (each.start or 0.0) - zero,
+            (now if each.end is None else each.end) - zero,
+            each.state,
+            f"trial {trial.number}, attempt {trial.attempts.index(each) + 1}"
+            + (f": {each.reason}" if each.reason else "")
+            + f"\n{spell_parameters(trial)}",
+        )
+        for trial, each in ran
+    ]
+    return Timeline(spans, title="Attempts over time", x_label="seconds since the first start")

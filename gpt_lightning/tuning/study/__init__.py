@@ -1,0 +1,1 @@
+"""The sweep's memory: Optuna's study, the folder beside it, its best trial."""

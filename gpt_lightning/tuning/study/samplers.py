@@ -1,0 +1,165 @@
+"""Optuna's samplers, seeded anew for every trial.
+
+The seed is a function of the sweep's seed and of how many trials were begun before. So a sweep that is stopped and
+started again draws what the uninterrupted one would have drawn, a trial that had to be started twice shifts nothing,
+and two workers never draw the same.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import warnings
+from collections.abc import Callable, Sequence
+from hashlib import sha256
+from typing import Any
+
+from optuna import Study
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIISampler, QMCSampler, RandomSampler, TPESampler
+from optuna.trial import FrozenTrial, TrialState
+
+from gpt_lightning.errors import ConfigError
+from gpt_lightning.parsing.suggest import join_names
+from gpt_lightning.parsing.trust import apply_trust, trusted_packages
+from gpt_lightning.tuning.spec.spec import SweepSpec
+from gpt_lightning.tuning.study.entries import FIRST, list_entries
+from gpt_lightning.tuning.study.grid import Grid, held_points
+
+Make = Callable[[int], BaseSampler]
+
+
+def derive_seed(seed: int, number: int) -> int:
+    """A seed for the ``number``-th trial: 32 bits of a hash."""
+    return int.from_bytes(sha256(f"{seed}:{number}".encode()).digest()[:4], "big")
+
+
+class PerTrial(BaseSampler):
+    """A fresh sampler for every trial.
+
+    Args:
+        make: Seed -> sampler.
+        seed: The sweep's.
+        constant: Whether all trials get the sweep's seed: for sequences, which number their points themselves.
+    """
+
+    def __init__(self, make: Make, seed: int, constant: bool = False) -> None:
+        self._make, self._seed, self._constant = make, seed, constant
+        self._inner = make(seed)
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        """Seed anew."""
+        if not self._constant:
+            self._inner = self._make(derive_seed(self._seed, ordinal(study, trial)))
+        self._inner.before_trial(study, trial)
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """The sampler's."""
+        return self._inner.infer_relative_search_space(study, trial)
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """The sampler's."""
+        return self._inner.sample_relative(study, trial, search_space)
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """The sampler's."""
+        return self._inner.sample_independent(study, trial, param_name, param_distribution)
+
+    def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
+        """The sampler's."""
+        self._inner.after_trial(study, trial, state, values)
+
+
+class EveryPoint(RandomSampler):
+    """The first combination that nobody has; Optuna's own grid knows no conditions.
+
+    Args:
+        spec: The sweep.
+        seed: For what lies outside of the grid; unused.
+    """
+
+    def __init__(self, spec: SweepSpec, seed: int | None = None) -> None:
+        super().__init__(seed)
+        self._spec, self._grid = spec, Grid(spec)
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """Every parameter."""
+        return {each.stored_name: each.distribution() for each in self._spec.parameters.values()}
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """A free point, with the values that somebody has fixed."""
+        first, known = trial.user_attrs.get(FIRST, trial.number), self._spec.parameters
+        entries = [each for each in list_entries(study.get_trials(deepcopy=False)) if each.first != first]
+        fixed = trial.system_attrs.get("fixed_params", {})
+        given = {key: each.decode(fixed[each.stored_name]) for key, each in known.items() if each.stored_name in fixed}
+        point = self._grid.first_free(held_points(self._spec, entries), given)
+        return {known[key].stored_name: known[key].encode(value) for key, value in point.items()}
+
+
+def ordinal(study: Study, trial: FrozenTrial) -> int:
+    """How many trials were begun before this one, attempts of one trial counted once, repetitions not at all."""
+    first = trial.user_attrs.get(FIRST, trial.number)
+    trials = study.get_trials(deepcopy=False)
+    return sum(entry.first < first and entry.repeats is None for entry in list_entries(trials))
+
+
+def make_sampler(spec: SweepSpec) -> BaseSampler:
+    """The sampler of a sweep.
+
+    Raises:
+        ConfigError: Its options are wrong, a package is missing, or it cannot sample this space.
+    """
+    options = dict(spec.method.options)
+    conditional = any(parameter.when for parameter in spec.parameters.values())
+    makers: dict[str, Make] = {
+        "tpe": lambda seed: TPESampler(seed=seed, multivariate=True, group=conditional),
+        "gp": lambda seed: GPSampler(seed=seed),
+        "cmaes": lambda seed: CmaEsSampler(seed=seed),
+        "qmc": lambda seed: QMCSampler(seed=seed, scramble=True),
+        "random": lambda seed: RandomSampler(seed=seed),
+        "grid": lambda seed: EveryPoint(spec, seed),
+        "nsga2": lambda seed: NSGAIISampler(seed=seed),
+    }
+    make = makers.get(spec.method.name) or _named(spec.method.name, options)
+
+    def quietly(seed: int) -> BaseSampler:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that TPE's groups are experimental
+            return make(seed)
+
+    try:
+        return PerTrial(quietly, spec.seed, constant=spec.method.name in ("qmc", "grid"))
+    except ImportError as problem:
+        raise ConfigError(
+            f"method {spec.method.name} needs a package: {str(problem).splitlines()[0].rstrip('.')}",
+            fix="pip install 'gpt-lightning[samplers]'",
+        ) from problem
+    except (TypeError, ValueError) as problem:
+        raise ConfigError(f"method.init_args do not fit: {problem}", got=options) from problem
+
+
+def _named(path: str, options: dict[str, Any]) -> Make:
+    apply_trust()
+    module, _, name = path.rpartition(".")
+    packages = ["optuna", *trusted_packages()]
+    if not any(module == each or module.startswith(f"{each}.") for each in packages):
+        raise ConfigError(
+            "method.class_path lies in a package that is not trusted",
+            got=path,
+            allowed=join_names(packages),
+            fix=f"Set GPT_LIGHTNING_TRUST_MODULES={module.partition('.')[0]} if it is yours.",
+        )
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as problem:
+        raise ConfigError(f"method.class_path cannot be imported: {problem}", got=path) from problem
+    if not (inspect.isclass(found) and issubclass(found, BaseSampler)):
+        raise ConfigError("method.class_path is no sampler", got=path, allowed="a subclass of optuna's BaseSampler")
+    seeded = "seed" in inspect.signature(found).parameters and "seed" not in options
+    return lambda seed: found(**options, **({"seed": seed} if seeded else {}))

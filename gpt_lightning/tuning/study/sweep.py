@@ -1,0 +1,116 @@
+"""``Sweep``: a sweep that is open: its records, its folder, its study, and what was found out about its base."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import optuna
+from optuna.samplers import BaseSampler
+
+from gpt_lightning.errors import RunFolderError
+from gpt_lightning.tuning.spec.reading import read_spec
+from gpt_lightning.tuning.spec.spec import SweepSpec
+from gpt_lightning.tuning.study.entries import Entry, list_entries, rank
+from gpt_lightning.tuning.study.grid import Grid
+from gpt_lightning.tuning.study.samplers import make_sampler
+from gpt_lightning.tuning.study.study import again, load_study, lost_study
+from gpt_lightning.tuning.study.sweep_folder import SweepFolder
+
+BASE, STOP, FAULT = "gpt_lightning:base", "gpt_lightning:stop", "gpt_lightning:fault"
+ALLOWED = "gpt_lightning:allowed"
+"""Number of the trial from which on failures count: what failed before was looked at by whoever started it again."""
+_T = TypeVar("_T")
+
+
+@dataclass
+class Sweep:
+    """An open sweep.
+
+    Attributes:
+        spec: As in its folder.
+        folder: Its folder.
+        study: Optuna's study.
+    """
+
+    spec: SweepSpec
+    folder: SweepFolder
+    study: optuna.Study
+
+    @cached_property
+    def base(self) -> dict[str, Any]:
+        """Facts about the base configuration, found when the sweep was checked: ``classes`` and ``constants``."""
+        return dict(self.study.user_attrs.get(BASE, {"classes": {}, "constants": {}}))
+
+    @cached_property
+    def sampler(self) -> BaseSampler:
+        """The sampler, which the study uses as well."""
+        return make_sampler(self.spec)
+
+    @cached_property
+    def grid(self) -> Grid | None:
+        """All points of ``method: grid``."""
+        return Grid(self.spec) if self.spec.method.name == "grid" else None
+
+    @property
+    def num_trials(self) -> int | None:
+        """Trials to make; of a grid at most its points; None = no limit."""
+        limits = [self.spec.budget.trials, None if self.grid is None else len(self.grid)]
+        return min((limit for limit in limits if limit is not None), default=None)
+
+    def entries(self) -> list[Entry]:
+        """All trials as they are now."""
+        trials = self.store(lambda: self.study.get_trials(deepcopy=False), "reading the trials")
+        return list_entries(trials)
+
+    def ranked(self) -> list[Entry]:
+        """Complete, feasible trials, best first."""
+        return rank(self.spec, self.entries())
+
+    def check_folder(self) -> None:
+        """Whether the study knows all trials of the folder; else new ones would be written over them.
+
+        Raises:
+            RunFolderError: It does not.
+        """
+        numbers = self.folder.numbers()  # before the study, which knows a trial first
+        unknown = sorted({*numbers} - {entry.first for entry in self.entries()}) if numbers else []
+        if unknown:
+            raise lost_study(self.folder, f"The study does not know {len(unknown)} trials of", unknown)
+
+    def store(self, call: Callable[[], _T], what: str) -> _T:
+        """A call to the storage, tried again while the storage does not answer."""
+        return again(call, self.spec.retry.storage_seconds, what)
+
+
+def open_sweep(folder: SweepFolder) -> Sweep:
+    """Open a sweep that was created before; creates nothing.
+
+    Raises:
+        RunFolderError: Its study is not there, or does not know the trials of the folder.
+    """
+    spec = read_frozen(folder)
+    sweep = Sweep(spec, folder, load_study(spec, folder))
+    sweep.check_folder()
+    sweep.study.sampler = sweep.sampler
+    return sweep
+
+
+def read_frozen(folder: SweepFolder, changes: Sequence[str] = ()) -> SweepSpec:
+    """The sweep file in a sweep's folder, with the copies of its bases and with ``changes``, as of ``--set``.
+
+    Raises:
+        RunFolderError: A copy is missing.
+    """
+    copies = sorted((folder.path / "base").glob("*-*"), key=_index)
+    if [_index(path) for path in copies] != list(range(len(copies))):
+        found = [each.name for each in copies]
+        raise RunFolderError(f"{folder.path / 'base'} has not all copies of the base", got=found)
+    return read_spec(folder.file, changes, copies)
+
+
+def _index(path: Path) -> int:
+    return int(path.name.partition("-")[0])
