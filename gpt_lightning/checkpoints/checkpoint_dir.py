@@ -12,7 +12,7 @@ from gpt_lightning.checkpoints.durable import discard, list_checkpoints, local_p
 from gpt_lightning.errors import CheckpointError, ConfigError
 from gpt_lightning.files.processes import owner_is_gone
 
-SHELF = "checkpoints"
+CHECKPOINTS_DIR = "checkpoints"
 _SILENT_SECONDS = 3600.0
 """No checkpoint is written so slowly: a process of another machine that touched nothing for so long is gone."""
 
@@ -115,19 +115,19 @@ def locate(path: Path | str, *, prefer: str = "best") -> Path:
             allowed="a run folder or a checkpoint folder",
             fix=f"Name the run itself, or train on with gpt-lightning fit --init_from {folder}.",
         )
-    if (folder / "config.json").is_file() and not (folder / SHELF).exists():
+    if (folder / "config.json").is_file() and not (folder / CHECKPOINTS_DIR).exists():
         raise CheckpointError(
             f"{folder} is a model of another library, which this command does not read as it is",
             fix=f"Import it first: gpt-lightning import {folder} --out runs/{folder.resolve().name}.",
         )
-    shelf = folder if folder.name == SHELF else folder / SHELF
+    shelf = folder if folder.name == CHECKPOINTS_DIR else folder / CHECKPOINTS_DIR
     best = read_best(shelf) if prefer == "best" else None
     if best:
         return shelf / str(best["checkpoint"])
     found = find_newest_valid(shelf)
     if found.path is None:
         reason = f"; {found.skipped[0]}" if found.skipped else ""
-        known = sorted(str(run.parent) for run in Path("runs").glob(f"*/{SHELF}"))[-5:]
+        known = sorted(str(run.parent) for run in Path("runs").glob(f"*/{CHECKPOINTS_DIR}"))[-5:]
         fix = (
             f"Runs here: {', '.join(known)}."
             if known

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from gpt_lightning.checkpoints.checkpoint_dir import SHELF
+from gpt_lightning.checkpoints.checkpoint_dir import CHECKPOINTS_DIR
 from gpt_lightning.checkpoints.durable import read_manifest, step_of
 from gpt_lightning.checkpoints.folder import read_checkpoint, storing, write_checkpoint, write_tensors
 
@@ -33,7 +33,7 @@ def consolidate(source: Path, target: Path) -> None:
         return
     manifest, state = read_manifest(source), read_checkpoint(source)
     step = int(manifest["step"])
-    write_checkpoint(target / SHELF, step=step, state=state, facts=manifest["facts"])
+    write_checkpoint(target / CHECKPOINTS_DIR, step=step, state=state, facts=manifest["facts"])
     config = source.parent.parent / _CONFIG_FILE
     if config.exists():
         shutil.copy(config, target / _CONFIG_FILE)  # so that validate finds the data and the settings

@@ -3,7 +3,7 @@
     tokens ──> token embedding (+ positions ...) ──> block x n_layer ──> final norm ──> hidden ──> logits
                gpt.py, embeddings.py                 block.py            norm.py                   GPT.logits
                                                      ├─ attention.py   positions.py (RoPE), cache.py,
-                                                     │                 sight.py (who sees whom, and the kernel)
+                                                     │                 mask.py (who sees whom, and the kernel)
                                                      └─ mlp.py
 
 ``config`` is the frozen record of sizes and choices, GPT-2's by default; ``presets`` are whole records under a name

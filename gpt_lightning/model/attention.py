@@ -5,7 +5,7 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gpt_lightning.model.attention_mask import Sight, Triangle
+from gpt_lightning.model.attention_mask import AttentionMask, CausalMask
 from gpt_lightning.model.cache import LayerCache
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.model.norm import RMSNorm
@@ -36,7 +36,7 @@ class CausalSelfAttention(nn.Module):
         self,
         hidden: Float[Tensor, "batch time embed"],
         cache: LayerCache | None = None,
-        sight: Sight | None = None,
+        mask: AttentionMask | None = None,
         rotation: Rotation | None = None,
         added_values: Float[Tensor, "batch time values"] | None = None,
     ) -> Float[Tensor, "batch time embed"]:
@@ -45,7 +45,7 @@ class CausalSelfAttention(nn.Module):
         Args:
             hidden: Normalised residual stream of the new positions.
             cache: Keys and values of earlier positions; the new ones are appended.
-            sight: What each new position sees; None = everything before it.
+            mask: What each new position sees; None = everything before it.
             rotation: Rotary angles of the new positions; None = queries and keys know no position.
             added_values: Added to the values, all heads side by side.
         """
@@ -65,6 +65,6 @@ class CausalSelfAttention(nn.Module):
         queries, keys = queries.to(values.dtype), keys.to(values.dtype)
         if cache is not None:
             keys, values = cache.extend(keys, values)
-        mixed = (sight or Triangle()).mix(queries, keys, values, self.dropout if self.training else 0.0)
+        mixed = (mask or CausalMask()).attend(queries, keys, values, self.dropout if self.training else 0.0)
         result: Tensor = self.output(mixed.transpose(1, 2).reshape(batch, time, -1))
         return result

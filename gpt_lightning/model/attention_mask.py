@@ -6,13 +6,13 @@ One rule covers causal, full, prefix and packed attention (Dong et al. 2019; Raf
 
 Every position sees itself and what is before it. A position that *opens* is seen by everybody of its document, also by
 what stands before it: all positions open are an encoder, those of a prefix are a prefix LM. A window (local layers see
-only positions so near) and documents (a row of several documents must not mix them) narrow that down. A ``Sight`` is
-made once per forward pass and shared by the layers:
+only positions so near) and documents (a row of several documents must not mix them) narrow that down. An
+``AttentionMask`` is made once per forward pass and shared by the layers:
 
-    Triangle    nothing but the order: the fused kernel's own triangle, faster than any mask
-    Everything  everybody sees everybody: no mask at all
-    Masked      a table of who sees whom; every device, a cost of time x context per row
-    Sparse      the same rule as a function, compiled by FlexAttention: only blocks that somebody sees are computed
+    CausalMask  nothing but the order: the fused kernel's own triangle, faster than any table
+    FullMask    everybody sees everybody: no mask at all
+    DenseMask   a table of who sees whom; every device, a cost of time x context per row
+    BlockMask   the same rule as a function, compiled by FlexAttention: only blocks that somebody sees are computed
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
-class Sight(ABC):
+class AttentionMask(ABC):
     """Which of ``context`` positions each of ``time`` new ones sees; the new ones are the last of the context."""
 
     @abstractmethod
-    def mix(
+    def attend(
         self,
         queries: Float[Tensor, "batch heads time head"],
         keys: Float[Tensor, "batch groups context head"],
@@ -50,20 +50,20 @@ class Sight(ABC):
         """
 
 
-class Triangle(Sight):
+class CausalMask(AttentionMask):
     """Everything up to the position itself; several new positions only where there are none before them."""
 
-    def mix(
+    def attend(
         self,
         queries: Float[Tensor, "batch heads time head"],
         keys: Float[Tensor, "batch groups context head"],
         values: Float[Tensor, "batch groups context head"],
         dropout: float = 0.0,
     ) -> Float[Tensor, "batch heads time head"]:
-        """As in ``Sight.mix``."""
+        """As in ``AttentionMask.attend``."""
         time = queries.shape[2]
         if torch.compiler.is_compiling() and queries.device.type == "cpu" and 1 < time <= _SHORT and dropout == 0.0:
-            return _mix_short(queries, keys, values)
+            return _attend_short(queries, keys, values)
         # The kernel's triangle starts at the upper left corner: right for a square, wrong for one new row.
         return F.scaled_dot_product_attention(
             queries,
@@ -75,17 +75,17 @@ class Triangle(Sight):
         )
 
 
-class Everything(Sight):
+class FullMask(AttentionMask):
     """All positions of the context."""
 
-    def mix(
+    def attend(
         self,
         queries: Float[Tensor, "batch heads time head"],
         keys: Float[Tensor, "batch groups context head"],
         values: Float[Tensor, "batch groups context head"],
         dropout: float = 0.0,
     ) -> Float[Tensor, "batch heads time head"]:
-        """As in ``Sight.mix``."""
+        """As in ``AttentionMask.attend``."""
         return F.scaled_dot_product_attention(
             queries, keys, values, dropout_p=dropout, enable_gqa=queries.shape[1] != keys.shape[1]
         )
@@ -103,12 +103,12 @@ _LATER = torch.full((_SHORT, _SHORT), -torch.inf, device="cpu").triu(1)
 every score; numbers, since it reads booleans one by one, which cost more than the softmax."""
 
 
-def _mix_short(
+def _attend_short(
     queries: Float[Tensor, "batch heads time head"],
     keys: Float[Tensor, "batch groups time head"],
     values: Float[Tensor, "batch groups time head"],
 ) -> Float[Tensor, "batch heads time head"]:
-    """``Triangle.mix`` written out, for a compiler to fuse; heads that share keys lie side by side in one product."""
+    """``CausalMask.attend`` written out, for a compiler to fuse; heads that share keys are one product."""
     batch, heads, time, width = queries.shape
     groups = keys.shape[1]
     shared = heads // groups
@@ -122,19 +122,19 @@ def _mix_short(
 
 
 @dataclass(frozen=True)
-class Masked(Sight):
+class DenseMask(AttentionMask):
     """A table: True where a new position (row) sees a position of the context (column)."""
 
     table: Bool[Tensor, "*rows time context"]
 
-    def mix(
+    def attend(
         self,
         queries: Float[Tensor, "batch heads time head"],
         keys: Float[Tensor, "batch groups context head"],
         values: Float[Tensor, "batch groups context head"],
         dropout: float = 0.0,
     ) -> Float[Tensor, "batch heads time head"]:
-        """As in ``Sight.mix``."""
+        """As in ``AttentionMask.attend``."""
         return F.scaled_dot_product_attention(
             queries,
             keys,
@@ -146,7 +146,7 @@ class Masked(Sight):
 
 
 @dataclass(frozen=True)
-class Sparse(Sight):
+class BlockMask(AttentionMask):
     """A FlexAttention block mask; it knows no dropout.
 
     Args:
@@ -157,14 +157,14 @@ class Sparse(Sight):
     block_mask: Any
     kernel: Callable[..., Any]
 
-    def mix(
+    def attend(
         self,
         queries: Float[Tensor, "batch heads time head"],
         keys: Float[Tensor, "batch groups context head"],
         values: Float[Tensor, "batch groups context head"],
         dropout: float = 0.0,
     ) -> Float[Tensor, "batch heads time head"]:
-        """As in ``Sight.mix``."""
+        """As in ``AttentionMask.attend``."""
         assert dropout == 0.0, "FlexAttention drops no attention weights"
         mixed: Tensor = self.kernel(
             queries, keys, values, block_mask=self.block_mask, enable_gqa=queries.shape[1] != keys.shape[1]
@@ -172,7 +172,7 @@ class Sparse(Sight):
         return mixed
 
 
-def look(
+def build_mask(
     time: int,
     context: int,
     *,
@@ -181,8 +181,8 @@ def look(
     documents: Int[Tensor, "batch context"] | None = None,
     opens: Opens = False,
     dropout: float = 0.0,
-) -> Sight:
-    """The cheapest sight that obeys the rule on ``device``.
+) -> AttentionMask:
+    """The cheapest mask that obeys the rule on ``device``.
 
     Args:
         time: Number of new positions, the last of the context.
@@ -195,18 +195,18 @@ def look(
     """
     narrowed = documents is not None or (window is not None and window < context)
     if not narrowed and opens is True:
-        return Everything()
+        return FullMask()
     if not narrowed and opens is False and time in (1, context):
-        return Triangle()
+        return CausalMask()
     # Behind a filled cache there are few new rows: a table is small, and a block mask would be compiled anew for
     # every length.
     if device.type == "cuda" and dropout == 0.0 and time == context:
         kernel = _compiled_kernel()
-        return build_sparse(time, device=device, window=window, documents=documents, opens=opens, kernel=kernel)
-    return build_masked(time, context, device=device, window=window, documents=documents, opens=opens)
+        return build_block_mask(time, device=device, window=window, documents=documents, opens=opens, kernel=kernel)
+    return build_dense_mask(time, context, device=device, window=window, documents=documents, opens=opens)
 
 
-def build_masked(
+def build_dense_mask(
     time: int,
     context: int,
     *,
@@ -214,8 +214,8 @@ def build_masked(
     window: int | None = None,
     documents: Int[Tensor, "batch context"] | None = None,
     opens: Opens = False,
-) -> Masked:
-    """The rule as a table; arguments as in ``look``."""
+) -> DenseMask:
+    """The rule as a table; arguments as in ``build_mask``."""
     start = context - time
     everything = torch.ones(time, context, dtype=torch.bool, device=device)
     table = everything if opens is True else everything.tril(start)
@@ -226,10 +226,10 @@ def build_masked(
         table = table & everything.triu(start - window + 1).tril(start + window - 1)
     if documents is not None:
         table = table & (documents[:, start:, None] == documents[:, None, :])
-    return Masked(table if table.ndim == 2 else table[:, None])
+    return DenseMask(table if table.ndim == 2 else table[:, None])
 
 
-def build_sparse(
+def build_block_mask(
     time: int,
     *,
     device: torch.device,
@@ -237,8 +237,8 @@ def build_sparse(
     window: int | None = None,
     documents: Int[Tensor, "batch context"] | None = None,
     opens: Opens = False,
-) -> Sparse:
-    """The rule as a FlexAttention block mask, for a whole context at once; arguments as in ``look``."""
+) -> BlockMask:
+    """The rule as a FlexAttention block mask, for a whole context at once; arguments as in ``build_mask``."""
     from torch.nn.attention.flex_attention import and_masks, create_block_mask
 
     # Lambdas, not functions: FlexAttention counts their arguments, which a wrapper around a function would hide.
@@ -256,7 +256,7 @@ def build_sparse(
         rules.append(lambda row, _head, query, key: numbers[row, query] == numbers[row, key])
     by_row = [part for part in (documents, opens) if isinstance(part, Tensor)]
     rows = by_row[0].shape[0] if by_row else None
-    return Sparse(create_block_mask(and_masks(*rules), rows, None, time, time, device=str(device)), kernel)
+    return BlockMask(create_block_mask(and_masks(*rules), rows, None, time, time, device=str(device)), kernel)
 
 
 @functools.cache

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from gpt_lightning.model.attention import CausalSelfAttention
-from gpt_lightning.model.attention_mask import Sight
+from gpt_lightning.model.attention_mask import AttentionMask
 from gpt_lightning.model.cache import LayerCache
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.model.mlp import MLPS
@@ -33,12 +33,12 @@ class Block(nn.Module):
         self,
         hidden: Float[Tensor, "batch time embed"],
         cache: LayerCache | None = None,
-        sight: Sight | None = None,
+        mask: AttentionMask | None = None,
         rotation: Rotation | None = None,
         added_values: Float[Tensor, "batch time values"] | None = None,
     ) -> Float[Tensor, "batch time embed"]:
         """Add both branches to the residual stream; the other arguments as in ``CausalSelfAttention``."""
-        branch = self.attention(self.attention_norm(hidden), cache, sight, rotation, added_values)
+        branch = self.attention(self.attention_norm(hidden), cache, mask, rotation, added_values)
         hidden = hidden + self.dropout(branch)
         result: Tensor = hidden + self.dropout(self.mlp(self.mlp_norm(hidden)))
         return result

@@ -191,7 +191,7 @@ class GPTConfig:
         return self.n_head * self.head_size
 
     @property
-    def rope_stretch(self) -> RopeStretch | None:
+    def rope_scaling(self) -> RopeStretch | None:
         """The stretching of rotary positions; None = they are not stretched."""
         if self.rope_factor is None:
             return None
@@ -309,7 +309,7 @@ def _check_heads(config: GPTConfig) -> None:
 
 
 def _check_stretch(config: GPTConfig) -> None:
-    if config.rope_stretch is None:
+    if config.rope_scaling is None:
         changed = {
             name: getattr(config, name) for name in _STRETCH if getattr(config, name) != getattr(GPTConfig, name)
         }

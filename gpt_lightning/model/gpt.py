@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from gpt_lightning.errors import ConfigError, DataError
-from gpt_lightning.model.attention_mask import Opens, Sight, look
+from gpt_lightning.model.attention_mask import AttentionMask, Opens, build_mask
 from gpt_lightning.model.block import Block
 from gpt_lightning.model.cache import KeyValueCache, LayerCache
 from gpt_lightning.model.config import GPTConfig
@@ -66,7 +66,7 @@ class GPT(nn.Module):
         super().__init__()
         self.config = config
         self.vocab_size, self.block_size = config.data_sizes()
-        self._stretch = config.rope_stretch
+        self._stretch = config.rope_scaling
         device = torch.get_default_device()
         # Built without memory first: torch's layers would draw initial values, from the global generator, that
         # init_weights overwrites; for the largest preset that is a quarter of a minute.
@@ -145,7 +145,7 @@ class GPT(nn.Module):
             documents: Document number of every token; the tokens of a document stand together. Each document then
                 gives what it would give in a row of its own: attention stays inside it, positions count from its
                 first token, and nothing of the token before that one is mixed in. None = each row is one document.
-            opens: Positions that everybody of their document sees, also those before them (``model.sight``): False =
+            opens: Positions that everybody of their document sees, also those before them (``model.mask``): False =
                 causal, True = full attention, or a table ``(batch, time)`` that is True in a prefix.
 
         Raises:
@@ -172,11 +172,11 @@ class GPT(nn.Module):
         if cache is not None:
             documents = cache.extend_documents(documents)
         hidden = self._embed(tokens, start, cache, documents)
-        sights = self._look(start, end, documents, opens, tokens.device)
+        masks = self._build_masks(start, end, documents, opens, tokens.device)
         theta, rotation = self.config.rope_theta, None
         if theta is not None:
             rotation = build_rotation(start, end, self.config.head_size, theta, tokens.device, self._stretch)
-        return self._run(hidden, tokens, None if cache is None else cache.layers, sights, rotation)
+        return self._run(hidden, tokens, None if cache is None else cache.layers, masks, rotation)
 
     def advance(
         self, tokens: Int[Tensor, " rows"], before: Int[Tensor, " rows"], rows: SlotRows
@@ -201,22 +201,22 @@ class GPT(nn.Module):
             embedded = embedded + self.position_embedding(rows.positions)[:, None]
         else:
             rotation = rotate_rows(rows.positions, self.config.head_size, theta, self._stretch)
-        sights = {window: rows.look(window) for window in self._windows()}
-        return self._run(self.dropout(embedded), column, rows.layers, sights, rotation)[:, 0]
+        masks = {window: rows.build_mask(window) for window in self._windows()}
+        return self._run(self.dropout(embedded), column, rows.layers, masks, rotation)[:, 0]
 
     def _run(
         self,
         hidden: Float[Tensor, "batch time embed"],
         tokens: Int[Tensor, "batch time"],
         caches: Sequence[LayerCache] | None,
-        sights: dict[int | None, Sight],
+        masks: dict[int | None, AttentionMask],
         rotation: Rotation | None,
     ) -> Float[Tensor, "batch time embed"]:
         """The blocks and the final norm."""
         values = {int(layer): table(tokens) for layer, table in self.value_embeddings.items()}
         for index, block in enumerate(self.blocks):
             layer_cache = None if caches is None else caches[index]
-            inputs = (hidden, layer_cache, sights[self.config.window_of(index)], rotation, values.get(index))
+            inputs = (hidden, layer_cache, masks[self.config.window_of(index)], rotation, values.get(index))
             # A cache would be extended twice.
             if self._recomputes(index) and caches is None:
                 hidden = checkpoint(block, *inputs, use_reentrant=False)
@@ -262,15 +262,15 @@ class GPT(nn.Module):
             embedded = embedded + self.bigram_embedding(tokens, before, begins)
         return embedded
 
-    def _look(
+    def _build_masks(
         self, start: int, end: int, documents: Tensor | None, opens: Opens, device: torch.device
-    ) -> dict[int | None, Sight]:
+    ) -> dict[int | None, AttentionMask]:
         """What local and global layers see, by their window."""
         dropout = self.config.dropout if self.training else 0.0
-        look_from_here = functools.partial(
-            look, end - start, end, device=device, documents=documents, opens=opens, dropout=dropout
+        build = functools.partial(
+            build_mask, end - start, end, device=device, documents=documents, opens=opens, dropout=dropout
         )
-        return {window: look_from_here(window=window) for window in self._windows()}
+        return {window: build(window=window) for window in self._windows()}
 
     def _windows(self) -> set[int | None]:
         return {self.config.window_of(layer) for layer in range(self.config.n_layer)}

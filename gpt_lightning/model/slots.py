@@ -20,7 +20,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from gpt_lightning.errors import ConfigError
-from gpt_lightning.model.attention_mask import Sight
+from gpt_lightning.model.attention_mask import AttentionMask
 from gpt_lightning.model.cache import KeyValueCache, LayerCache
 
 
@@ -85,15 +85,15 @@ class SlotRows:
         self.positions = torch.tensor(positions, device=device)
         self.layers = [_RowsLayer(memory, self._slots, self.positions) for memory in memories]
 
-    def look(self, window: int | None) -> Sight:
-        """What the rows see; ``window`` as in ``model.sight.look``."""
+    def build_mask(self, window: int | None) -> AttentionMask:
+        """What the rows see; ``window`` as in ``model.mask.look``."""
         if self.positions.device.type == "cpu":
             return EachAlone(self._places, window)
         return Together(self._slots, self.positions, 1 + max(position for _, position in self._places), window)
 
 
 class _RowsLayer(LayerCache):
-    """Writes every row at its slot and position, and hands out the whole memory; the sight knows what is alive."""
+    """Writes every row at its slot and position, and hands out the whole memory; the mask knows what is alive."""
 
     def __init__(self, memory: _LayerMemory, slots: Tensor, positions: Tensor) -> None:
         super().__init__(memory.capacity)
@@ -111,7 +111,7 @@ class _RowsLayer(LayerCache):
         return all_keys, all_values
 
 
-class EachAlone(Sight):
+class EachAlone(AttentionMask):
     """One kernel per row over just the positions it sees.
 
     A row then costs what it costs alone, and gives bit for bit what it gives alone: nothing depends on who else is
@@ -127,14 +127,14 @@ class EachAlone(Sight):
             (slot, 0 if window is None else max(0, position + 1 - window), position + 1) for slot, position in places
         ]
 
-    def mix(
+    def attend(
         self,
         queries: Float[Tensor, "rows heads 1 head"],
         keys: Float[Tensor, "slots groups capacity head"],
         values: Float[Tensor, "slots groups capacity head"],
         dropout: float = 0.0,
     ) -> Float[Tensor, "rows heads 1 head"]:
-        """As in ``Sight.mix``, but with the keys and values of all slots."""
+        """As in ``AttentionMask.attend``, but with the keys and values of all slots."""
         rows, heads, _, width = queries.shape
         # The heads of a group see the same keys: as rows of one score table they need no copies of them.
         grouped = queries.view(rows, 1, keys.shape[1], -1, width)
@@ -147,7 +147,7 @@ class EachAlone(Sight):
         return (mixed[0] if rows == 1 else torch.cat(mixed)).reshape(rows, heads, 1, width)
 
 
-class Together(Sight):
+class Together(AttentionMask):
     """All rows in one kernel, with a table of who sees what.
 
     Args:
@@ -166,14 +166,14 @@ class Together(Sight):
             table &= seen > positions[:, None] - window
         self._slots, self._table, self._context = slots, table[:, None, None], context
 
-    def mix(
+    def attend(
         self,
         queries: Float[Tensor, "rows heads 1 head"],
         keys: Float[Tensor, "slots groups capacity head"],
         values: Float[Tensor, "slots groups capacity head"],
         dropout: float = 0.0,
     ) -> Float[Tensor, "rows heads 1 head"]:
-        """As in ``Sight.mix``, but with the keys and values of all slots."""
+        """As in ``AttentionMask.attend``, but with the keys and values of all slots."""
         live_keys, live_values = (part[:, :, : self._context][self._slots] for part in (keys, values))
         return F.scaled_dot_product_attention(
             queries, live_keys, live_values, attn_mask=self._table, enable_gqa=queries.shape[1] != keys.shape[1]

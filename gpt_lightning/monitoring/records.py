@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from gpt_lightning.checkpoints.best import read_best
-from gpt_lightning.checkpoints.checkpoint_dir import SHELF
+from gpt_lightning.checkpoints.checkpoint_dir import CHECKPOINTS_DIR
 from gpt_lightning.checkpoints.durable import list_checkpoints, step_of
 from gpt_lightning.errors import RunFolderError, UserError
 from gpt_lightning.parsing.strict_yaml import read_yaml
@@ -196,7 +196,7 @@ class RunRecord:
     def checkpoints(self) -> list[tuple[int, Path, int]]:
         """Step, path and bytes of each checkpoint, oldest first."""
         found = []
-        for path in list_checkpoints(self.folder / SHELF):
+        for path in list_checkpoints(self.folder / CHECKPOINTS_DIR):
             size = sum(file.stat().st_size for file in path.iterdir() if file.is_file())
             found.append((step_of(path) or 0, path, size))
         return found
@@ -205,7 +205,7 @@ class RunRecord:
     def best_checkpoint(self) -> str | None:
         """Name of the best checkpoint; None where nobody knows it."""
         try:
-            best = read_best(self.folder / SHELF)
+            best = read_best(self.folder / CHECKPOINTS_DIR)
         except UserError:
             return None
         return str(best["checkpoint"]) if best else None

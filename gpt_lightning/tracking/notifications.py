@@ -32,7 +32,7 @@ _WAITING = 100
 
 
 @dataclass(frozen=True)
-class Notice:
+class AlertEvent:
     """An alert on its way.
 
     Attributes:
@@ -63,7 +63,7 @@ class Receiver(ABC):
         return "passes alerts on"
 
     @abstractmethod
-    def deliver(self, notice: Notice) -> None:
+    def deliver(self, notice: AlertEvent) -> None:
         """Pass it on.
 
         Raises:
@@ -94,7 +94,7 @@ class Webhook(Receiver):
         """The address."""
         return f"sends alerts to {settings.get('url')}"
 
-    def deliver(self, notice: Notice) -> None:
+    def deliver(self, notice: AlertEvent) -> None:
         """One POST."""
         body = json.dumps(asdict(notice)).encode()
         request = urllib.request.Request(self._url, body, {"Content-Type": "application/json"}, method="POST")
@@ -125,7 +125,7 @@ class Command(Receiver):
         """The program."""
         return f"runs the program {shlex.join(map(str, settings.get('words') or []))}"
 
-    def deliver(self, notice: Notice) -> None:
+    def deliver(self, notice: AlertEvent) -> None:
         """One process."""
         subprocess.run(
             self._words,
@@ -138,7 +138,7 @@ class Command(Receiver):
         )
 
 
-class Postman:
+class Notifier:
     """Keeps ``alerts.jsonl`` and hands alerts to receivers, in a thread of its own.
 
     Args:
@@ -148,10 +148,10 @@ class Postman:
 
     def __init__(self, folder: Path, receivers: list[Receiver]) -> None:
         self._path, self._receivers = folder / ALERTS_FILE, receivers
-        self._queue: queue.Queue[Notice | None] = queue.Queue(_WAITING)
+        self._queue: queue.Queue[AlertEvent | None] = queue.Queue(_WAITING)
         self._thread: threading.Thread | None = None
 
-    def send(self, notice: Notice) -> None:
+    def send(self, notice: AlertEvent) -> None:
         """Write the alert down, and have it delivered; returns at once, and never fails."""
         try:
             with self._path.open("a", encoding="utf-8") as file:
@@ -204,6 +204,6 @@ def cut_alerts(folder: Path, last_step: int) -> None:
     write_text_atomically(path, "".join(kept))
 
 
-def write_notice(run: str, step: int, rule: str, message: str) -> Notice:
+def write_alert_event(run: str, step: int, rule: str, message: str) -> AlertEvent:
     """An alert of this moment."""
-    return Notice(run, step, rule, message, round(time.time(), 3))
+    return AlertEvent(run, step, rule, message, round(time.time(), 3))

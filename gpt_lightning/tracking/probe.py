@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from gpt_lightning.model.attention import CausalSelfAttention
-from gpt_lightning.model.attention_mask import Sight, Triangle
+from gpt_lightning.model.attention_mask import AttentionMask, CausalMask
 from gpt_lightning.model.gpt import GPT
 
 
@@ -34,10 +34,10 @@ class Probe:
 
 
 @dataclass(frozen=True)
-class _Recorder(Sight):
+class _Recorder(AttentionMask):
     """Another sight that also notes its weights: what it makes of values that are the columns of an identity."""
 
-    inner: Sight
+    inner: AttentionMask
     weights: list[Tensor] = field(default_factory=list)
 
     def mix(
@@ -47,7 +47,7 @@ class _Recorder(Sight):
         values: Float[Tensor, "batch groups context head"],
         dropout: float = 0.0,
     ) -> Float[Tensor, "batch heads time head"]:
-        """As in ``Sight.mix``."""
+        """As in ``AttentionMask.mix``."""
         context, width = values.shape[2:]
         identity = torch.eye(context, -(-context // width) * width, dtype=values.dtype, device=values.device)
         pieces = [
@@ -73,7 +73,7 @@ def observe(model: GPT, tokens: Int[Tensor, " time"]) -> Probe:
 
     def watch(module: CausalSelfAttention, args: tuple[Any, ...]) -> tuple[Any, ...]:
         hidden, cache, sight, *rest = args
-        recorders.append(_Recorder(sight or Triangle()))
+        recorders.append(_Recorder(sight or CausalMask()))
         return (hidden, cache, recorders[-1], *rest)
 
     def keep(module: Any, args: Any, output: Tensor) -> None:

@@ -32,7 +32,7 @@ class Stream(Protocol):
 
 
 @dataclass(frozen=True)
-class Standing:
+class ProgressState:
     """Where training stands.
 
     Attributes:
@@ -71,7 +71,7 @@ class View(ABC):
     seconds: float
 
     @abstractmethod
-    def show(self, standing: Standing) -> None:
+    def show(self, standing: ProgressState) -> None:
         """Show it."""
 
     @abstractmethod
@@ -90,7 +90,7 @@ class Lines(View):
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
 
-    def show(self, standing: Standing) -> None:
+    def show(self, standing: ProgressState) -> None:
         """One more line."""
         self.say(describe(standing))
 
@@ -109,7 +109,7 @@ class RewrittenLine(View):
         self._stream = stream
         self._open = False
 
-    def show(self, standing: Standing) -> None:
+    def show(self, standing: ProgressState) -> None:
         """Rewrite the line, no longer than the terminal is wide: a wrapped one could not be rewritten."""
         line = describe(standing, curve=_draws_blocks(self._stream), width=shutil.get_terminal_size().columns - 1)
         self._stream.write("\r\x1b[K" + line + ("\n" if standing.is_last else ""))
@@ -149,7 +149,7 @@ class LiveTable(View):
         self._live = Live(console=self._console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
         self._started = False
 
-    def show(self, standing: Standing) -> None:
+    def show(self, standing: ProgressState) -> None:
         """Draw the table anew."""
         if not self._started:
             self._live.start()
@@ -180,7 +180,7 @@ class Nothing(View):
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
 
-    def show(self, standing: Standing) -> None:
+    def show(self, standing: ProgressState) -> None:
         """Nothing."""
 
     def say(self, text: str) -> None:
@@ -210,7 +210,7 @@ def _draws_blocks(stream: Stream) -> bool:
     return True
 
 
-def describe(standing: Standing, *, curve: bool = False, width: int | None = None) -> str:
+def describe(standing: ProgressState, *, curve: bool = False, width: int | None = None) -> str:
     """One line.
 
     Args:
@@ -239,7 +239,7 @@ def describe(standing: Standing, *, curve: bool = False, width: int | None = Non
     return f"{standing.step}/{standing.total} {standing.loss:.4f}"[:width]
 
 
-def build_table(standing: Standing, name: str, width: int = 120, *, curve: bool = True) -> Any:
+def build_table(standing: ProgressState, name: str, width: int = 120, *, curve: bool = True) -> Any:
     """The table that ``LiveTable`` draws.
 
     Args:
@@ -273,7 +273,7 @@ def build_table(standing: Standing, name: str, width: int = 120, *, curve: bool 
     return Panel(whole, title=name, title_align="left")
 
 
-def _choose_columns(standing: Standing, width: int, *, curve: bool) -> dict[str, str]:
+def _choose_columns(standing: ProgressState, width: int, *, curve: bool) -> dict[str, str]:
     """The numbers under their names, without those that matter least where there is no room."""
     columns = {
         "loss": f"{standing.loss:.4f}",

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from gpt_lightning.checkpoints.checkpoint_dir import SHELF, locate
+from gpt_lightning.checkpoints.checkpoint_dir import CHECKPOINTS_DIR, locate
 from gpt_lightning.checkpoints.consolidating import consolidate as write_consolidated
 from gpt_lightning.checkpoints.folder import write_checkpoint
 from gpt_lightning.data.tokenizers.kinds import write_tokenizer
@@ -73,7 +73,7 @@ def _write_imported(found: ForeignModel, folder: Path, target: Path) -> None:
     card = describe_foreign(found)
     state = {"state_dict": {f"model.{name}": tensor for name, tensor in weights.items()}, "gpt_lightning": card}
     facts = {name: value for name, value in card.items() if name != "tokenizer"}
-    write_checkpoint(folder / SHELF, step=0, state=state, facts=facts)
+    write_checkpoint(folder / CHECKPOINTS_DIR, step=0, state=state, facts=facts)
     write_tokenizer(found.tokenizer, folder / TOKENIZER_FILE)
     settings = {"model": {"config": found.config.to_dict()}, "data": {"tokenizer": str(target / TOKENIZER_FILE)}}
     (folder / "config.yaml").write_text(dump_yaml(settings), encoding="utf-8")

@@ -59,7 +59,7 @@ def read_rope(settings: Mapping[str, Any]) -> dict[str, Any]:
 def write_rope(config: GPTConfig) -> dict[str, Any]:
     """Entries of a ``config.json``."""
     theta = config.rope_theta
-    if config.rope_stretch is None:
+    if config.rope_scaling is None:
         return {"rope_theta": theta, "rope_parameters": {"rope_type": "default", "rope_theta": theta}}
     stretch = {"rope_type": _STRETCHED} | {theirs: getattr(config, ours) for ours, theirs in _STRETCH.items()}
     return {"rope_theta": theta, "rope_scaling": stretch, "rope_parameters": {**stretch, "rope_theta": theta}}

@@ -26,8 +26,8 @@ from gpt_lightning.training.callbacks.speed import Speed
 from gpt_lightning.training.callbacks.status_line import StatusLine
 from gpt_lightning.training.fitting.build import build
 from gpt_lightning.training.fitting.run import Run, add_callbacks
-from gpt_lightning.training.fitting.run_summary import Chronicle
-from gpt_lightning.training.watch.diagnostics import Insight
+from gpt_lightning.training.fitting.run_summary import RunSummary
+from gpt_lightning.training.watch.diagnostics import Diagnostics
 
 SEGMENT = 10
 TURNS = 500
@@ -72,13 +72,13 @@ class Meter:
 def measure_spent(steps: int, place: Path) -> dict[str, Any]:
     """A run with everything on; CPU seconds by who spent them, as they are and in the quickstart."""
     meter = Meter()
-    for owner in (MetricsLog, Insight, StatusLine):
+    for owner in (MetricsLog, Diagnostics, StatusLine):
         for name in _HOOKS:
             if name in vars(owner):
                 meter.wrap(owner, name, f"{owner.__name__}.{name}")
-    meter.wrap(Chronicle, "begin", "texts at the start")
-    meter.wrap(Chronicle, "show_schedule", "texts at the start")
-    meter.wrap(Chronicle, "end", "the end")
+    meter.wrap(RunSummary, "begin", "texts at the start")
+    meter.wrap(RunSummary, "show_schedule", "texts at the start")
+    meter.wrap(RunSummary, "end", "the end")
     meter.wrap(Speed, "measure_peak", "matrix peak")
     run = _build(steps, place)
     start = time.process_time()
@@ -112,7 +112,7 @@ class Toggle(Callback):
             # A new list: the old one is being walked through.
             vars(trainer)["callbacks"] = [*self._watchers, *everybody]
         else:
-            self._watchers = [each for each in everybody if isinstance(each, (MetricsLog, Insight, StatusLine))]
+            self._watchers = [each for each in everybody if isinstance(each, (MetricsLog, Diagnostics, StatusLine))]
             vars(trainer)["callbacks"] = [each for each in everybody if each not in self._watchers]
         self._start = time.process_time()
 

@@ -10,7 +10,7 @@ from statistics import median
 from gpt_lightning.training.fitting.build import build
 from gpt_lightning.tuning.trial.children import prepare_server
 from gpt_lightning.tuning.workers.claiming import claim
-from gpt_lightning.tuning.workers.leases import Lease, Reaper
+from gpt_lightning.tuning.workers.leases import Lease, StaleTrialReaper
 from gpt_lightning.tuning.workers.slots import Slot
 from gpt_lightning.tuning.workers.supervisor import Supervisor
 from tests.tuning.sweeping import make_sweep
@@ -42,7 +42,7 @@ def measure_cost(place: Path, trials: int) -> Cost:
     """Run ``trials`` trials and as many runs without a sweep, one after the other in turns."""
     sweep = make_sweep(place, {"method": "grid", "reuse": {"enabled": False}})
     prepare_server()
-    reaper, lease = Reaper(sweep), Lease()
+    reaper, lease = StaleTrialReaper(sweep), Lease()
     supervisor = Supervisor(sweep, Slot(threads=1), lease, lambda: False)
     with_sweep, alone = [], []
     for number in range(trials):

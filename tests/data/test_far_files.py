@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from gpt_lightning.data.prepare.prepare import PrepareSettings, default_folder, find_or_prepare
-from gpt_lightning.data.readers.remote_files import FarFile
+from gpt_lightning.data.readers.remote_files import RemoteFile
 from gpt_lightning.errors import DataError
 from tests.data.inputs import open_all
 
@@ -86,7 +86,7 @@ def test_spans_of_a_far_file_are_read_where_they_are(tmp_path: Path) -> None:
     path = tmp_path / "x.jsonl"
     path.write_text("".join(f'{{"text": "{number}"}}\n' for number in range(50)))
     (reader,) = open_all([f"file://{path}"])
-    assert isinstance(getattr(reader, "file", None), FarFile)
+    assert isinstance(getattr(reader, "file", None), RemoteFile)
     spans = reader.list_spans(100)
     assert len(spans) > 5
     texts = [document.text for span in spans for document in reader.iterate_documents(span)]

@@ -19,7 +19,7 @@ from gpt_lightning.data.prepare import chunks as work_units
 from gpt_lightning.data.prepare import pool as crew
 from gpt_lightning.data.prepare.journal import Journal
 from gpt_lightning.data.prepare.prepare import PrepareSettings, find_or_prepare, find_or_prepare_all, prepare
-from gpt_lightning.data.prepare.tokenizing import UnitResult
+from gpt_lightning.data.prepare.tokenizing import ChunkResult
 from gpt_lightning.data.store.shards import TokenStore
 from gpt_lightning.errors import DataError
 
@@ -49,7 +49,7 @@ def noted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     keys: list[str] = []
     add = Journal.add
 
-    def count(self: Journal, result: UnitResult) -> None:
+    def count(self: Journal, result: ChunkResult) -> None:
         keys.append(result.key)
         add(self, result)
 
@@ -172,9 +172,9 @@ def test_the_first_mistake_in_the_order_of_the_text_is_told(workers: int, source
 def test_a_worker_that_dies_is_told_and_the_rest_is_kept(
     source: Path, monkeypatch: pytest.MonkeyPatch, noted: list[str], tmp_path: Path
 ) -> None:
-    receive = crew._Member._receive
+    receive = crew._PoolWorker._receive
 
-    def kill_first(self: crew._Member) -> tuple[Any, ...]:
+    def kill_first(self: crew._PoolWorker) -> tuple[Any, ...]:
         if len(noted) >= 2:
             os.kill(self._process.pid, signal.SIGKILL)
             self._process.wait()
@@ -184,7 +184,7 @@ def test_a_worker_that_dies_is_told_and_the_rest_is_kept(
         return receive(self)
 
     with monkeypatch.context() as patch:
-        patch.setattr(crew._Member, "_receive", kill_first)
+        patch.setattr(crew._PoolWorker, "_receive", kill_first)
         with pytest.raises(DataError, match=r"worker process ended with code -9 .*out of memory.*--workers 1"):
             prepare(PrepareSettings(str(source), "bytes"), store=tmp_path / "s", workers=2)
     done, total = count_finished(tmp_path / "s")
@@ -228,7 +228,7 @@ def test_a_limit_nobody_fits_is_an_error(source: Path) -> None:
 def test_a_changed_line_of_the_journal_is_not_believed(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     for key in ("one", "two"):
-        journal.add(UnitResult(key, [10], 3, [7], 7, 0))
+        journal.add(ChunkResult(key, [10], 3, [7], 7, 0))
     path = tmp_path / "journal.jsonl"
     path.write_text(path.read_text().replace('"num_documents": 3', '"num_documents": 4', 1))
     assert list(journal._read()) == ["two"]

@@ -80,13 +80,13 @@ def test_verify_looks_at_what_is_far_away_and_not_at_copies(url: str) -> None:
 
 def test_only_what_is_read_is_fetched_once(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     fetched: list[str] = []
-    real = shard_cache.FarFolder.copy
+    real = shard_cache.RemoteFolder.copy
 
-    def copy(self: shard_cache.FarFolder, name: str, target: Path) -> None:
+    def copy(self: shard_cache.RemoteFolder, name: str, target: Path) -> None:
         fetched.append(name)
         real(self, name, target)
 
-    monkeypatch.setattr(shard_cache.FarFolder, "copy", copy)
+    monkeypatch.setattr(shard_cache.RemoteFolder, "copy", copy)
     split = RemoteStore(url).split("train")
     split.gather(np.array([5, 9], dtype=np.int64), 20)
     assert fetched == ["manifest.json", "tokens-train-00000.bin"] == ["manifest.json", *copies()]
@@ -194,14 +194,14 @@ def test_a_copy_that_a_crash_cut_short_is_fetched_again(local: TokenStore, url: 
 
 
 def test_an_outage_is_waited_out(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, failures = shard_cache.FarFolder.copy, [OSError("reset"), TimeoutError("slow")]
+    real, failures = shard_cache.RemoteFolder.copy, [OSError("reset"), TimeoutError("slow")]
 
-    def copy(self: shard_cache.FarFolder, name: str, target: Path) -> None:
+    def copy(self: shard_cache.RemoteFolder, name: str, target: Path) -> None:
         if failures and name.startswith("tokens"):
             raise failures.pop()
         real(self, name, target)
 
-    monkeypatch.setattr(shard_cache.FarFolder, "copy", copy)
+    monkeypatch.setattr(shard_cache.RemoteFolder, "copy", copy)
     monkeypatch.setattr(shard_cache, "_PAUSES_SECONDS", (0.0, 0.0))
     assert RemoteStore(url).split("train").gather(np.array([0], dtype=np.int64), 5).shape == (1, 5)
     assert failures == []

@@ -10,7 +10,7 @@ import rustbpe
 
 from gpt_lightning import cli
 from gpt_lightning.data.prepare import learning
-from gpt_lightning.data.prepare.chunks import plan_units
+from gpt_lightning.data.prepare.chunks import plan_chunks
 from gpt_lightning.data.prepare.cleaning import Cleaning
 from gpt_lightning.data.prepare.learning import sample_texts
 from gpt_lightning.data.prepare.prepare import PrepareSettings, prepare
@@ -106,7 +106,7 @@ def test_a_large_corpus_is_sampled_evenly_and_always_alike(tmp_path: Path, monke
     reading = PrepareSettings(document_per="line").reading
     readers = open_sources([str(path)], reading)
     cleaning = Cleaning(normalize_nfc=False, min_characters=0, max_characters=None)
-    units = plan_units(readers, reading, unit_bytes=1000)
+    units = plan_chunks(readers, reading, unit_bytes=1000)
     assert len(units) == 110
     whole = list(sample_texts(readers, units, cleaning, max_bytes=200_000))
     assert whole == [f"line {number:05d}" for number in range(10_000)]

@@ -52,8 +52,8 @@ def test_the_rest_of_a_large_split_is_read_while_training_goes_on(
 ) -> None:
     monkeypatch.setattr(verification, "AT_ONCE_BYTES", 1)
     begin = threading.Event()
-    run_behind = verification.FirstLook.run_behind
-    monkeypatch.setattr(verification.FirstLook, "run_behind", lambda look: begin.wait(10) and run_behind(look))
+    run_behind = verification.ChecksumCache.run_behind
+    monkeypatch.setattr(verification.ChecksumCache, "run_behind", lambda look: begin.wait(10) and run_behind(look))
     store, _ = write_store(tmp_path / "s", [10, 10, 10], shard_tokens=11)
     last = store.path / "tokens-train-00002.bin"
     last.write_bytes(last.read_bytes()[:-1] + b"\x7f")

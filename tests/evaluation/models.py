@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from gpt_lightning.checkpoints.checkpoint_dir import SHELF
+from gpt_lightning.checkpoints.checkpoint_dir import CHECKPOINTS_DIR
 from gpt_lightning.checkpoints.folder import write_checkpoint
 from gpt_lightning.data.tokenizers.kinds import ByteTokenizer
 from gpt_lightning.model.config import GPTConfig
@@ -21,5 +21,5 @@ def write_byte_run(folder: Path, seed: int = 0) -> Path:
     model = GPT(SMALL, generator)
     weights = {f"model.{name}": 4 * value for name, value in model.state_dict().items()}
     card = {"model": SMALL.to_dict(), "tokenizer": ByteTokenizer().describe()}
-    write_checkpoint(folder / SHELF, step=seed + 1, state={"state_dict": weights, "gpt_lightning": card})
+    write_checkpoint(folder / CHECKPOINTS_DIR, step=seed + 1, state={"state_dict": weights, "gpt_lightning": card})
     return folder

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from gpt_lightning import cli
-from gpt_lightning.checkpoints.checkpoint_dir import SHELF
+from gpt_lightning.checkpoints.checkpoint_dir import CHECKPOINTS_DIR
 from gpt_lightning.checkpoints.folder import write_checkpoint
 from gpt_lightning.data.tokenizers.resolve import resolve
 from gpt_lightning.model.config import GPTConfig
@@ -49,7 +49,7 @@ def write_run(folder: Path) -> Path:
     config = GPTConfig(n_layer=2, n_head=2, n_embd=16, block_size=24, vocab_size=tokenizer.vocab_size)
     weights = {f"model.{n}": 3 * v for n, v in GPT(config, torch.Generator().manual_seed(0)).state_dict().items()}
     card = {"model": config.to_dict(), "tokenizer": tokenizer.describe()}
-    write_checkpoint(folder / SHELF, step=1, state={"state_dict": weights, "gpt_lightning": card})
+    write_checkpoint(folder / CHECKPOINTS_DIR, step=1, state={"state_dict": weights, "gpt_lightning": card})
     return folder
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from gpt_lightning.checkpoints.best import write_best
-from gpt_lightning.checkpoints.checkpoint_dir import SHELF
+from gpt_lightning.checkpoints.checkpoint_dir import CHECKPOINTS_DIR
 from gpt_lightning.checkpoints.folder import write_checkpoint
 from gpt_lightning.data.tokenizers.kinds import ByteTokenizer
 from gpt_lightning.model.config import GPTConfig
@@ -26,7 +26,7 @@ def write_run(folder: Path, *, steps: tuple[int, ...] = (1, 2), best: int | None
     card = {"model": TINY.to_dict(), "tokenizer": ByteTokenizer().describe()}
     for step in steps:
         weights = {f"model.{name}": value for name, value in tiny_model(step).state_dict().items()}
-        write_checkpoint(folder / SHELF, step=step, state={"state_dict": weights, "gpt_lightning": card})
+        write_checkpoint(folder / CHECKPOINTS_DIR, step=step, state={"state_dict": weights, "gpt_lightning": card})
     if best is not None:
-        write_best(folder / SHELF, step=best, metric="val/loss", value=1.0)
+        write_best(folder / CHECKPOINTS_DIR, step=best, metric="val/loss", value=1.0)
     return folder

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gpt_lightning.checkpoints.checkpoint_dir import SHELF
+from gpt_lightning.checkpoints.checkpoint_dir import CHECKPOINTS_DIR
 from gpt_lightning.parsing.strict_yaml import read_yaml
 from tests.golden.curves import CURVES, RECORDS, ROOT, machine_key, run_curve
 from tests.training.forked import run_child
@@ -56,7 +56,7 @@ def test_quickstart_ends_where_its_config_says(tmp_path: Path) -> None:
     if outcome["corpus"] not in [record["quickstart"]["corpus"] for record in records if "quickstart" in record]:
         pytest.skip("this Python's prose is not the recorded one")
     assert outcome["loss"] == pytest.approx(expected, abs=0.1)  # the spread between one thread and two, see the config
-    assert (tmp_path / "run" / SHELF).is_dir()
+    assert (tmp_path / "run" / CHECKPOINTS_DIR).is_dir()
 
 
 def finish_quickstart(place: Path) -> None:

@@ -1,4 +1,4 @@
-"""Who sees whom, against loops over pairs; all sights give the same attention."""
+"""Who sees whom, against loops over pairs; all masks give the same attention."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from torch import Tensor
 from torch.nn.attention.flex_attention import flex_attention
 
 from gpt_lightning.model.attention_mask import (
-    Everything,
-    Masked,
-    Sparse,
-    Triangle,
-    _mix_short,
-    build_masked,
-    build_sparse,
-    look,
+    BlockMask,
+    CausalMask,
+    DenseMask,
+    FullMask,
+    _attend_short,
+    build_block_mask,
+    build_dense_mask,
+    build_mask,
 )
 
 _CPU = torch.device("cpu")
@@ -63,9 +63,9 @@ def _attend(
 @pytest.mark.parametrize("time", [9, 4, 1])
 def test_attention_by_definition(time: int, window: int | None, given: Tensor | None, groups: int) -> None:
     heads = _heads(groups, time, 9)
-    sight = look(time, 9, device=_CPU, window=window, documents=given)
+    mask = build_mask(time, 9, device=_CPU, window=window, documents=given)
     with torch.no_grad():
-        torch.testing.assert_close(sight.mix(*heads), _attend(heads, window, given), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(mask.attend(*heads), _attend(heads, window, given), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("opens", [_PREFIXES, True], ids=["prefixes", "all"])
@@ -76,12 +76,12 @@ def test_open_positions_by_definition(
     time: int, window: int | None, given: Tensor | None, opens: Tensor | bool
 ) -> None:
     heads = _heads(2, time, 9)
-    sight = look(time, 9, device=_CPU, window=window, documents=given, opens=opens)
+    mask = build_mask(time, 9, device=_CPU, window=window, documents=given, opens=opens)
     with torch.no_grad():
-        found, wanted = sight.mix(*heads), _attend(heads, window, given, opens)
+        found, wanted = mask.attend(*heads), _attend(heads, window, given, opens)
         torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
         shifted = opens.roll(1, dims=1) if isinstance(opens, Tensor) else False
-        others = look(time, 9, device=_CPU, window=window, documents=given, opens=shifted).mix(*heads)
+        others = build_mask(time, 9, device=_CPU, window=window, documents=given, opens=shifted).attend(*heads)
         assert not torch.allclose(others, wanted, rtol=1e-5, atol=1e-5)  # the tolerance sees a prefix one too long
 
 
@@ -92,7 +92,7 @@ def test_written_out_for_a_compiler(groups: int, time: int, dtype: torch.dtype) 
     queries, keys, values = heads = tuple(
         part.detach().to(dtype).requires_grad_() for part in _heads(groups, time, time)
     )
-    found, expected = _mix_short(queries, keys, values), Triangle().mix(queries, keys, values)
+    found, expected = _attend_short(queries, keys, values), CausalMask().attend(queries, keys, values)
     assert found.dtype == dtype
     tolerance = 3e-2 if dtype == torch.bfloat16 else 1e-5
     torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance)
@@ -108,10 +108,10 @@ def test_sparse_equals_masked(window: int | None, given: Tensor | None, groups: 
     queries, keys, values = (part.detach() for part in _heads(groups, 9, 9))  # no backward pass on a CPU
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*flex_attention called without torch.compile.*")
-        sparse = build_sparse(9, device=_CPU, window=window, documents=given, opens=opens, kernel=flex_attention)
-        masked = build_masked(9, 9, device=_CPU, window=window, documents=given, opens=opens)
+        sparse = build_block_mask(9, device=_CPU, window=window, documents=given, opens=opens, kernel=flex_attention)
+        masked = build_dense_mask(9, 9, device=_CPU, window=window, documents=given, opens=opens)
         torch.testing.assert_close(
-            sparse.mix(queries, keys, values), masked.mix(queries, keys, values), rtol=1e-5, atol=1e-5
+            sparse.attend(queries, keys, values), masked.attend(queries, keys, values), rtol=1e-5, atol=1e-5
         )
 
 
@@ -127,10 +127,10 @@ def test_sparse_equals_masked_on_a_gpu_with_gradients(window: int | None, opens:
     )
     heads = queries, keys, values
     documents = torch.arange(256, device=device).div(50, rounding_mode="floor").expand(2, -1)
-    sight = look(256, 256, device=device, window=window, documents=documents, opens=opens)
-    assert isinstance(sight, Sparse)
-    sparse = sight.mix(*heads)
-    masked = build_masked(256, 256, device=device, window=window, documents=documents, opens=opens).mix(*heads)
+    mask = build_mask(256, 256, device=device, window=window, documents=documents, opens=opens)
+    assert isinstance(mask, BlockMask)
+    sparse = mask.attend(*heads)
+    masked = build_dense_mask(256, 256, device=device, window=window, documents=documents, opens=opens).attend(*heads)
     torch.testing.assert_close(sparse, masked, rtol=1e-2, atol=1e-2)
     expected = torch.autograd.grad(masked.square().sum(), heads)
     for gradient, wanted in zip(torch.autograd.grad(sparse.square().sum(), heads), expected, strict=True):
@@ -138,19 +138,19 @@ def test_sparse_equals_masked_on_a_gpu_with_gradients(window: int | None, opens:
 
 
 def test_the_cheapest_sight_is_chosen() -> None:
-    assert isinstance(look(9, 9, device=_CPU), Triangle)
-    assert isinstance(look(1, 9, device=_CPU), Triangle)
-    assert isinstance(look(9, 9, device=_CPU, window=9), Triangle)
-    assert isinstance(look(4, 9, device=_CPU), Masked)
-    assert isinstance(look(9, 9, device=_CPU, window=8), Masked)
-    assert isinstance(look(1, 9, device=_CPU, documents=_DOCUMENTS), Masked)
-    assert isinstance(look(9, 9, device=_CPU, opens=True), Everything)
-    assert isinstance(look(9, 9, device=_CPU, opens=True, window=3), Masked)
-    assert isinstance(look(9, 9, device=_CPU, opens=_PREFIXES), Masked)
+    assert isinstance(build_mask(9, 9, device=_CPU), CausalMask)
+    assert isinstance(build_mask(1, 9, device=_CPU), CausalMask)
+    assert isinstance(build_mask(9, 9, device=_CPU, window=9), CausalMask)
+    assert isinstance(build_mask(4, 9, device=_CPU), DenseMask)
+    assert isinstance(build_mask(9, 9, device=_CPU, window=8), DenseMask)
+    assert isinstance(build_mask(1, 9, device=_CPU, documents=_DOCUMENTS), DenseMask)
+    assert isinstance(build_mask(9, 9, device=_CPU, opens=True), FullMask)
+    assert isinstance(build_mask(9, 9, device=_CPU, opens=True, window=3), DenseMask)
+    assert isinstance(build_mask(9, 9, device=_CPU, opens=_PREFIXES), DenseMask)
 
 
 def test_dropout_reaches_the_kernels() -> None:
     heads = _heads(4, 9, 9)
-    for sight in (Triangle(), build_masked(9, 9, device=_CPU)):
+    for mask in (CausalMask(), build_dense_mask(9, 9, device=_CPU)):
         torch.manual_seed(0)
-        assert not torch.equal(sight.mix(*heads, dropout=0.5), sight.mix(*heads))
+        assert not torch.equal(mask.attend(*heads, dropout=0.5), mask.attend(*heads))

@@ -8,7 +8,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from gpt_lightning.checkpoints.checkpoint_dir import SHELF
+from gpt_lightning.checkpoints.checkpoint_dir import CHECKPOINTS_DIR
 from gpt_lightning.checkpoints.durable import list_checkpoints
 from gpt_lightning.checkpoints.folder import read_checkpoint
 from gpt_lightning.training.fitting.build import build
@@ -30,12 +30,12 @@ def tiny_run(*settings: Mapping[str, Any], args: list[str] | None = None) -> Run
 
 def checkpoint_of(folder: Path, step: int) -> Path:
     """The checkpoint folder of a step."""
-    return folder / SHELF / f"step-{step:09d}"
+    return folder / CHECKPOINTS_DIR / f"step-{step:09d}"
 
 
 def weights_of(folder: Path, step: int | None = None) -> dict[str, Any]:
     """State of a step, or of the newest checkpoint."""
-    path = list_checkpoints(folder / SHELF)[-1] if step is None else checkpoint_of(folder, step)
+    path = list_checkpoints(folder / CHECKPOINTS_DIR)[-1] if step is None else checkpoint_of(folder, step)
     return dict(read_checkpoint(path)["state_dict"])
 
 

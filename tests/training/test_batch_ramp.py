@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from gpt_lightning.batch import Batch
-from gpt_lightning.checkpoints.checkpoint_dir import SHELF
+from gpt_lightning.checkpoints.checkpoint_dir import CHECKPOINTS_DIR
 from gpt_lightning.checkpoints.durable import list_checkpoints
 from gpt_lightning.checkpoints.folder import read_checkpoint
 from gpt_lightning.errors import ConfigError
@@ -70,7 +70,7 @@ def test_every_sample_once_in_order_and_counted(place: Path) -> None:
     assert [line["step"] for line in points] == list(range(1, 13))
     assert [line["data/tokens"] for line in points] == [sum(TOKENS[: step + 1]) for step in range(12)]
     assert [line["step"] for line in lines if "val/loss" in line] == [5, 10, 12]
-    state = read_checkpoint(list_checkpoints(folder / SHELF)[-1])
+    state = read_checkpoint(list_checkpoints(folder / CHECKPOINTS_DIR)[-1])
     assert state["TokenDataModule"]["consumed_samples"] == sum(TOKENS) // 16
 
 

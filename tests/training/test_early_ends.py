@@ -13,7 +13,7 @@ import pytest
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import timer
 
-from gpt_lightning.checkpoints.checkpoint_dir import SHELF
+from gpt_lightning.checkpoints.checkpoint_dir import CHECKPOINTS_DIR
 from gpt_lightning.checkpoints.durable import list_checkpoints, step_of
 from gpt_lightning.errors import DivergedError, EndedEarly
 from gpt_lightning.training.fitting.run import FitResult, Run, add_callbacks
@@ -47,7 +47,7 @@ def _work_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def saved_steps(folder: Path = Path("run")) -> list[int | None]:
-    return [step_of(path) for path in list_checkpoints(folder / SHELF)]
+    return [step_of(path) for path in list_checkpoints(folder / CHECKPOINTS_DIR)]
 
 
 def end_of(folder: Path = Path("run")) -> tuple[str, str]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from gpt_lightning.checkpoints.checkpoint_dir import SHELF
+from gpt_lightning.checkpoints.checkpoint_dir import CHECKPOINTS_DIR
 from gpt_lightning.checkpoints.durable import list_checkpoints, verify_checkpoint
 from gpt_lightning.training.fitting.build import build
 from tests.checkpoints.test_faults import run_under
@@ -48,7 +48,7 @@ def check_fit(place: Path, fault: Fault) -> None:
     folder = place / f"{fault.kind}-{fault.at}"
     code = run_under(place, _Body(folder), fault)
     assert code in CODES[fault.kind], (fault, code, (place / "error.txt").read_text())
-    for path in list_checkpoints(folder / SHELF):
+    for path in list_checkpoints(folder / CHECKPOINTS_DIR):
         verify_checkpoint(path)
     if code in (3, 4) and (folder / "manifest.json").exists():
         ends = [start["end"] for start in json.loads((folder / "manifest.json").read_text())["starts"]]
@@ -56,7 +56,7 @@ def check_fit(place: Path, fault: Fault) -> None:
         assert all(end is None or end["state"] == "failed" for end in ends)
     assert run_child(place, train, folder, SETTINGS, None) == 0, fault
     assert_equal(outcome(folder), outcome(place / "whole"), str(fault))
-    assert not [path.name for path in (folder / SHELF).iterdir() if path.name.startswith(".")]
+    assert not [path.name for path in (folder / CHECKPOINTS_DIR).iterdir() if path.name.startswith(".")]
 
 
 class _Body:

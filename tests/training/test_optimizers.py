@@ -13,7 +13,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch import nn
 
-from gpt_lightning.checkpoints.checkpoint_dir import SHELF, locate
+from gpt_lightning.checkpoints.checkpoint_dir import CHECKPOINTS_DIR, locate
 from gpt_lightning.checkpoints.durable import list_checkpoints
 from gpt_lightning.checkpoints.folder import read_checkpoint
 from gpt_lightning.checkpoints.checkpoint_dir import SHELF, locate
@@ -138,12 +138,12 @@ def averaged(folder: Path) -> None:
     loaded = load_model(folder, prefer="last").model  # ... and is what a checkpoint offers
     assert_equal(dict(loaded.state_dict()), dict(run.module.model.state_dict()))
     again = build(TINY, {"model.ema_decay": 0.8, "data.source": str(folder.parent / "corpus.txt")})
-    assert again.validate(list_checkpoints(folder / SHELF)[-1])["val/loss"] == result.metrics["val/loss"]
+    assert again.validate(list_checkpoints(folder / CHECKPOINTS_DIR)[-1])["val/loss"] == result.metrics["val/loss"]
 
 
 def test_running_mean_is_validated_saved_and_left(place: Path) -> None:
     assert run_child(place, averaged, place / "averaged") == 0
-    state = read_checkpoint(list_checkpoints(place / "averaged" / SHELF)[-1])
+    state = read_checkpoint(list_checkpoints(place / "averaged" / CHECKPOINTS_DIR)[-1])
     assert not torch.equal(
         state["ema"]["trained"]["model.final_norm.weight"], state["state_dict"]["model.final_norm.weight"]
     )
@@ -154,7 +154,7 @@ def test_running_mean_resumes_bit_for_bit(place: Path, precision: str, kill: tup
     settings = {"model": {"ema_decay": 0.9}, "trainer": {"precision": precision}}
     whole = _check_resume(place, f"ema-{kill[0]}-{precision}", settings, kill)
     states = [
-        read_checkpoint(list_checkpoints(place / f"ema-{kill[0]}-{precision}-{end}" / SHELF)[-1])["ema"]
+        read_checkpoint(list_checkpoints(place / f"ema-{kill[0]}-{precision}-{end}" / CHECKPOINTS_DIR)[-1])["ema"]
         for end in ("whole", "killed")
     ]
     assert_equal(states[0], states[1])
@@ -305,7 +305,7 @@ def schedule_free(folder: Path) -> None:
     result = run.fit()
     assert_equal(dict(load_model(folder, prefer="last").model.state_dict()), dict(run.module.model.state_dict()))
     again = build(TINY, settings)
-    assert again.validate(list_checkpoints(folder / SHELF)[-1])["val/loss"] == result.metrics["val/loss"]
+    assert again.validate(list_checkpoints(folder / CHECKPOINTS_DIR)[-1])["val/loss"] == result.metrics["val/loss"]
 
 
 def test_mean_of_schedule_free_is_validated_saved_and_left(place: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gpt_lightning.checkpoints.checkpoint_dir import SHELF
+from gpt_lightning.checkpoints.checkpoint_dir import CHECKPOINTS_DIR
 from gpt_lightning.checkpoints.durable import list_checkpoints
 from gpt_lightning.checkpoints.folder import read_checkpoint
 from gpt_lightning.training.runs.run_folder import read_metrics
@@ -50,6 +50,6 @@ def test_compiled_follows_eager_and_keeps_the_names(place: Path) -> None:
     assert losses(place / "compiled") == pytest.approx(losses(place / "32-true"), rel=1e-4)
 
     def names(folder: Path) -> list[str]:
-        return list(read_checkpoint(list_checkpoints(folder / SHELF)[-1])["state_dict"])
+        return list(read_checkpoint(list_checkpoints(folder / CHECKPOINTS_DIR)[-1])["state_dict"])
 
     assert names(place / "compiled") == names(place / "32-true")

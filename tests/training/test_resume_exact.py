@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from gpt_lightning.checkpoints.checkpoint_dir import SHELF
+from gpt_lightning.checkpoints.checkpoint_dir import CHECKPOINTS_DIR
 from gpt_lightning.checkpoints.durable import list_checkpoints
 from gpt_lightning.checkpoints.folder import read_checkpoint
 from gpt_lightning.training.runs.run_folder import read_metrics
@@ -29,7 +29,7 @@ def outcome(folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     lines = [
         {key: value for key, value in line.items() if not key.startswith(left_out)} for line in read_metrics(folder)
     ]
-    state = read_checkpoint(list_checkpoints(folder / SHELF)[-1])
+    state = read_checkpoint(list_checkpoints(folder / CHECKPOINTS_DIR)[-1])
     return lines, {"weights": state["state_dict"], "optimizer": state["optimizer_states"]}
 
 
@@ -126,7 +126,7 @@ def test_logging_interval_spans_a_resume(place: Path) -> None:
 def test_damaged_newest_checkpoint_is_passed_over(place: Path, plain: Any) -> None:
     folder = place / "damaged"
     assert run_child(place, train, folder, {}, ("batch_start", 10)) == -signal.SIGKILL
-    newest = list_checkpoints(folder / SHELF)[-1]
+    newest = list_checkpoints(folder / CHECKPOINTS_DIR)[-1]
     data = bytearray((newest / "state.pt").read_bytes())
     data[len(data) // 2] ^= 1
     (newest / "state.pt").write_bytes(data)

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from gpt_lightning.checkpoints.best import read_best
-from gpt_lightning.checkpoints.checkpoint_dir import SHELF
+from gpt_lightning.checkpoints.checkpoint_dir import CHECKPOINTS_DIR
 from gpt_lightning.checkpoints.durable import list_checkpoints
 from gpt_lightning.errors import CheckpointError, DivergedError, RunFolderError
 from gpt_lightning.model.config import GPTConfig
@@ -125,7 +125,7 @@ def test_what_may_change_a_result_is_written_down_and_shown(
     place: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Another part of the validation split has another best; versions and threads decide the last bits."""
-    before = read_best(place / "cut" / SHELF)
+    before = read_best(place / "cut" / CHECKPOINTS_DIR)
     real = trajectory.describe_device
     monkeypatch.setattr(trajectory, "describe_device", lambda device: {**real(device), "threads": 77})
     run = tiny_run({"run.dir": "cut", "trainer.limit_val_batches": 1})
@@ -135,7 +135,7 @@ def test_what_may_change_a_result_is_written_down_and_shown(
     assert [line.split(":")[0] for line in changed] == ["threads", "trainer.limit_val_batches"]
     assert "not as the run began: threads: " in caplog.text
     assert "val/loss is now of 1 batches of 4 windows, before it was of the whole split" in caplog.text
-    after = read_best(place / "cut" / SHELF)
+    after = read_best(place / "cut" / CHECKPOINTS_DIR)
     assert before is not None
     assert after is not None
     assert after["checkpoint"] == "step-000000006", "the only one measured on this part"
@@ -219,7 +219,7 @@ def test_a_branch_that_died_before_its_first_checkpoint_branches_again(place: Pa
         crash_at(tiny_run({"run.dir": "branch"}), 2, DivergedError("nan")).fit(
             resume=str(checkpoint_of(Path("full"), 2))
         )
-    shutil.rmtree(place / "branch" / SHELF, ignore_errors=True)
+    shutil.rmtree(place / "branch" / CHECKPOINTS_DIR, ignore_errors=True)
     result = tiny_run({"run.dir": "branch"}).fit(resume="auto")
     assert (result.resumed_step, result.step) == (2, STEPS)
     assert_equal(outcome(place / "branch"), before)
@@ -230,7 +230,7 @@ def test_a_branch_whose_source_is_gone_says_so(place: Path) -> None:
     source = checkpoint_of(place / "full", 2)
     with pytest.raises(DivergedError):
         crash_at(tiny_run({"run.dir": "branch"}), 2, DivergedError("nan")).fit(resume=str(source))
-    shutil.rmtree(place / "branch" / SHELF, ignore_errors=True)
+    shutil.rmtree(place / "branch" / CHECKPOINTS_DIR, ignore_errors=True)
     shutil.rmtree(source)
     with pytest.raises(CheckpointError, match=r"branch began as a branch of .*step-000000002 and has no checkpoint"):
         tiny_run({"run.dir": "branch"}).fit(resume="auto")
@@ -313,7 +313,7 @@ def test_init_from_then_resume_auto_goes_on_with_its_own(place: Path) -> None:
 
 
 def test_every_checkpoint_loads_as_plain_data(place: Path) -> None:
-    found = list_checkpoints(place / "full" / SHELF)
+    found = list_checkpoints(place / "full" / CHECKPOINTS_DIR)
     assert [path.name for path in found] == ["step-000000002", "step-000000003", "step-000000004", "step-000000006"]
     for path in found:
         state = torch.load(path / "state.pt", weights_only=True)

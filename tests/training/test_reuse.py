@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from gpt_lightning.checkpoints.best import read_best
-from gpt_lightning.checkpoints.checkpoint_dir import SHELF
+from gpt_lightning.checkpoints.checkpoint_dir import CHECKPOINTS_DIR
 from gpt_lightning.checkpoints.durable import list_checkpoints, read_manifest
 from gpt_lightning.checkpoints.folder import read_checkpoint, write_checkpoint
 from gpt_lightning.checkpoints.prefixes import PrefixStore
@@ -57,7 +57,7 @@ def shared(**options: Any) -> Reuse:
 
 def assert_same(one: str, other: str) -> None:
     assert_equal(outcome(Path(one)), outcome(Path(other)))
-    assert read_best(Path(one) / SHELF) == read_best(Path(other) / SHELF)
+    assert read_best(Path(one) / CHECKPOINTS_DIR) == read_best(Path(other) / CHECKPOINTS_DIR)
 
 
 def test_trials_share_what_agrees_and_end_as_from_scratch(place: Path) -> None:
@@ -79,7 +79,7 @@ def test_a_duplicate_does_no_step_and_has_the_same_numbers(place: Path) -> None:
     assert (second.executed_steps, second.reused_steps, second.step) == (0, STEPS, STEPS)
     assert second.metrics == first.metrics
     assert_same("second", "first")
-    checkpoint = list_checkpoints(Path("second") / SHELF)[-1]
+    checkpoint = list_checkpoints(Path("second") / CHECKPOINTS_DIR)[-1]
     assert read_manifest(checkpoint)["facts"]["config"]["run"]["name"] == "twin"
     assert not list(Path("prefixes/pins").iterdir())
 
@@ -100,7 +100,7 @@ def test_best_may_lie_in_the_prefix(place: Path) -> None:
     fit("scratch", other)
     fit("first", ruin(), reuse=shared())
     result = fit("second", other, reuse=shared())
-    best = read_best(Path("scratch") / SHELF)
+    best = read_best(Path("scratch") / CHECKPOINTS_DIR)
     assert best is not None
     assert best["checkpoint"] == "step-000000004"
     assert result.reused_steps == 12

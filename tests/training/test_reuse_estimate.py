@@ -9,11 +9,11 @@ import pytest
 from gpt_lightning.optim.schedules.lengths import Horizon
 from gpt_lightning.optim.schedules.schedules import WSD, Cosine, Schedule
 from gpt_lightning.training.profiling.reuse_commands import estimate_savings, sketch
-from gpt_lightning.training.reuse.fingerprint import Trajectory
+from gpt_lightning.training.reuse.fingerprint import RunFingerprint
 
 
-def planned(schedule: Schedule, steps: int = 100, *, lr: float = 1e-3, **facts: Any) -> Trajectory:
-    return Trajectory({"lr": lr, **facts}, {"matrix": lr}, schedule, Horizon(steps, 64))
+def planned(schedule: Schedule, steps: int = 100, *, lr: float = 1e-3, **facts: Any) -> RunFingerprint:
+    return RunFingerprint({"lr": lr, **facts}, {"matrix": lr}, schedule, Horizon(steps, 64))
 
 
 def test_cooldowns_of_one_trunk() -> None:

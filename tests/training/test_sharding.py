@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from gpt_lightning.checkpoints import folder as checkpoint_folder
-from gpt_lightning.checkpoints.checkpoint_dir import SHELF
+from gpt_lightning.checkpoints.checkpoint_dir import CHECKPOINTS_DIR
 from gpt_lightning.checkpoints.durable import list_checkpoints, verify_checkpoint
 from gpt_lightning.checkpoints.folder import read_checkpoint
 from gpt_lightning.errors import CheckpointError, ConfigError
@@ -122,7 +122,7 @@ def test_both_at_once_have_the_curve_of_one_process(grid: Path, modern: Path) ->
 
 
 def first_checkpoint(folder: Path) -> Path:
-    return list_checkpoints(folder / SHELF)[0]
+    return list_checkpoints(folder / CHECKPOINTS_DIR)[0]
 
 
 def test_initial_values_are_those_of_one_process_bit_for_bit(place: Path) -> None:
@@ -208,8 +208,8 @@ def test_a_process_that_cannot_write_stops_all_and_leaves_nothing_behind(place: 
     folder = place / "full"
     assert run_together(place, 2, fill_disk_of_one, folder, changed(GPT2, FSDP2)) == [4, 4]
     assert "the disk is full" in (place / "error.txt").read_text(encoding="utf-8")
-    assert sorted(path.name for path in (folder / SHELF).iterdir()) == ["step-000000003"]
-    verify_checkpoint(folder / SHELF / "step-000000003")
+    assert sorted(path.name for path in (folder / CHECKPOINTS_DIR).iterdir()) == ["step-000000003"]
+    verify_checkpoint(folder / CHECKPOINTS_DIR / "step-000000003")
 
 
 def test_a_refused_start_ends_all_processes(place: Path, fsdp2: Path) -> None:
@@ -227,7 +227,7 @@ def measure(folder: Path, settings: dict[str, Any], checkpoint: Path) -> None:
 
 def test_validation_on_shares_and_of_pieces(place: Path, grid: Path, modern: Path) -> None:
     """A checkpoint in pieces, read by one process, by two of a team, and by those of another run's whole one."""
-    checkpoint = list_checkpoints(grid / SHELF)[-1]
+    checkpoint = list_checkpoints(grid / CHECKPOINTS_DIR)[-1]
     assert run_child(place, measure, place / "alone.json", changed(MODERN, ONE), checkpoint) == 0
     assert run_together(place, 2, measure, place / "team.json", changed(MODERN, TP), checkpoint) == [0, 0]
     alone, team = (json.loads((place / name).read_text()) for name in ("alone.json", "team.json"))
@@ -237,11 +237,11 @@ def test_validation_on_shares_and_of_pieces(place: Path, grid: Path, modern: Pat
 
 def test_export_puts_the_pieces_together(grid: Path, tmp_path: Path) -> None:
     """The folder and the file hold what the pieces hold, and the model loads from all three."""
-    source = list_checkpoints(grid / SHELF)[-1]
+    source = list_checkpoints(grid / CHECKPOINTS_DIR)[-1]
     export_checkpoint(str(source), str(tmp_path / "whole"), consolidate=True)
     export_checkpoint(str(source), str(tmp_path / "weights.pt"), consolidate=True)
     state = read_checkpoint(source)
-    (whole,) = list_checkpoints(tmp_path / "whole" / SHELF)
+    (whole,) = list_checkpoints(tmp_path / "whole" / CHECKPOINTS_DIR)
     assert sorted(path.name for path in whole.iterdir()) == ["manifest.json", "state.pt"]
     assert_equal(read_checkpoint(whole), state)
     assert (tmp_path / "whole" / "config.yaml").exists()

@@ -14,7 +14,7 @@ import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from gpt_lightning.checkpoints.checkpoint_dir import SHELF
+from gpt_lightning.checkpoints.checkpoint_dir import CHECKPOINTS_DIR
 from gpt_lightning.checkpoints.durable import list_checkpoints, step_of
 from gpt_lightning.checkpoints.folder import read_checkpoint
 from gpt_lightning.training.engine.processes import StopFlag
@@ -65,7 +65,7 @@ def test_signal_saves_at_the_next_step_and_resumes_exactly(
     folder = place / f"{number.name}-{hook}{step}"
     code = 130 if number == signal.SIGINT else 143
     assert run_child(place, signalled, folder, int(number), step, hook, {}) == code
-    assert step_of(list_checkpoints(folder / SHELF)[-1]) == saved
+    assert step_of(list_checkpoints(folder / CHECKPOINTS_DIR)[-1]) == saved
     assert number.name in (place / "error.txt").read_text()
     assert run_child(place, train, folder, {}, None) == 0
     assert_equal(outcome(folder), outcome(place / "reference"))
@@ -110,7 +110,7 @@ def test_a_second_signal_changes_nothing(place: Path, first: signal.Signals, sec
     """It used to end the process with exit code 0 or 1 and the step in hand lost."""
     folder = place / f"{first.name}-{second.name}-{hook.replace(' ', '-')}"
     assert run_child(place, signalled_twice, folder, int(first), int(second), hook) == (130 if first == 2 else 143)
-    assert step_of(list_checkpoints(folder / SHELF)[-1]) == 8
+    assert step_of(list_checkpoints(folder / CHECKPOINTS_DIR)[-1]) == 8
     end = json.loads((folder / "manifest.json").read_text())["starts"][-1]["end"]
     assert (end["state"], end["reason"]) == ("stopped", f"stopped by {first.name} after saving step 8")
     assert run_child(place, train, folder, {}, None) == 0
@@ -148,7 +148,7 @@ def test_signal_in_the_middle_of_accumulation_waits_for_the_step(place: Path) ->
     folder = place / "accumulating"
     settings = {"trainer": {"accumulate_grad_batches": 3, "max_steps": 8}}
     assert run_child(place, signalled, folder, int(signal.SIGTERM), 2, "batch", settings) == 143
-    assert step_of(list_checkpoints(folder / SHELF)[-1]) == 3
+    assert step_of(list_checkpoints(folder / CHECKPOINTS_DIR)[-1]) == 3
 
 
 class _Poison(Callback):
@@ -192,7 +192,7 @@ def test_non_finite_stops_before_the_update(place: Path, what: str, value: float
     message = (place / "error.txt").read_text()
     assert "before step 7" in message
     assert "--model.optimizer.lr" in message
-    state = read_checkpoint(list_checkpoints(folder / SHELF)[-1])
+    state = read_checkpoint(list_checkpoints(folder / CHECKPOINTS_DIR)[-1])
     assert all(torch.isfinite(tensor).all() for tensor in state["state_dict"].values())
 
 
@@ -208,7 +208,7 @@ def full_disk(folder: Path) -> None:
 
     def fsync(descriptor: int) -> None:
         count[0] += 1
-        if len(list_checkpoints(folder / SHELF)) == 2:
+        if len(list_checkpoints(folder / CHECKPOINTS_DIR)) == 2:
             raise OSError(errno.ENOSPC, "No space left on device")
         real(descriptor)
 
@@ -220,7 +220,7 @@ def test_full_disk_stops_with_the_previous_checkpoint_intact(place: Path) -> Non
     folder = place / "full"
     assert run_child(place, full_disk, folder) == 4
     assert "the disk is full" in (place / "error.txt").read_text()
-    assert len(list_checkpoints(folder / SHELF)) == 2
+    assert len(list_checkpoints(folder / CHECKPOINTS_DIR)) == 2
     assert run_child(place, train, folder, {}, None) == 0
     assert_equal(outcome(folder), outcome(place / "reference"))
 

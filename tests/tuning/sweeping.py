@@ -14,11 +14,11 @@ from gpt_lightning.tuning.spec.reading import read_spec
 from gpt_lightning.tuning.study.study import open_study
 from gpt_lightning.tuning.study.sweep import Sweep, open_sweep
 from gpt_lightning.tuning.study.sweep_folder import sweep_folder_of
-from gpt_lightning.tuning.trial.mailbox import Result, write_letter
+from gpt_lightning.tuning.trial.mailbox import Result, write_trial_spec
 from gpt_lightning.tuning.workers.claiming import claim, enqueue_points
-from gpt_lightning.tuning.workers.leases import Lease, Reaper, tell
+from gpt_lightning.tuning.workers.leases import Lease, StaleTrialReaper, tell
 from gpt_lightning.tuning.workers.slots import Slot
-from gpt_lightning.tuning.workers.trial_letter import compose_letter
+from gpt_lightning.tuning.workers.trial_letter import compose_trial_spec
 from gpt_lightning.tuning.workers.worker import work
 from tests.training.forked import TEXT
 
@@ -88,7 +88,7 @@ def pretend(
     A trial whose value is NaN has diverged. With ``on_disk`` their folders hold what a supervisor leaves there.
     """
     measure = value or (lambda values: abs(math.log10(values["model.optimizer.lr"]) + 2))
-    found, reaper, lease = [], Reaper(sweep), Lease()
+    found, reaper, lease = [], StaleTrialReaper(sweep), Lease()
     for _ in range(count):
         trial = claim(sweep, reaper, lease)
         assert trial is not None
@@ -102,7 +102,7 @@ def pretend(
         if on_disk:
             folder = sweep.folder.trial(trial.user_attrs["first"])
             folder.mkdir(parents=True, exist_ok=True)
-            write_letter(folder, compose_letter(sweep, trial, Slot(), lease.owner, "start"))
+            write_trial_spec(folder, compose_trial_spec(sweep, trial, Slot(), lease.owner, "start"))
             result.write(folder)
         tell(sweep, trial.number, result)
     return found

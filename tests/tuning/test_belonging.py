@@ -22,7 +22,7 @@ from gpt_lightning.tuning.study.checking import Checked
 from gpt_lightning.tuning.study.study import open_study
 from gpt_lightning.tuning.study.sweep import Sweep, open_sweep
 from gpt_lightning.tuning.study.sweep_folder import MARK_FILE, SweepFolder, find_sweep, sweep_folder_of
-from gpt_lightning.tuning.trial.mailbox import read_letter, write_letter
+from gpt_lightning.tuning.trial.mailbox import read_trial_spec, write_trial_spec
 from gpt_lightning.tuning.workers.claiming import enqueue_points
 from gpt_lightning.tuning.workers.repair import check_folder
 from tests.tuning.sweeping import bare_sweep, make_sweep, pretend, write_sweep
@@ -154,8 +154,10 @@ def test_trials_that_had_not_ended_wait_again_and_letters_of_old_are_read(tmp_pa
     values = pretend(sweep, 3, on_disk=True)
     (sweep.folder.trial(1) / "result.json").unlink()
     for number in (0, 1):
-        letter = read_letter(sweep.folder.trial(number))
-        write_letter(sweep.folder.trial(number), {k: v for k, v in letter.items() if k not in ("values", "repeats")})
+        letter = read_trial_spec(sweep.folder.trial(number))
+        write_trial_spec(
+            sweep.folder.trial(number), {k: v for k, v in letter.items() if k not in ("values", "repeats")}
+        )
     shutil.rmtree(sweep.folder.trial(2))  # withdrawn, or never started
     sweep.folder.trial(2).mkdir()
     lose_file(sweep)

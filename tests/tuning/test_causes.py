@@ -49,7 +49,7 @@ from gpt_lightning.tuning.study.entries import Entry
 from gpt_lightning.tuning.study.sweep import FAULT, STOP, Sweep
 from gpt_lightning.tuning.trial.mailbox import Report, Result
 from gpt_lightning.tuning.workers.claiming import claim, reason_to_end
-from gpt_lightning.tuning.workers.leases import Lease, Reaper, conclude, tell
+from gpt_lightning.tuning.workers.leases import Lease, StaleTrialReaper, conclude, tell
 from gpt_lightning.tuning.workers.slots import Slot
 from gpt_lightning.tuning.workers.stopping import retry_trials
 from gpt_lightning.tuning.workers.supervisor import Supervisor
@@ -203,7 +203,7 @@ def test_nothing_is_deleted_before_the_result_is_told_nor_under_a_living_process
     for name in ("step-000000001", "step-000000002"):
         (shelf / name).mkdir(parents=True)
     everything = sorted(path.name for path in shelf.iterdir())
-    trial = claim(sweep, Reaper(sweep), Lease())
+    trial = claim(sweep, StaleTrialReaper(sweep), Lease())
     assert trial is not None
     value = 1.0 if state == "complete" else None
     result = Result(state, reason="x", value=value, number=trial.number)
@@ -276,7 +276,7 @@ def test_a_supervisor_whose_own_disk_is_full_lets_the_trial_wait(
 
 def fail_all(sweep: Sweep, reasons: list[str]) -> None:
     for reason in reasons:
-        trial = claim(sweep, Reaper(sweep), Lease())
+        trial = claim(sweep, StaleTrialReaper(sweep), Lease())
         assert trial is not None
         conclude(sweep, trial, Result("failed", reason=reason, number=trial.number))
 
@@ -288,7 +288,7 @@ def test_a_sweep_whose_trials_all_fail_of_the_same_stops_and_says_why(tmp_path: 
     fail_all(sweep, ["config: no file a", "oom: 3 GB", "oom: 4 GB", "oom: 5 GB"])
     assert reason_to_end(sweep) == "3 trials in a row have failed of the same: oom: 5 GB"
     assert why_it_failed(sweep) == reason_to_end(sweep)
-    assert claim(sweep, Reaper(sweep), Lease()) is None
+    assert claim(sweep, StaleTrialReaper(sweep), Lease()) is None
     with pytest.raises(TrainingError, match="No trial has come to a value, 7 have failed: 3 x diverged: loss nan;"):
         finish(sweep)
     allow(sweep)
@@ -300,7 +300,7 @@ def test_a_sweep_in_which_no_trial_keeps_its_limits_names_the_nearest(tmp_path: 
     limits = [{"name": "time", "metric": "seconds", "max": 5}]
     sweep = bare_sweep(tmp_path, {"budget": {"trials": 2}, "constraints": limits})
     for value, seconds in ((1.0, 9.0), (2.0, 6.0)):
-        trial = claim(sweep, Reaper(sweep), Lease())
+        trial = claim(sweep, StaleTrialReaper(sweep), Lease())
         assert trial is not None
         tell(sweep, trial.number, Result("complete", value=value, seconds=seconds, number=trial.number))
     with pytest.raises(TrainingError, match="nearest is trial 1 with val/loss 2, beyond time by 1"):
@@ -333,7 +333,7 @@ def test_sqlite_is_refused_where_workers_are_on_several_machines(tmp_path: Path,
 def test_the_curves_of_ended_trials_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sweep = bare_sweep(tmp_path, {"budget": {"trials": 3}})
     pretend(sweep, 2)
-    trial = claim(sweep, Reaper(sweep), Lease())
+    trial = claim(sweep, StaleTrialReaper(sweep), Lease())
     assert trial is not None
     boss = Supervisor(sweep, Slot(threads=1), Lease(), lambda: False)
     read: list[int] = []

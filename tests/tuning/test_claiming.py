@@ -17,7 +17,7 @@ from gpt_lightning.tuning.study.best import add_repeats, as_table, rows
 from gpt_lightning.tuning.study.sweep import Sweep, open_sweep
 from gpt_lightning.tuning.trial.mailbox import Report, Result
 from gpt_lightning.tuning.workers.claiming import _ask, claim, places_left, reason_to_end
-from gpt_lightning.tuning.workers.leases import Lease, Reaper, fail, requeue_lost, tell
+from gpt_lightning.tuning.workers.leases import Lease, StaleTrialReaper, fail, requeue_lost, tell
 from gpt_lightning.tuning.workers.slots import Slot
 from gpt_lightning.tuning.workers.stopping import retry_trials, stop_sweep
 from gpt_lightning.tuning.workers.supervisor import Supervisor, _Attempt
@@ -34,7 +34,9 @@ def _place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def lose(sweep: Sweep) -> int:
     """Claim a trial as a worker that dies at once; its number."""
     dead = ProcessIdentity.of(os.getpid())
-    trial = claim(sweep, Reaper(sweep), Lease(ProcessIdentity(dead.host, dead.boot, dead.pid, "another process")))
+    trial = claim(
+        sweep, StaleTrialReaper(sweep), Lease(ProcessIdentity(dead.host, dead.boot, dead.pid, "another process"))
+    )
     assert trial is not None
     return trial.number
 
@@ -59,7 +61,7 @@ def test_values_are_a_function_of_the_seed_whatever_dies_in_between(tmp_path: Pa
     found += pretend(again(broken), 4)
     assert found == values
     assert len({str(each) for each in values}) > 4
-    assert claim(broken, Reaper(broken), Lease()) is None
+    assert claim(broken, StaleTrialReaper(broken), Lease()) is None
 
 
 def test_the_grid_has_every_point_that_exists_once(tmp_path: Path) -> None:
@@ -89,7 +91,7 @@ def test_a_grid_with_given_points_still_has_every_point_once(tmp_path: Path, poi
     assert len({str(sorted(each.items())) for each in found}) == 6
     for point, got in zip(points, found, strict=False):
         assert point.items() <= got.items()
-    assert claim(sweep, Reaper(sweep), Lease()) is None
+    assert claim(sweep, StaleTrialReaper(sweep), Lease()) is None
 
 
 def test_an_extended_grid_trains_the_new_points_only(tmp_path: Path) -> None:
@@ -101,7 +103,7 @@ def test_an_extended_grid_trains_the_new_points_only(tmp_path: Path) -> None:
     found = pretend(new, 6)
     assert len({str(sorted(each.items())) for each in [*old, *found]}) == 12
     assert {each["model.optimizer.lr"] for each in found} == {5e-4, 4e-3}
-    assert claim(new, Reaper(new), Lease()) is None
+    assert claim(new, StaleTrialReaper(new), Lease()) is None
 
 
 def test_a_trial_whose_point_was_taken_meanwhile_withdraws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,13 +120,13 @@ def test_given_points_come_first_and_the_budget_is_counted_in_the_storage(tmp_pa
     sweep = bare_sweep(tmp_path, {"enqueue": [point], "budget": {"trials": 3}})
     assert pretend(again(sweep), 2)[0] == point
     assert len(pretend(again(sweep), 1)) == 1
-    assert claim(again(sweep), Reaper(sweep), Lease()) is None
+    assert claim(again(sweep), StaleTrialReaper(sweep), Lease()) is None
 
 
 def test_a_lost_trial_is_taken_over_once_and_its_owner_can_tell_nothing_more(tmp_path: Path) -> None:
     sweep = bare_sweep(tmp_path, {"budget": {"trials": 1}})
     number = lose(sweep)
-    trial = claim(sweep, Reaper(sweep), Lease())
+    trial = claim(sweep, StaleTrialReaper(sweep), Lease())
     assert trial is not None
     assert (trial.user_attrs["first"], trial.user_attrs["attempts"]) == (number, 2)
     assert not tell(sweep, number, Result("complete", value=1.0, number=number))
@@ -139,14 +141,14 @@ def test_a_result_that_could_not_be_told_is_told_by_the_next_worker(tmp_path: Pa
     number = lose(sweep)
     sweep.folder.trial(number).mkdir()
     Result("complete", value=1.5, steps=6, number=number).write(sweep.folder.trial(number))
-    assert claim(sweep, Reaper(sweep), Lease()) is None
+    assert claim(sweep, StaleTrialReaper(sweep), Lease()) is None
     (entry,) = sweep.entries()
     assert (entry.state, entry.last.values, len(entry.attempts)) == ("complete", [1.5], 1)
 
 
 def test_silence_is_measured_by_the_reapers_own_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sweep = bare_sweep(tmp_path, {"budget": {"trials": 1}, "retry": {"lease": "10s", "grace": "30s"}})
-    lease, reaper, now = Lease(GONE), Reaper(sweep), [1000.0]
+    lease, reaper, now = Lease(GONE), StaleTrialReaper(sweep), [1000.0]
     monkeypatch.setattr("gpt_lightning.tuning.workers.leases.time.monotonic", lambda: now[0])
     trial = claim(sweep, reaper, lease)
     assert trial is not None
@@ -173,7 +175,7 @@ def test_a_copy_that_two_machines_made_counts_once(tmp_path: Path) -> None:
         requeue_lost(stale)
     assert len(sweep.study.trials) == 3
     assert len(pretend(sweep, 1)) == 1
-    assert claim(sweep, Reaper(sweep), Lease()) is None
+    assert claim(sweep, StaleTrialReaper(sweep), Lease()) is None
     assert [entry.state for entry in sweep.entries()] == ["complete"]
 
 
@@ -192,14 +194,14 @@ def test_a_sweep_ends_for_a_reason(tmp_path: Path, budget: dict[str, Any], reaso
     while reason_to_end(sweep) is None:
         pretend(sweep, 1, lambda _: next(results))
     assert reason in str(reason_to_end(sweep))
-    assert claim(sweep, Reaper(sweep), Lease()) is None
+    assert claim(sweep, StaleTrialReaper(sweep), Lease()) is None
 
 
 def test_constraints_decide_who_can_be_best(tmp_path: Path) -> None:
     limits = [{"name": "time", "metric": "seconds", "max": 5}]
     sweep = bare_sweep(tmp_path, {"budget": {"trials": 2}, "constraints": limits})
     for value, seconds in ((1.0, 9.0), (2.0, 3.0)):
-        trial = claim(sweep, Reaper(sweep), Lease())
+        trial = claim(sweep, StaleTrialReaper(sweep), Lease())
         assert trial is not None
         tell(sweep, trial.number, Result("complete", value=value, seconds=seconds, number=trial.number))
     assert [entry.first for entry in sweep.ranked()] == [1]
@@ -210,7 +212,7 @@ def test_several_objectives_have_a_front(tmp_path: Path) -> None:
     metrics = [{"name": "val/loss"}, {"name": "perf/tokens_per_second", "goal": "maximize"}]
     sweep = bare_sweep(tmp_path, {"budget": {"trials": 3}, "metrics": metrics})
     for values in ([1.0, 5.0], [2.0, 9.0], [3.0, 4.0]):
-        trial = claim(sweep, Reaper(sweep), Lease())
+        trial = claim(sweep, StaleTrialReaper(sweep), Lease())
         assert trial is not None
         tell(sweep, trial.number, Result("complete", value=values, number=trial.number))
     assert sorted(each.number for each in sweep.study.best_trials) == [0, 1]
@@ -243,7 +245,7 @@ def test_a_repetition_is_never_stopped_early(tmp_path: Path, monkeypatch: pytest
     report = Report(n=0, step=2, tokens=128, metrics={"val/loss": 9.0}, shape="", total_tokens=384, executed=2)
 
     def judge_next() -> str | None:
-        trial = claim(sweep, Reaper(sweep), Lease())
+        trial = claim(sweep, StaleTrialReaper(sweep), Lease())
         assert trial is not None
         verdict = _Attempt(Supervisor(sweep, Slot(threads=1), Lease(), lambda: False), trial)._judge(report)
         tell(sweep, trial.number, Result("complete", value=1.0, number=trial.number))
@@ -259,11 +261,11 @@ def test_stop_and_retry(tmp_path: Path) -> None:
     lose(sweep)
     with pytest.raises(RunFolderError, match="failed: none"):
         retry_trials(sweep, [0])
-    Reaper(sweep).reap()
+    StaleTrialReaper(sweep).reap()
     assert [entry.state for entry in sweep.entries()] == ["failed"]
     assert retry_trials(sweep, []).startswith("1 trials wait again")
     assert stop_sweep(sweep).startswith("0 workers")
-    assert claim(sweep, Reaper(sweep), Lease()) is None
+    assert claim(sweep, StaleTrialReaper(sweep), Lease()) is None
     sweep.study.set_user_attr("gpt_lightning:stop", None)
     assert len(pretend(sweep, 2)) == 2
 

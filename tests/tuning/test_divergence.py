@@ -16,7 +16,7 @@ from gpt_lightning.tuning.study.best import rows
 from gpt_lightning.tuning.study.sweep import Sweep
 from gpt_lightning.tuning.trial.mailbox import Exit, Report, Result
 from gpt_lightning.tuning.workers.claiming import claim
-from gpt_lightning.tuning.workers.leases import Lease, Reaper, tell
+from gpt_lightning.tuning.workers.leases import Lease, StaleTrialReaper, tell
 from gpt_lightning.tuning.workers.slots import Slot
 from gpt_lightning.tuning.workers.supervisor import Supervisor, _Attempt
 from tests.tuning.sweeping import bare_sweep, pretend
@@ -30,7 +30,7 @@ def _place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def attempt(sweep: Sweep) -> _Attempt:
-    trial = claim(sweep, Reaper(sweep), Lease())
+    trial = claim(sweep, StaleTrialReaper(sweep), Lease())
     assert trial is not None
     found = _Attempt(Supervisor(sweep, Slot(threads=1), Lease(), lambda: False), trial)
     found._mailbox.clear()
@@ -64,7 +64,7 @@ def test_one_event_has_one_answer(tmp_path: Path) -> None:
 
 
 def claim_number(sweep: Sweep) -> int:
-    trial = claim(sweep, Reaper(sweep), Lease())
+    trial = claim(sweep, StaleTrialReaper(sweep), Lease())
     assert trial is not None
     return trial.number
 

@@ -20,7 +20,7 @@ from gpt_lightning.tuning.spec.spec import LauncherSettings
 from gpt_lightning.tuning.study.best import add_repeats
 from gpt_lightning.tuning.study.sweep import Sweep
 from gpt_lightning.tuning.study.sweep_folder import SweepFolder
-from gpt_lightning.tuning.workers.leases import Reaper
+from gpt_lightning.tuning.workers.leases import StaleTrialReaper
 from gpt_lightning.tuning.workers.slots import Slot, make_slots
 from gpt_lightning.tuning.workers.stopping import stop_sweep
 from gpt_lightning.tuning.workers.worker import work
@@ -69,7 +69,7 @@ def test_a_timeout_and_a_dead_worker_end_the_runs_records(tmp_path: Path) -> Non
     worker.kill()
     worker.wait()
     with sweep.folder.locked():
-        assert Reaper(sweep).reap() == [1]
+        assert StaleTrialReaper(sweep).reap() == [1]
     status, end = ends(sweep, 1)
     assert (status, end["state"]) == (FAILURE, "failed")
     assert end["reason"].startswith("lost: its worker died")

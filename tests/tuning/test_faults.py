@@ -26,8 +26,8 @@ from gpt_lightning.training.fitting.build import build
 from gpt_lightning.training.runs.run_folder import read_metrics
 from gpt_lightning.tuning.study.sweep import open_sweep
 from gpt_lightning.tuning.study.sweep_folder import SweepFolder
-from gpt_lightning.tuning.trial.mailbox import read_letter
-from gpt_lightning.tuning.workers.leases import Reaper
+from gpt_lightning.tuning.trial.mailbox import read_trial_spec
+from gpt_lightning.tuning.workers.leases import StaleTrialReaper
 from gpt_lightning.tuning.workers.repair import check_folder
 from tests.training.test_resume_exact import assert_equal, outcome
 from tests.tuning.sweeping import again, bare_sweep, make_sweep, pretend, train_all, write_sweep
@@ -155,7 +155,7 @@ def test_processes_of_a_distributed_trial_have_one_set_of_values(tmp_path: Path)
         assert len(logged) >= 6
         assert [value for _, value in logged] == pytest.approx(wanted, rel=1e-6)
         assert both.entries()[number].last.values == alone.entries()[number].last.values
-    assert "--trainer.strategy=ddp" in read_letter(both.folder.trial(0))["arguments"]
+    assert "--trainer.strategy=ddp" in read_trial_spec(both.folder.trial(0))["arguments"]
 
 
 def progress(place: Path) -> int:
@@ -209,7 +209,7 @@ def test_whatever_is_killed_every_trial_ends_once(tmp_path: Path) -> None:
     sys.stdout.write(f"\nkilled: {dict(kills)}; {trials} trials, {len(sweep.study.trials)} attempts\n")
     assert [entry.state for entry in entries] == ["complete"] * trials
     assert not [trial for trial in sweep.study.trials if not trial.state.is_finished()]
-    assert Reaper(sweep).reap() == []
+    assert StaleTrialReaper(sweep).reap() == []
     end = time.monotonic() + 10  # the servers of workers that were killed notice it
     while processes_of(tmp_path) and time.monotonic() < end:
         time.sleep(0.1)

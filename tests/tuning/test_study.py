@@ -11,7 +11,7 @@ from gpt_lightning.tuning.spec.reading import read_spec
 from gpt_lightning.tuning.spec.spec import SweepSpec
 from gpt_lightning.tuning.study.study import SPACE, open_study
 from gpt_lightning.tuning.study.sweep_folder import SweepFolder, find_sweep, sweep_folder_of
-from gpt_lightning.tuning.trial.mailbox import Exit, Mailbox, Report, Result, Verdict, read_result, write_letter
+from gpt_lightning.tuning.trial.mailbox import Decision, Exit, Mailbox, Report, Result, read_result, write_trial_spec
 
 
 def spec_of(place: Path, values: str = "[1, 2]", more: str = "") -> SweepSpec:
@@ -131,8 +131,8 @@ def test_the_mailbox_delivers_once_and_whole(tmp_path: Path) -> None:
         file.write('"step": 6, "tokens": 384, "metrics": {}}\n')
     assert [each.n for each in supervisor.collect()] == [1]
     assert trial.verdict(1) is None
-    supervisor.answer(Verdict(1, "worse"))
-    assert trial.verdict(1) == Verdict(1, "worse")
+    supervisor.answer(Decision(1, "worse"))
+    assert trial.verdict(1) == Decision(1, "worse")
     assert trial.verdict(0) is None
     assert supervisor.last_words() is None
     trial.leave(Exit("failed", "nan"))
@@ -147,7 +147,7 @@ def test_a_result_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 
 def test_the_mailbox_hears_only_the_start_that_it_is_of(tmp_path: Path) -> None:
-    write_letter(tmp_path, {"start": "second"})
+    write_trial_spec(tmp_path, {"start": "second"})
     first, second, supervisor = Mailbox(tmp_path, "first"), Mailbox(tmp_path, "second"), Mailbox(tmp_path, "second")
     assert (first.is_current(), second.is_current()) == (False, True)
     report = Report(n=1, step=5, tokens=320, metrics={"val/loss": 2.5})

@@ -13,7 +13,7 @@ import torch
 from gpt_lightning.parsing.trust import TRUST_VARIABLE
 from gpt_lightning.training.fitting.build import build
 from gpt_lightning.tuning.study.best import write_best
-from gpt_lightning.tuning.trial.mailbox import read_letter, read_result, write_letter
+from gpt_lightning.tuning.trial.mailbox import read_result, read_trial_spec, write_trial_spec
 from tests.tuning.saboteurs import sabotage
 from tests.tuning.sweeping import again, make_sweep, train_all
 
@@ -117,7 +117,7 @@ def test_a_process_whose_start_is_not_the_last_saves_ends_and_is_not_heard(tmp_p
     def begin_anew() -> bool:
         """As a worker does that takes over a trial of which it cannot know the process."""
         if (folder / "mailbox" / "reports.jsonl").exists() and not begun_anew.exists():
-            write_letter(folder, {**read_letter(folder), "start": "another"})
+            write_trial_spec(folder, {**read_trial_spec(folder), "start": "another"})
             begun_anew.touch()
         return False
 

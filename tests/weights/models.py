@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from gpt_lightning.checkpoints.checkpoint_dir import SHELF
+from gpt_lightning.checkpoints.checkpoint_dir import CHECKPOINTS_DIR
 from gpt_lightning.checkpoints.folder import write_checkpoint
 from gpt_lightning.data.tokenizers.bpe import train_vocabulary
 from gpt_lightning.data.tokenizers.kinds import EncodingTokenizer
@@ -66,5 +66,7 @@ def write_run(
     described = {"model": config.to_dict(), "tokenizer": (tokenizer or small_tokenizer()).describe(), **(card or {})}
     weights = {f"model.{name}": value for name, value in model.state_dict().items()}
     facts = {name: value for name, value in described.items() if name != "tokenizer"}
-    write_checkpoint(folder / SHELF, step=5, state={"state_dict": weights, "gpt_lightning": described}, facts=facts)
+    write_checkpoint(
+        folder / CHECKPOINTS_DIR, step=5, state={"state_dict": weights, "gpt_lightning": described}, facts=facts
+    )
     return model

@@ -17,7 +17,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from gpt_lightning.checkpoints.checkpoint_dir import SHELF, locate
+from gpt_lightning.checkpoints.checkpoint_dir import CHECKPOINTS_DIR, locate
 from gpt_lightning.checkpoints.folder import write_checkpoint
 from gpt_lightning.cli import main
 from gpt_lightning.data.tokenizers.bpe import train_vocabulary
@@ -484,7 +484,7 @@ def test_weights_that_hold_nan_are_told_the_same_everywhere(capsys: pytest.Captu
         "state_dict": {f"model.{name}": value for name, value in model.state_dict().items()},
         "gpt_lightning": card,
     }
-    write_checkpoint(Path("bad") / SHELF, step=5, state=state, facts={"model": card["model"]})
+    write_checkpoint(Path("bad") / CHECKPOINTS_DIR, step=5, state=state, facts={"model": card["model"]})
     save_file(
         {
             name: tensor.clone()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from gpt_lightning.checkpoints.checkpoint_dir import SHELF
+from gpt_lightning.checkpoints.checkpoint_dir import CHECKPOINTS_DIR
 from gpt_lightning.checkpoints.folder import write_checkpoint
 from gpt_lightning.errors import CheckpointError
 from gpt_lightning.weights.loading import check_fit, decoder_weights, load_model
@@ -31,7 +31,7 @@ def test_run_folder_gives_the_preferred_checkpoint(tmp_path: Path, prefer: str, 
 
 def test_loaded_model_is_ready_to_use(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run")
-    loaded = load_model(str(run / SHELF / "step-000000001"))
+    loaded = load_model(str(run / CHECKPOINTS_DIR / "step-000000001"))
     assert not loaded.model.training
     assert loaded.model.config == TINY
     assert loaded.tokenizer.decode(loaded.tokenizer.encode("né")) == "né"
@@ -41,7 +41,7 @@ def test_loaded_model_is_ready_to_use(tmp_path: Path) -> None:
 
 def test_damaged_newest_is_passed_over_and_a_damaged_choice_refused(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run")
-    state = run / SHELF / "step-000000002" / "state.pt"
+    state = run / CHECKPOINTS_DIR / "step-000000002" / "state.pt"
     data = bytearray(state.read_bytes())
     data[len(data) // 2] ^= 4
     state.write_bytes(data)
@@ -51,7 +51,7 @@ def test_damaged_newest_is_passed_over_and_a_damaged_choice_refused(tmp_path: Pa
 
 
 def test_checkpoint_of_somebody_else_is_refused(tmp_path: Path) -> None:
-    write_checkpoint(tmp_path / SHELF, step=1, state={"state_dict": tiny_model().state_dict()})
+    write_checkpoint(tmp_path / CHECKPOINTS_DIR, step=1, state={"state_dict": tiny_model().state_dict()})
     with pytest.raises(CheckpointError, match=r"does not describe its model.*gpt-lightning fit"):
         load_model(tmp_path)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from gpt_lightning.data.commands.prepare import ProgressLine
-from gpt_lightning.data.prepare.chunks import plan_units
+from gpt_lightning.data.prepare.chunks import plan_chunks
 from gpt_lightning.data.prepare.cleaning import Cleaning
 from gpt_lightning.data.prepare.learning import SAMPLE_BYTES, sample_texts
 from gpt_lightning.data.prepare.prepare import PrepareSettings
@@ -66,7 +66,7 @@ def train_tokenizer(
         files, document_per=document_per, text_field=text_field, encoding=encoding, bad_records=bad_records
     )
     readers = open_sources(settings.sources, settings.reading)
-    units = plan_units(readers, settings.reading)
+    units = plan_chunks(readers, settings.reading)
     total = min(max_bytes, sum(unit.num_bytes for unit in units))
     cleaning = Cleaning(normalize_nfc, min_characters=0, max_characters=None)
     count = _Count(sample_texts(readers, units, cleaning, max_bytes=max_bytes), total)

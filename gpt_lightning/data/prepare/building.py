@@ -19,13 +19,13 @@ from typing import Any
 from gpt_lightning._version import __version__
 from gpt_lightning.data.folders import build_folder, work_folder
 from gpt_lightning.data.prepare.assembling import Assembled, Mask, assemble, read_masks
-from gpt_lightning.data.prepare.chunks import Unit, UnitPlan, plan_units, write_plan
+from gpt_lightning.data.prepare.chunks import Chunk, UnitPlan, plan_chunks, write_plan
 from gpt_lightning.data.prepare.cleaning import Cleaning, choose_rule
 from gpt_lightning.data.prepare.freshness import fingerprint_inputs, sign_inputs
 from gpt_lightning.data.prepare.journal import Journal
 from gpt_lightning.data.prepare.learning import find_tokenizer, iterate_texts
-from gpt_lightning.data.prepare.pool import do_units
-from gpt_lightning.data.prepare.tokenizing import Job, UnitResult
+from gpt_lightning.data.prepare.pool import process_chunks
+from gpt_lightning.data.prepare.tokenizing import ChunkResult, Job
 from gpt_lightning.data.readers.bad_records import MOST_NAMED
 from gpt_lightning.data.readers.readers import Reader, Reading
 from gpt_lightning.data.store.manifest import InputRecord, Manifest, write_manifest
@@ -92,9 +92,9 @@ def make_stores(
             a disk that is full.
     """
     before = [reader.measure() for reader in recipe.readers]
-    units = plan_units(recipe.readers, recipe.reading)
+    units = plan_chunks(recipe.readers, recipe.reading)
     with work_folder(orders[0].store) as folder:
-        job, tokenizers = _hire(recipe, orders, units, folder)
+        job, tokenizers = _start_job(recipe, orders, units, folder)
         signs = sign_inputs(recipe.readers, before)
         write_plan(folder, _plan(job, units, orders[0], tokenizers[0], signs))
         results = _work(job, units, recipe, workers, _Meter(progress, units))
@@ -107,7 +107,9 @@ def make_stores(
             _publish(recipe, order, tokenizer, paths[store], masks, done, done.round_trip(store))
 
 
-def _hire(recipe: Recipe, orders: Sequence[Order], units: list[Unit], folder: Path) -> tuple[Job, list[Tokenizer]]:
+def _start_job(
+    recipe: Recipe, orders: Sequence[Order], units: list[Chunk], folder: Path
+) -> tuple[Job, list[Tokenizer]]:
     """Learn what must be learned from the corpus before the first unit."""
     tokenizers = [find_tokenizer(order.tokenizer, recipe.readers, units, recipe.cleaning, folder) for order in orders]
     texts = iterate_texts(recipe.readers, units, recipe.cleaning)
@@ -123,7 +125,7 @@ def _hire(recipe: Recipe, orders: Sequence[Order], units: list[Unit], folder: Pa
     return job, tokenizers
 
 
-def _plan(job: Job, units: list[Unit], order: Order, tokenizer: Tokenizer, signs: list[list[Any]]) -> UnitPlan:
+def _plan(job: Job, units: list[Chunk], order: Order, tokenizer: Tokenizer, signs: list[list[Any]]) -> UnitPlan:
     """The first store for those who read it while it is made."""
     saved = tokenizer.fingerprint if is_tokenizer_file(order.tokenizer) else None
     return UnitPlan(
@@ -135,13 +137,13 @@ def _plan(job: Job, units: list[Unit], order: Order, tokenizer: Tokenizer, signs
     )
 
 
-def _work(job: Job, units: list[Unit], recipe: Recipe, workers: int | None, meter: _Meter) -> list[UnitResult]:
+def _work(job: Job, units: list[Chunk], recipe: Recipe, workers: int | None, meter: _Meter) -> list[ChunkResult]:
     """Results of all units in order, or of as many as the limit needs."""
     journal = Journal(job.folder)
     finished = journal.begin(job, units)
     missing = [unit for unit in units if job.key(unit) not in finished]
-    fresh = do_units(job, missing, workers=workers, note=journal.add, tell=meter.tell)
-    results: list[UnitResult] = []
+    fresh = process_chunks(job, missing, workers=workers, note=journal.add, tell=meter.tell)
+    results: list[ChunkResult] = []
     tokens = [0] * len(job.tokenizers)
     for unit in units:
         known = finished.get(job.key(unit))
@@ -158,7 +160,7 @@ def _work(job: Job, units: list[Unit], recipe: Recipe, workers: int | None, mete
 class _Meter:
     """Adds up progress over units, those of an earlier attempt included."""
 
-    def __init__(self, progress: Progress | None, units: Sequence[Unit]) -> None:
+    def __init__(self, progress: Progress | None, units: Sequence[Chunk]) -> None:
         self._progress, self._total = progress, sum(unit.num_bytes for unit in units)
         self._bytes = self._tokens = self._complete = 0
         self._lock = threading.Lock()  # workers are heard by a thread each
@@ -169,7 +171,7 @@ class _Meter:
             self._tokens += num_tokens
             self._show()
 
-    def finish(self, unit: Unit, known: UnitResult | None) -> None:
+    def finish(self, unit: Chunk, known: ChunkResult | None) -> None:
         """A unit is done: now its bytes are exact, and count even if it was done earlier."""
         with self._lock:
             self._complete += unit.num_bytes
@@ -190,7 +192,7 @@ class _Pass:
     """What the pass over the text found out."""
 
     job: Job
-    results: list[UnitResult]
+    results: list[ChunkResult]
     inputs: list[InputRecord]
 
     def skipped(self, assembled: Assembled) -> dict[str, int]:

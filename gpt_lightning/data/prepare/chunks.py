@@ -28,7 +28,7 @@ UNIT_BYTES = 1 << 23
 
 
 @dataclass(frozen=True)
-class Unit:
+class Chunk:
     """One unit of work.
 
     Attributes:
@@ -47,7 +47,7 @@ class Unit:
             yield from readers[number].iterate_documents(span)
 
 
-def plan_units(readers: Sequence[Reader], reading: Reading, unit_bytes: int | None = None) -> list[Unit]:
+def plan_chunks(readers: Sequence[Reader], reading: Reading, unit_bytes: int | None = None) -> list[Chunk]:
     """Divide the corpus.
 
     Args:
@@ -59,14 +59,14 @@ def plan_units(readers: Sequence[Reader], reading: Reading, unit_bytes: int | No
         DataError: An input cannot be read.
     """
     target = unit_bytes or UNIT_BYTES
-    units: list[Unit] = []
+    units: list[Chunk] = []
     held: list[tuple[int, Span]] = []
     identities: list[list[object]] = []
     size_held = 0
 
     def close() -> None:
         content = json.dumps([FORMAT, vars(reading), identities], sort_keys=True)
-        units.append(Unit(hashlib.sha256(content.encode()).hexdigest(), tuple(held), size_held))
+        units.append(Chunk(hashlib.sha256(content.encode()).hexdigest(), tuple(held), size_held))
         held.clear()
         identities.clear()
 

@@ -12,8 +12,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from gpt_lightning.data.folders import JOURNAL_FILE
-from gpt_lightning.data.prepare.chunks import Unit
-from gpt_lightning.data.prepare.tokenizing import Job, UnitResult
+from gpt_lightning.data.prepare.chunks import Chunk
+from gpt_lightning.data.prepare.tokenizing import ChunkResult, Job
 from gpt_lightning.files.atomic import fsync_file, write_text_atomically
 from gpt_lightning.files.sealing import seal, unseal
 
@@ -28,7 +28,7 @@ class Journal:
     def __init__(self, folder: Path) -> None:
         self._path = folder / JOURNAL_FILE
 
-    def begin(self, job: Job, units: Iterable[Unit]) -> dict[str, UnitResult]:
+    def begin(self, job: Job, units: Iterable[Chunk]) -> dict[str, ChunkResult]:
         """The finished units of this plan, by key; what belongs to another plan is deleted."""
         wanted = {job.key(unit): unit for unit in units}
         finished = {
@@ -48,7 +48,7 @@ class Journal:
         write_text_atomically(self._path, "\n".join(lines) + "\n")
         return finished
 
-    def _read(self) -> dict[str, UnitResult]:
+    def _read(self) -> dict[str, ChunkResult]:
         try:
             lines = self._path.read_text(encoding="utf-8", errors="replace").splitlines()
         except FileNotFoundError:
@@ -56,20 +56,20 @@ class Journal:
         results = {}
         for line in lines:
             try:
-                result = UnitResult(**unseal(json.loads(line)))
+                result = ChunkResult(**unseal(json.loads(line)))
             except (ValueError, TypeError, AttributeError):
                 continue  # the head, a line that was being written when the program was killed, or a damaged one
             results[result.key] = result
         return results
 
-    def add(self, result: UnitResult) -> None:
+    def add(self, result: ChunkResult) -> None:
         """Note a finished unit, durably."""
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(seal(asdict(result))) + "\n")
             fsync_file(file)
 
 
-def _is_complete(job: Job, unit: Unit, result: UnitResult) -> bool:
+def _is_complete(job: Job, unit: Chunk, result: ChunkResult) -> bool:
     paths = [job.part_path(unit, store) for store in range(len(job.tokenizers))]
     return len(result.sizes) == len(paths) and all(
         path.is_file() and path.stat().st_size == size for path, size in zip(paths, result.sizes, strict=True)

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from gpt_lightning.data.prepare.chunks import Unit
+from gpt_lightning.data.prepare.chunks import Chunk
 from gpt_lightning.data.prepare.cleaning import Cleaning
 from gpt_lightning.data.readers.compression import find_compression
 from gpt_lightning.data.readers.readers import Reader
@@ -22,7 +22,7 @@ _PLACES = 64
 _EXPANSION = 4  # a guess: how much text a stored byte of a compressed file holds
 
 
-def iterate_texts(readers: Sequence[Reader], units: Iterable[Unit], cleaning: Cleaning) -> Iterator[str]:
+def iterate_texts(readers: Sequence[Reader], units: Iterable[Chunk], cleaning: Cleaning) -> Iterator[str]:
     """The cleaned texts of units in order."""
     for unit in units:
         for document in unit.iterate_documents(readers):
@@ -32,7 +32,7 @@ def iterate_texts(readers: Sequence[Reader], units: Iterable[Unit], cleaning: Cl
 
 
 def sample_texts(
-    readers: Sequence[Reader], units: Sequence[Unit], cleaning: Cleaning, *, max_bytes: int = SAMPLE_BYTES
+    readers: Sequence[Reader], units: Sequence[Chunk], cleaning: Cleaning, *, max_bytes: int = SAMPLE_BYTES
 ) -> Iterator[str]:
     """All texts of a corpus of up to ``max_bytes``; of a larger one the beginnings of 64 units spread over it.
 
@@ -63,7 +63,7 @@ def sample_texts(
 
 
 def find_tokenizer(
-    spec: str, readers: Sequence[Reader], units: Sequence[Unit], cleaning: Cleaning, folder: Path
+    spec: str, readers: Sequence[Reader], units: Sequence[Chunk], cleaning: Cleaning, folder: Path
 ) -> Tokenizer:
     """The tokenizer that a spec asks for; a learned one is kept in ``folder``, so that a killed run learns it once.
 

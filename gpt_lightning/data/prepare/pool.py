@@ -25,8 +25,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any
 
-from gpt_lightning.data.prepare.chunks import Unit
-from gpt_lightning.data.prepare.tokenizing import Job, Told, UnitResult, UnitWorker
+from gpt_lightning.data.prepare.chunks import Chunk
+from gpt_lightning.data.prepare.tokenizing import ChunkResult, ChunkWorker, Job, Told
 from gpt_lightning.errors import DataError
 from gpt_lightning.files.processes import KILL_SIGNAL, count_cores
 
@@ -73,11 +73,11 @@ def main() -> None:
 
 def _serve(commands: IO[bytes], voice: _Voice) -> None:
     job: Job = pickle.load(commands)
-    worker: UnitWorker | None = None
+    worker: ChunkWorker | None = None
     while True:
-        unit: Unit = pickle.load(commands)
+        unit: Chunk = pickle.load(commands)
         try:
-            worker = worker or UnitWorker(job)
+            worker = worker or ChunkWorker(job)
             result = worker.work(unit, voice.tell)
             voice.tell_rest()
             voice.send("done", result)
@@ -93,7 +93,7 @@ if __name__ == "__main__":
     main()
 
 
-Noted = Callable[[UnitResult], None]
+Noted = Callable[[ChunkResult], None]
 
 
 def start_module(name: str) -> subprocess.Popen[bytes]:
@@ -126,9 +126,9 @@ def close_pipes(process: subprocess.Popen[bytes]) -> None:
                 pipe.close()
 
 
-def do_units(
-    job: Job, units: Sequence[Unit], *, workers: int | None, note: Noted, tell: Told
-) -> Generator[UnitResult, None, None]:
+def process_chunks(
+    job: Job, units: Sequence[Chunk], *, workers: int | None, note: Noted, tell: Told
+) -> Generator[ChunkResult, None, None]:
     """Do units, in this process when there is one worker or one unit.
 
     Args:
@@ -148,7 +148,7 @@ def do_units(
     if count > 1:
         yield from _do_apart(job, units, count, note, tell)
         return
-    worker = UnitWorker(job) if units else None
+    worker = ChunkWorker(job) if units else None
     for unit in units:
         assert worker is not None
         result = worker.work(unit, tell)
@@ -156,21 +156,21 @@ def do_units(
         yield result
 
 
-def _do_apart(job: Job, units: Sequence[Unit], count: int, note: Noted, tell: Told) -> Iterator[UnitResult]:
+def _do_apart(job: Job, units: Sequence[Chunk], count: int, note: Noted, tell: Told) -> Iterator[ChunkResult]:
     lock = threading.Lock()
     own = threading.local()
-    members: list[_Member] = []
+    members: list[_PoolWorker] = []
     over = threading.Event()
 
     def hire() -> None:
-        own.member = _Member(job)
+        own.member = _PoolWorker(job)
         with lock:
             members.append(own.member)
             if over.is_set():
                 own.member.dismiss()  # or the end would wait for a unit that nobody wants
 
-    def work(unit: Unit) -> UnitResult:
-        member: _Member = own.member
+    def work(unit: Chunk) -> ChunkResult:
+        member: _PoolWorker = own.member
         return member.work(unit, note, tell, lock)
 
     pool = ThreadPoolExecutor(count, initializer=hire)
@@ -186,7 +186,7 @@ def _do_apart(job: Job, units: Sequence[Unit], count: int, note: Noted, tell: To
             member.close()
 
 
-class _Member:
+class _PoolWorker:
     """One process."""
 
     def __init__(self, job: Job) -> None:
@@ -196,7 +196,7 @@ class _Member:
     def _send(self, item: object) -> None:
         send(self._process, item)
 
-    def work(self, unit: Unit, note: Noted, tell: Told, lock: threading.Lock) -> UnitResult:
+    def work(self, unit: Chunk, note: Noted, tell: Told, lock: threading.Lock) -> ChunkResult:
         self._send(unit)
         while True:
             kind, *rest = self._receive()
@@ -206,7 +206,7 @@ class _Member:
             elif kind == "done":
                 with lock:
                     note(rest[0])
-                result: UnitResult = rest[0]
+                result: ChunkResult = rest[0]
                 return result
             elif kind == "mistake":
                 raise DataError(rest[0].rstrip("."))

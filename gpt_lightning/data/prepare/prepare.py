@@ -28,7 +28,7 @@ from gpt_lightning.data.readers.files import check_encoding
 from gpt_lightning.data.readers.formats.records import TextField
 from gpt_lightning.data.readers.formats.text import TEXT_READERS
 from gpt_lightning.data.readers.readers import Reader, Reading
-from gpt_lightning.data.readers.remote_files import is_far
+from gpt_lightning.data.readers.remote_files import is_remote
 from gpt_lightning.data.readers.sources import open_sources
 from gpt_lightning.data.store.manifest import FORMAT
 from gpt_lightning.data.store.shards import TokenStore
@@ -167,7 +167,7 @@ def default_folder(settings: PrepareSettings) -> Path:
         f"{source} {python_fingerprint()}"
         if source.startswith("builtin:")
         else source
-        if is_far(source)
+        if is_remote(source)
         else str(Path(source).expanduser().absolute())
         for source in settings.sources
     ]
@@ -247,17 +247,19 @@ def find_or_prepare_all(
     Raises:
         DataError: As ``find_or_prepare``.
     """
-    wishes = [
-        _Wish(wanted, Path(store).expanduser() if store is not None else default_folder(wanted), store is not None)
+    requests = [
+        _StoreRequest(
+            wanted, Path(store).expanduser() if store is not None else default_folder(wanted), store is not None
+        )
         for wanted, store in zip(
             [replace(settings, tokenizer=tokenizer) for tokenizer in tokenizers],
             stores or [None] * len(tokenizers),
             strict=True,
         )
     ]
-    assert len({wish.folder for wish in wishes}) == len(wishes)
-    found = {} if rebuild else _find_all(wishes, by_content)
-    if missing := [wish for wish in wishes if wish.folder not in found]:
+    assert len({wish.folder for wish in requests}) == len(requests)
+    found = {} if rebuild else _find_all(requests, by_content)
+    if missing := [wish for wish in requests if wish.folder not in found]:
         readers = open_sources(settings.sources, settings.reading, tell=_log.warning)
         with ExitStack() as locks:
             # In one order everywhere, or two processes could wait for each other.
@@ -268,7 +270,7 @@ def find_or_prepare_all(
             found |= {} if rebuild else _find_all(missing, by_content)
             if missing := [wish for wish in missing if wish.folder not in found]:
                 _make(settings, missing, readers, workers, progress)
-    return [found.get(wish.folder) or TokenStore.open(wish.folder) for wish in wishes]
+    return [found.get(wish.folder) or TokenStore.open(wish.folder) for wish in requests]
 
 
 def find_prepared(settings: PrepareSettings, folder: Path, *, chosen: bool) -> TokenStore | None:
@@ -279,11 +281,11 @@ def find_prepared(settings: PrepareSettings, folder: Path, *, chosen: bool) -> T
         folder: Where it is.
         chosen: Whether the user named the folder.
     """
-    return _Wish(settings, folder, chosen).find()
+    return _StoreRequest(settings, folder, chosen).find()
 
 
 @dataclass(frozen=True)
-class _Wish:
+class _StoreRequest:
     """A store that somebody wants, and where."""
 
     settings: PrepareSettings
@@ -301,20 +303,20 @@ class _Wish:
         )
 
 
-def _find_all(wishes: Sequence[_Wish], by_content: bool) -> dict[Path, TokenStore]:
+def _find_all(requests: Sequence[_StoreRequest], by_content: bool) -> dict[Path, TokenStore]:
     """The stores that are ready, by folder."""
-    found = ((wish.folder, wish.find(by_content)) for wish in wishes)
+    found = ((wish.folder, wish.find(by_content)) for wish in requests)
     return {folder: store for folder, store in found if store is not None}
 
 
 def _make(
     settings: PrepareSettings,
-    wishes: Sequence[_Wish],
+    requests: Sequence[_StoreRequest],
     readers: Sequence[Reader],
     workers: int | None,
     progress: Progress | None,
 ) -> None:
-    names = ", ".join(wish.settings.tokenizer for wish in wishes)
+    names = ", ".join(wish.settings.tokenizer for wish in requests)
     _log.info("Preparing %s with tokenizer %s", ", ".join(settings.sources), names)
     recipe = Recipe(
         readers=readers,
@@ -325,5 +327,5 @@ def _make(
         drop_duplicates=settings.drop_duplicates,
         max_tokens=settings.max_tokens,
     )
-    orders = [Order(wish.folder, wish.settings.tokenizer, wish.settings.describe()) for wish in wishes]
+    orders = [Order(wish.folder, wish.settings.tokenizer, wish.settings.describe()) for wish in requests]
     make_stores(recipe, orders, workers=workers, progress=progress)

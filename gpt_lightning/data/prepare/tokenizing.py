@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gpt_lightning.data.prepare.chunks import Unit
+from gpt_lightning.data.prepare.chunks import Chunk
 from gpt_lightning.data.prepare.cleaning import Cleaning, SplitRule
 from gpt_lightning.data.prepare.parts import Part, PartBuilder, write_parts
 from gpt_lightning.data.readers.bad_records import MOST_NAMED
@@ -54,17 +54,17 @@ class Job:
         rule = [type(self.rule).__name__, self.rule.val_fraction, self.rule.test_fraction, self.rule.seed]
         return [fingerprints, rule, vars(self.cleaning), self.splits, self.find_duplicates]
 
-    def key(self, unit: Unit) -> str:
+    def key(self, unit: Chunk) -> str:
         """SHA-256 (hex) of everything that determines the result of a unit."""
         return hashlib.sha256(json.dumps([self.identity(), unit.key], sort_keys=True).encode()).hexdigest()
 
-    def part_path(self, unit: Unit, store: int) -> Path:
+    def part_path(self, unit: Chunk, store: int) -> Path:
         """The file of a unit's part for a store, by its number."""
         return self.folder / f"part-{self.key(unit)[:32]}-{store}.npz"
 
 
 @dataclass(frozen=True)
-class UnitResult:
+class ChunkResult:
     """What is known about a finished unit.
 
     Attributes:
@@ -128,7 +128,7 @@ class RoundTrip:
             counts["unknown"] += int((ids == tokenizer.unknown_id).sum())
 
 
-class UnitWorker:
+class ChunkWorker:
     """Does one unit after another; tokenizers are built once.
 
     Args:
@@ -142,7 +142,7 @@ class UnitWorker:
         self._job = job
         self._tokenizers = [from_description(description) for description in job.tokenizers]
 
-    def work(self, unit: Unit, tell: Told) -> UnitResult:
+    def work(self, unit: Chunk, tell: Told) -> ChunkResult:
         """Do a unit and write its parts.
 
         Raises:
@@ -185,13 +185,13 @@ class UnitWorker:
 
     def _finish(
         self,
-        unit: Unit,
+        unit: Chunk,
         builders: list[dict[str, PartBuilder]],
         hashes: npt.NDArray[np.uint64],
         num_documents: int,
         num_replaced: int,
         skipped: Counter[str],
-    ) -> UnitResult:
+    ) -> ChunkResult:
         job, sizes = self._job, list[int]()
         train_tokens: list[int] = []
         num_tokens = 0
@@ -201,7 +201,7 @@ class UnitWorker:
             train_tokens.append(len(parts["train"].ids))
             if store == 0:
                 num_tokens = sum(len(part.ids) for part in parts.values())
-        return UnitResult(
+        return ChunkResult(
             job.key(unit), sizes, num_documents, train_tokens, num_tokens, num_replaced, dict(sorted(skipped.items())),
             [proof.counts for proof in self._proofs], self._bad_records[:MOST_NAMED],
         )  # fmt: skip

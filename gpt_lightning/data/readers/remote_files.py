@@ -25,18 +25,18 @@ _SIGNS = (
 _READ_BYTES = 1 << 20
 
 
-class FarFile(InputFile):
+class RemoteFile(InputFile):
     """A file behind a URL, which is also its name."""
 
     def open(self) -> io.BufferedIOBase:
         """From its beginning, to its end, whatever the server says of its size."""
-        return io.BufferedReader(_FarStream(self.name), _READ_BYTES)
+        return io.BufferedReader(_RemoteStream(self.name), _READ_BYTES)
 
     def can_be_entered(self) -> bool:
         """Tried out: not every server knows the size of what it sends, or sends parts."""
         size, _ = self.measure()
         try:
-            with _FarStream(self.name) as stream:
+            with _RemoteStream(self.name) as stream:
                 stream.seek(size - 1)
                 return size > 1 and len(stream.read(1)) == 1
         except DataError:
@@ -52,7 +52,7 @@ class FarFile(InputFile):
         return int(known.get("size") or 0), number
 
 
-class _FarStream(io.RawIOBase):
+class _RemoteStream(io.RawIOBase):
     """A file behind a URL, read in one go as long as nobody asks for another place.
 
     A web server is asked once, for everything: many ignore requests for parts. The first that leads elsewhere opens the
@@ -71,7 +71,7 @@ class _FarStream(io.RawIOBase):
         return True
 
     def seekable(self) -> bool:
-        """It may be tried, see ``FarFile.can_be_entered``."""
+        """It may be tried, see ``RemoteFile.can_be_entered``."""
         return True
 
     def tell(self) -> int:
@@ -155,12 +155,12 @@ def _is_web(url: str) -> bool:
     return url.startswith(("http://", "https://"))
 
 
-def is_far(source: str) -> bool:
+def is_remote(source: str) -> bool:
     """Whether a source is a URL."""
     return "://" in source
 
 
-def match_far_files(source: str) -> list[InputFile]:
+def match_remote_files(source: str) -> list[InputFile]:
     """Files that a URL means, sorted: itself, those of a folder (recursive, hidden names left out), or of a glob.
 
     Raises:
@@ -179,7 +179,7 @@ def match_far_files(source: str) -> list[InputFile]:
         names = sorted(str(system.unstrip_protocol(name)) for name in found)
     if not names:
         raise DataError("No file is behind the URL", got=source, fix="Check it, and your credentials for the server.")
-    return [FarFile(name) for name in names]
+    return [RemoteFile(name) for name in names]
 
 
 def _leave_out(names: list[str], folder: str) -> list[str]:

@@ -36,7 +36,7 @@ from gpt_lightning.data.readers.formats.records import JsonLinesReader, JsonRead
 from gpt_lightning.data.readers.formats.tables import CsvReader, TsvReader
 from gpt_lightning.data.readers.formats.text import TEXT_READERS, TextReader
 from gpt_lightning.data.readers.readers import BuiltinReader, FileReader, Reader, Reading
-from gpt_lightning.data.readers.remote_files import is_far, match_far_files
+from gpt_lightning.data.readers.remote_files import is_remote, match_remote_files
 from gpt_lightning.errors import DataError
 
 Told = Callable[[str], None]
@@ -350,8 +350,8 @@ def open_sources(sources: Sequence[str], reading: Reading, tell: Told = ignore) 
 
 
 def _match(source: str, tell: Told) -> Sequence[InputFile]:
-    if is_far(source):
-        files = match_far_files(source)
+    if is_remote(source):
+        files = match_remote_files(source)
         for note in question_far(source, [file.name for file in files]):
             tell(note)
         return files

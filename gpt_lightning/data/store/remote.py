@@ -19,7 +19,7 @@ from jaxtyping import Integer
 
 from gpt_lightning.data.folders import cache_folder
 from gpt_lightning.data.store.manifest import MANIFEST_FILE, Manifest, ShardRecord, read_manifest
-from gpt_lightning.data.store.shard_cache import FarFolder, ShardCache, cache_limit_bytes, crc32_of
+from gpt_lightning.data.store.shard_cache import RemoteFolder, ShardCache, cache_limit_bytes, crc32_of
 from gpt_lightning.data.store.shard_files import HEADER_BYTES, check_size, find_documents, find_tokens
 from gpt_lightning.data.store.shards import TokenSplit, TokenStore
 from gpt_lightning.errors import ConfigError, DataError
@@ -87,14 +87,14 @@ class RemoteStore(TokenStore):
     """A store behind a URL.
 
     Args:
-        url: See ``FarFolder``.
+        url: See ``RemoteFolder``.
 
     Raises:
         DataError: It cannot be reached, or is no store.
     """
 
     def __init__(self, url: str) -> None:
-        far = FarFolder(url)
+        far = RemoteFolder(url)
         manifest = _fetch_manifest(far)
         layout = json.dumps([[vars(shard) for shard in split.shards] for split in manifest.splits.values()])
         name = hashlib.sha256(f"{manifest.fingerprint} {layout}".encode()).hexdigest()[:24]
@@ -149,7 +149,7 @@ class RemoteStore(TokenStore):
             )
 
 
-def _fetch_manifest(far: FarFolder) -> Manifest:
+def _fetch_manifest(far: RemoteFolder) -> Manifest:
     folder = cache_folder() / "remote-manifests" / hashlib.sha256(far.url.encode()).hexdigest()[:24]
     folder.mkdir(parents=True, exist_ok=True)
     try:

@@ -51,7 +51,7 @@ def cache_limit_bytes() -> int:
     return int(limit * 1e9)
 
 
-class FarFolder:
+class RemoteFolder:
     """A folder behind a URL that fsspec understands.
 
     Args:
@@ -120,7 +120,7 @@ class ShardCache:
         folder: Where they are kept; a folder in ``cache_folder() / "remote"``.
     """
 
-    def __init__(self, far: FarFolder, folder: Path) -> None:
+    def __init__(self, far: RemoteFolder, folder: Path) -> None:
         self._far, self.folder = far, folder
         self._mapped: OrderedDict[str, npt.NDArray[Any]] = OrderedDict()
         self._wanted: queue.Queue[tuple[str, int, Callable[[Path], None]]] = queue.Queue()

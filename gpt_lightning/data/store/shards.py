@@ -15,7 +15,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from gpt_lightning.data.store.manifest import Manifest, ShardRecord, SplitRecord, read_manifest
 from gpt_lightning.data.store.mapping import MappedFiles
 from gpt_lightning.data.store.shard_files import find_documents, find_tokens
-from gpt_lightning.data.store.verification import FirstLook, verify_once, verify_shard
+from gpt_lightning.data.store.verification import ChecksumCache, verify_once, verify_shard
 from gpt_lightning.data.tokenizers.kinds import Tokenizer, from_description
 from gpt_lightning.errors import DataError
 
@@ -72,7 +72,7 @@ class TokenSplit:
         *,
         eot_id: int,
         dtype: str,
-        looks: Sequence[FirstLook] = (),
+        looks: Sequence[ChecksumCache] = (),
     ) -> None:
         self.name, self.record, self.eot_id = name, record, eot_id
         self._looks = looks

@@ -46,7 +46,7 @@ def _verify_file(path: Path, start: int, expected: int) -> None:
         )
 
 
-def verify_once(folder: Path, shards: list[ShardRecord], *, at_once: int | None = None) -> FirstLook:
+def verify_once(folder: Path, shards: list[ShardRecord], *, at_once: int | None = None) -> ChecksumCache:
     """Verify the shards that this machine has not verified since they last changed.
 
     Args:
@@ -58,14 +58,14 @@ def verify_once(folder: Path, shards: list[ShardRecord], *, at_once: int | None 
     Raises:
         DataError: As ``verify_shard``.
     """
-    look = FirstLook(folder, shards)
+    look = ChecksumCache(folder, shards)
     look.run(AT_ONCE_BYTES if at_once is None else at_once)
     if look.num_missing:
         threading.Thread(target=look.run_behind, name="verification", daemon=True).start()
     return look
 
 
-class FirstLook:
+class ChecksumCache:
     """The first reading of a split's shards on this machine: what was verified, and what was found."""
 
     def __init__(self, folder: Path, shards: list[ShardRecord]) -> None:

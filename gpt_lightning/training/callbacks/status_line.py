@@ -15,7 +15,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from gpt_lightning.tracking.terminal import Standing, View
+from gpt_lightning.tracking.terminal import ProgressState, View
 from gpt_lightning.training.engine.steps import at_step_border
 
 _MOST_LOSSES = 80
@@ -70,7 +70,7 @@ class StatusLine(Callback):
         # By tokens: later steps of a batch ramp take longer.
         left = (self._tokens_before(total) - self._tokens_before(step)) / rate if rate > 0 else None
         lr = float(trainer.optimizers[0].param_groups[0]["lr"])
-        self._view.show(Standing(step, total, loss, lr, rate, left, self._val_loss, self._losses))
+        self._view.show(ProgressState(step, total, loss, lr, rate, left, self._val_loss, self._losses))
 
     def _remember(self, loss: float) -> None:
         """Keep so many losses of the whole run: when there are too many, every second one goes."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpt_lightning.checkpoints.best import point_to_best
-from gpt_lightning.checkpoints.checkpoint_dir import SHELF, discard_after, sweep
+from gpt_lightning.checkpoints.checkpoint_dir import CHECKPOINTS_DIR, discard_after, sweep
 from gpt_lightning.checkpoints.durable import step_of
 from gpt_lightning.data.commands.stores import summarize
 from gpt_lightning.errors import CheckpointError, UserError
@@ -32,12 +32,12 @@ from gpt_lightning.training.runs.start import (
 )
 
 if TYPE_CHECKING:
-    from gpt_lightning.training.reuse.reuse import Sharing
+    from gpt_lightning.training.reuse.reuse import PrefixReuse
 
 log = logging.getLogger("gpt_lightning")
 
 
-def prepare_folder(run: RunParts, start: Start, sharing: Sharing | None) -> Decision:
+def prepare_folder(run: RunParts, start: Start, sharing: PrefixReuse | None) -> Decision:
     """Check the checkpoint, cut the curves back to it, write config and manifest.
 
     Args:
@@ -48,7 +48,7 @@ def prepare_folder(run: RunParts, start: Start, sharing: Sharing | None) -> Deci
     Raises:
         UserError: What the run would go on from is damaged, gone, or of another run.
     """
-    shelf = start.folder / SHELF
+    shelf = start.folder / CHECKPOINTS_DIR
     found = find_checkpoint(start)
     for reason in found.skipped:
         log.warning("passed over: %s", reason)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from gpt_lightning.checkpoints.checkpoint_dir import SHELF
+from gpt_lightning.checkpoints.checkpoint_dir import CHECKPOINTS_DIR
 from gpt_lightning.checkpoints.durable import list_checkpoints
 from gpt_lightning.errors import ConfigError
 from gpt_lightning.parsing.origins import Origin
@@ -185,7 +185,7 @@ def _says_something(origin: Origin) -> bool:
 
 def _is_run_config(path: Path) -> bool:
     folder = path.parent
-    held = (folder / MANIFEST_FILE).exists() or bool(list_checkpoints(folder / SHELF))
+    held = (folder / MANIFEST_FILE).exists() or bool(list_checkpoints(folder / CHECKPOINTS_DIR))
     return path.name == CONFIG_FILE and held
 
 

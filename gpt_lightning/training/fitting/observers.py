@@ -20,12 +20,12 @@ from gpt_lightning.tracking.hparams import Status
 from gpt_lightning.training.callbacks.speed import Speed
 from gpt_lightning.training.engine.processes import process_rank
 from gpt_lightning.training.engine.sharded_strategy import Sharded
-from gpt_lightning.training.fitting.run_summary import Chronicle, Origin
+from gpt_lightning.training.fitting.run_summary import Origin, RunSummary
 from gpt_lightning.training.parts import RunParts
 from gpt_lightning.training.runs.lengths import choose_cadence
 from gpt_lightning.training.runs.run_status import EarlyEnd
 from gpt_lightning.training.watch.alerting import Alerts, build_watchdog, default_rules
-from gpt_lightning.training.watch.diagnostics import Insight
+from gpt_lightning.training.watch.diagnostics import Diagnostics
 from gpt_lightning.training.watch.loggers import JsonLines, RunTensorBoard, TokenAxis
 from gpt_lightning.training.watch.traces import Traces
 from gpt_lightning.training.watch.trackers import Tracker
@@ -34,7 +34,7 @@ _RETURNED: dict[str, Status] = {"finished": "ended early", "stopped": "stopped"}
 """Status in the HParams tab of a run that returned before its last step."""
 
 
-class Observers:
+class RunLoggers:
     """Everything that looks on and changes nothing.
 
     Args:
@@ -55,7 +55,7 @@ class Observers:
         tokens_before = run.plan.horizon.tokens_before
         self.loggers: list[Logger] = [JsonLines(folder)]
         self.callbacks: list[Callback] = []
-        self._chronicle: Chronicle | None = None
+        self._chronicle: RunSummary | None = None
         board = RunTensorBoard(folder, purged) if run.stock_logger else None
         rules = default_rules() if run.monitor.alerts is None else run.monitor.alerts
         self._alerts = Alerts(folder, rules, run.monitor.tell, board)
@@ -80,7 +80,7 @@ class Observers:
             data, mixed = describe_data(run.module.manifest), run.datamodule.mixture is not None
             origin = Origin(self._folder.name, run.config, run.defaults, checkpoint or run.initial_path, data, mixed)
             origin = replace(origin, varied=run.varied)
-            self._chronicle = Chronicle(board, self._folder, origin)
+            self._chronicle = RunSummary(board, self._folder, origin)
 
     @contextmanager
     def watching(self, why_early: Callable[[], EarlyEnd]) -> Iterator[None]:
@@ -120,11 +120,11 @@ class Observers:
                 tracker.end(logger, succeeded=status in ("success", "ended early"))
 
 
-def _build_insight(run: RunParts, board: RunTensorBoard) -> Insight:
+def _build_insight(run: RunParts, board: RunTensorBoard) -> Diagnostics:
     settings, horizon = run.monitor, run.plan.horizon
     every = settings.details_every
     prompts = [run.settings.prompt] if settings.prompts is None else settings.prompts
-    return Insight(
+    return Diagnostics(
         settings,
         board,
         run.datamodule.open_store().tokenizer,

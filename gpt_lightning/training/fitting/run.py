@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, Trainer
 
-from gpt_lightning.checkpoints.checkpoint_dir import SHELF, locate
+from gpt_lightning.checkpoints.checkpoint_dir import CHECKPOINTS_DIR, locate
 from gpt_lightning.checkpoints.durable import step_of
 from gpt_lightning.checkpoints.prefixes import Prefix
 from gpt_lightning.errors import ConfigError, UserError
@@ -36,9 +36,9 @@ from gpt_lightning.training.engine.processes import (
 from gpt_lightning.training.engine.sharding import count_streams
 from gpt_lightning.training.fitting.beginning import prepare_folder
 from gpt_lightning.training.fitting.memory_limit import check_memory, memory_told
-from gpt_lightning.training.fitting.observers import Observers, build_speed
+from gpt_lightning.training.fitting.observers import RunLoggers, build_speed
 from gpt_lightning.training.parts import RunParts
-from gpt_lightning.training.reuse.reuse import Reuse, Sharing, last_validation
+from gpt_lightning.training.reuse.reuse import PrefixReuse, Reuse, last_validation
 from gpt_lightning.training.runs.lengths import MicroStep
 from gpt_lightning.training.runs.run_folder import RUNS, RunLock
 from gpt_lightning.training.runs.run_status import EarlyEnd, end_recorded, explain_early_end
@@ -97,12 +97,12 @@ class Run(RunParts):
             )
         try:
             check_memory(self)
-            sharing = None if reuse is None else Sharing(reuse, self)
+            sharing = None if reuse is None else PrefixReuse(reuse, self)
             return self._fit(resume, sharing)
         finally:
             self.datamodule.close()
 
-    def _fit(self, resume: str, sharing: Sharing | None) -> FitResult:
+    def _fit(self, resume: str, sharing: PrefixReuse | None) -> FitResult:
         """The first process decides where to write and what to go on from, holds the lock, and tells the others."""
         with ExitStack() as stack:
             first = process_rank() == 0
@@ -121,7 +121,7 @@ class Run(RunParts):
             stack.enter_context(self._end_recorded(decision.folder, resumed))
             return self._train(decision.folder, decision.checkpoint, sharing)
 
-    def _decide(self, stack: ExitStack, resume: str, sharing: Sharing | None) -> Decision | UserError:
+    def _decide(self, stack: ExitStack, resume: str, sharing: PrefixReuse | None) -> Decision | UserError:
         """As the first process; an error is returned, since others may have to be told."""
         try:
             start = choose_start(self.settings, resume, self.name)
@@ -162,7 +162,7 @@ class Run(RunParts):
     def _why_early(self) -> EarlyEnd:
         return explain_early_end(self.trainer, self.config["trainer"].get("max_time"))
 
-    def _train(self, folder: Path, checkpoint: Path | None, sharing: Sharing | None) -> FitResult:
+    def _train(self, folder: Path, checkpoint: Path | None, sharing: PrefixReuse | None) -> FitResult:
         resumed = step_of(checkpoint) if checkpoint else None
         prefix = None if sharing is None else sharing.prefix_of(checkpoint)
         if resumed is not None and resumed >= self.plan.horizon.total_steps:
@@ -171,7 +171,7 @@ class Run(RunParts):
         shown = -1 if resumed is None else resumed
         if sharing is not None:
             shown = sharing.first_shown(shown)
-        observers = Observers(self, folder, resumed, shown, checkpoint)
+        observers = RunLoggers(self, folder, resumed, shown, checkpoint)
         trainer.loggers = [*trainer.loggers, *observers.loggers]
         *callbacks, saving = self._training_callbacks(folder)
         add_callbacks(trainer, *callbacks, *observers.callbacks, saving)
@@ -193,7 +193,7 @@ class Run(RunParts):
             ended=None if done else self._why_early(),
         )
 
-    def _finished(self, folder: Path, step: int, sharing: Sharing | None, prefix: Prefix | None) -> FitResult:
+    def _finished(self, folder: Path, step: int, sharing: PrefixReuse | None, prefix: Prefix | None) -> FitResult:
         """Nothing to train: the run had ended before, or others have done all of its steps."""
         if sharing is None:
             return FitResult(folder, step, resumed_step=step)
@@ -231,7 +231,7 @@ class Run(RunParts):
         speed = build_speed(self)
         speed.measure_peak(self.trainer)
         saving = Saving(
-            folder / SHELF,
+            folder / CHECKPOINTS_DIR,
             every_steps=self.plan.save_every,
             keep=self.settings.keep_checkpoints,
             stop=self._stop,

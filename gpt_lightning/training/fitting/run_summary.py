@@ -52,7 +52,7 @@ class Origin:
     varied: Mapping[str, Any] | None = None
 
 
-class Chronicle:
+class RunSummary:
     """Texts and pictures of the start, and the run's line in the HParams tab.
 
     Args:

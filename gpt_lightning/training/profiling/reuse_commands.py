@@ -17,7 +17,7 @@ from typing import Any
 import torch
 import yaml
 
-from gpt_lightning.checkpoints.checkpoint_dir import SHELF
+from gpt_lightning.checkpoints.checkpoint_dir import CHECKPOINTS_DIR
 from gpt_lightning.checkpoints.durable import list_checkpoints
 from gpt_lightning.checkpoints.folder import read_checkpoint
 from gpt_lightning.errors import RunFolderError
@@ -26,7 +26,7 @@ from gpt_lightning.training.engine.sharding import choose_strategy
 from gpt_lightning.training.fitting.build import build
 from gpt_lightning.training.fitting.command_line import TrainerCommandLine
 from gpt_lightning.training.profiling.plot_schedule import read_horizon
-from gpt_lightning.training.reuse.fingerprint import Trajectory, is_indifferent
+from gpt_lightning.training.reuse.fingerprint import RunFingerprint, is_indifferent
 from gpt_lightning.training.reuse.reuse import borders_of
 from gpt_lightning.training.runs.resume import flatten
 from gpt_lightning.training.runs.run_folder import CONFIG_FILE, holds_run, read_metrics
@@ -87,7 +87,7 @@ def _read_lines(folder: Path) -> list[dict[str, Any]]:
 
 
 def _read_state(folder: Path) -> dict[str, Any]:
-    checkpoints = list_checkpoints(folder / SHELF)
+    checkpoints = list_checkpoints(folder / CHECKPOINTS_DIR)
     if not checkpoints:
         raise RunFolderError(f"{folder} has no checkpoint", fix="Name the folder of a finished run.")
     state = read_checkpoint(checkpoints[-1])
@@ -130,7 +130,7 @@ class Savings:
 
 
 def estimate_savings(
-    runs: Iterable[Trajectory], every: Length = "5%", workers: int = 1, at: tuple[int, ...] = ()
+    runs: Iterable[RunFingerprint], every: Length = "5%", workers: int = 1, at: tuple[int, ...] = ()
 ) -> Savings:
     """Steps that ``runs`` do when they are started in this order, with a store that forgets nothing.
 
@@ -163,7 +163,7 @@ def _simulate(keys: Sequence[Mapping[int, str]], borders: Sequence[Sequence[int]
     return Savings(executed, sum(each[-1] for each in borders))
 
 
-def sketch(args: Sequence[str]) -> Trajectory:
+def sketch(args: Sequence[str]) -> RunFingerprint:
     """The trajectory of the run that ``fit`` would start with ``args``, without its data, model and devices.
 
     Good for comparison with other sketches only: what is left out is taken to be the same for all.
@@ -178,4 +178,4 @@ def sketch(args: Sequence[str]) -> Trajectory:
     settings = flatten(line.config.clone().as_dict())
     facts = {key: value for key, value in settings.items() if not is_indifferent(key) and key != "config"}
     rates = {str(role): rate for role, rate in parts.model.optimizer_recipe.rates.items()}
-    return Trajectory(facts, rates, parts.model.schedule, horizon)
+    return RunFingerprint(facts, rates, parts.model.schedule, horizon)

@@ -86,7 +86,7 @@ _OUTER_ROOMS = frozenset({"cli.py", "__main__.py", "tuning", "monitoring", "eval
 
 
 @dataclass(frozen=True)
-class Trajectory:
+class RunFingerprint:
     """What leads to the weights of a run.
 
     Attributes:
@@ -138,10 +138,10 @@ class Trajectory:
         return self.schedule.factor(step, self.horizon) == self.schedule.factor(step - 1, self.horizon)
 
 
-def trace(run: RunParts) -> Trajectory:
+def trace(run: RunParts) -> RunFingerprint:
     """The trajectory of a run that has not started; call it before ``fit`` builds the model."""
     rates = {str(role): rate for role, rate in run.module.optimizer_recipe.rates.items()}
-    return Trajectory(_gather_facts(run), rates, run.module.schedule, run.plan.horizon)
+    return RunFingerprint(_gather_facts(run), rates, run.module.schedule, run.plan.horizon)
 
 
 def _gather_facts(run: RunParts) -> dict[str, Any]:

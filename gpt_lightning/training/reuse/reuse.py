@@ -27,7 +27,7 @@ from pathlib import Path
 from lightning.pytorch.loggers import Logger
 
 from gpt_lightning.checkpoints.best import VALIDATION, Validation, point_to_best
-from gpt_lightning.checkpoints.checkpoint_dir import SHELF
+from gpt_lightning.checkpoints.checkpoint_dir import CHECKPOINTS_DIR
 from gpt_lightning.checkpoints.folder import read_checkpoint, write_checkpoint
 from gpt_lightning.checkpoints.prefixes import Line, Prefix, PrefixStore
 from gpt_lightning.errors import ConfigError
@@ -36,7 +36,7 @@ from gpt_lightning.training.callbacks.prefixes import PrefixRecorder
 from gpt_lightning.training.callbacks.saving import MONITOR
 from gpt_lightning.training.engine.checkpoint_io import facts_of
 from gpt_lightning.training.parts import RunParts
-from gpt_lightning.training.reuse.fingerprint import Trajectory, trace
+from gpt_lightning.training.reuse.fingerprint import RunFingerprint, trace
 from gpt_lightning.training.runs.run_folder import read_metrics, write_metrics
 from gpt_lightning.training.watch.loggers import JsonLines
 
@@ -120,7 +120,7 @@ class Rules:
         return {*range(every, step + 1, every), *([step] if step == self.total_steps else [])}
 
 
-class Sharing:
+class PrefixReuse:
     """One run's dealings with the store.
 
     Args:
@@ -141,7 +141,7 @@ class Sharing:
             )
         self._run, self._owner = run, reuse.owner
         self.store = PrefixStore(reuse.folder, reuse.budget_bytes)
-        self.trajectory: Trajectory = trace(run)
+        self.trajectory: RunFingerprint = trace(run)
         total = run.plan.horizon.total_steps
         self._borders = borders_of(reuse.every, reuse.at, run.plan.horizon)
         has_validation = bool(run.trainer.limit_val_batches)
@@ -168,7 +168,7 @@ class Sharing:
         Args:
             folder: The run's folder.
             own_step: Of the checkpoint that the run would go on from; None = none.
-            own_bases: ``Trajectory.base`` of every start of this run before.
+            own_bases: ``RunFingerprint.base`` of every start of this run before.
         """
         # An own checkpoint may come from another machine or version, which the key of this start does not describe.
         self.is_pure = own_step is None or all(base == self.trajectory.base for base in own_bases)
@@ -246,14 +246,14 @@ class Sharing:
         best = _find_best(lines)
         if prefix is not None and prefix.step == self.rules.total_steps:
             self._copy(prefix, folder, best)
-        if best is not None and not (folder / SHELF / f"step-{int(best['step']):09d}").is_dir():
+        if best is not None and not (folder / CHECKPOINTS_DIR / f"step-{int(best['step']):09d}").is_dir():
             entry = self._entry_at(best["step"])
             if entry is None:
                 log.info("the best validation was at step %d, whose weights nobody kept", best["step"])
             else:
                 self._copy(entry, folder, best)
-        if best is not None and (folder / SHELF / f"step-{int(best['step']):09d}").is_dir():
-            point_to_best(folder / SHELF)
+        if best is not None and (folder / CHECKPOINTS_DIR / f"step-{int(best['step']):09d}").is_dir():
+            point_to_best(folder / CHECKPOINTS_DIR)
         self.store.release(self.owner(folder))
 
     def _copy(self, entry: Prefix, folder: Path, best: dict[str, float] | None) -> None:
@@ -269,7 +269,7 @@ class Sharing:
         stream = state.get(type(self._run.datamodule).__qualname__)
         if stream is not None:
             stream["stream"] = self._run.datamodule.describe()
-        write_checkpoint(folder / SHELF, step=entry.step, state=state, facts=facts_of(state))
+        write_checkpoint(folder / CHECKPOINTS_DIR, step=entry.step, state=state, facts=facts_of(state))
 
 
 def last_validation(folder: Path) -> dict[str, float]:

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from gpt_lightning._version import __version__
-from gpt_lightning.checkpoints.checkpoint_dir import SHELF
+from gpt_lightning.checkpoints.checkpoint_dir import CHECKPOINTS_DIR
 from gpt_lightning.checkpoints.durable import list_checkpoints
 from gpt_lightning.errors import FolderInUseError, RunFolderError
 from gpt_lightning.files.atomic import write_text_durably
@@ -120,7 +120,7 @@ def make_numbered(name: str) -> Path:
 def holds_run(folder: Path) -> bool:
     """Whether a run has started here before."""
     marks = (folder / name for name in (CONFIG_FILE, MANIFEST_FILE))
-    return any(mark.exists() for mark in marks) or bool(list_checkpoints(folder / SHELF))
+    return any(mark.exists() for mark in marks) or bool(list_checkpoints(folder / CHECKPOINTS_DIR))
 
 
 class RunLock:

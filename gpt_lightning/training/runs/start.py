@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from gpt_lightning.checkpoints.checkpoint_dir import SHELF, Found, find_newest_valid, locate
+from gpt_lightning.checkpoints.checkpoint_dir import CHECKPOINTS_DIR, Found, find_newest_valid, locate
 from gpt_lightning.checkpoints.durable import MANIFEST_FILE, verify_checkpoint
 from gpt_lightning.errors import CheckpointError, ConfigError, RunFolderError
 from gpt_lightning.training.engine.processes import process_rank
@@ -115,7 +115,7 @@ def _start_from_path(settings: RunSettings, path: Path, typed: str) -> Start:
             raise RunFolderError(f"{folder} already holds a run", fix="Name a new folder for the branch.")
         make_folder(folder)
         return Start(folder, source=home, checkpoint=checkpoint)
-    newest = find_newest_valid(home / SHELF).path
+    newest = find_newest_valid(home / CHECKPOINTS_DIR).path
     if newest is not None and newest.name > checkpoint.name:
         raise CheckpointError(
             f"{home} has gone on to {newest.name} after {checkpoint.name}",
@@ -132,7 +132,7 @@ def find_checkpoint(start: Start) -> Found:
     """
     if start.checkpoint is not None or not start.continues:
         return Found(start.checkpoint)
-    found = find_newest_valid(start.folder / SHELF)
+    found = find_newest_valid(start.folder / CHECKPOINTS_DIR)
     if found.path is None and not found.skipped:
         return Found(_begun_with(start.folder))
     if found.path is None:
@@ -149,7 +149,7 @@ def began_with(folder: Path) -> Mapping[str, str]:
         if start.get("began_with"):
             return dict(start["began_with"])
         source = Path(start.get("resumed_from") or "")  # versions before noted only this
-        if source.parent.name == SHELF and source.parent.parent.resolve() != folder.resolve():
+        if source.parent.name == CHECKPOINTS_DIR and source.parent.parent.resolve() != folder.resolve():
             return {"checkpoint": str(source)}
     return {}
 

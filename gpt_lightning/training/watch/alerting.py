@@ -23,7 +23,7 @@ from gpt_lightning.tracking.alerts import (
     ValidationRising,
     Watch,
 )
-from gpt_lightning.tracking.notifications import Postman, Receiver, write_notice
+from gpt_lightning.tracking.notifications import Notifier, Receiver, write_alert_event
 from gpt_lightning.tracking.records import build_text
 from gpt_lightning.tracking.watchdog import Watchdog
 from gpt_lightning.training.watch.loggers import RunTensorBoard
@@ -52,7 +52,7 @@ class Alerts(Logger):
     ) -> None:
         super().__init__()
         self._folder, self._watch, self._board = folder, Watch(rules), board
-        self._postman = Postman(folder, receivers)
+        self._postman = Notifier(folder, receivers)
         self._step = 0
         self._shown: list[str] = []
 
@@ -88,7 +88,7 @@ class Alerts(Logger):
         """
         if not said:
             log.warning("alert at step %d: %s (%s)", self._step, message, rule)
-        self._postman.send(write_notice(self._folder.name, self._step, rule, message))
+        self._postman.send(write_alert_event(self._folder.name, self._step, rule, message))
         if self._board is not None:
             # One text for all alerts of a step: of two, TensorBoard would show the last.
             self._shown.append(f"{rule}: {message}  \n")

@@ -40,7 +40,7 @@ _MOST_UPDATES = 1 << 16
 _ROWS = 8
 
 
-class Insight(Callback):
+class Diagnostics(Callback):
     """Shows what ``Monitor`` asks for.
 
     Args:

@@ -19,7 +19,7 @@ from gpt_lightning.tuning.study.best import add_repeats, noise, write_best
 from gpt_lightning.tuning.study.entries import Entry
 from gpt_lightning.tuning.study.sweep import FAULT, Sweep
 from gpt_lightning.tuning.workers.claiming import places_left, reason_to_end, same_failure, stopped
-from gpt_lightning.tuning.workers.leases import Reaper
+from gpt_lightning.tuning.workers.leases import StaleTrialReaper
 
 log = logging.getLogger("gpt_lightning")
 
@@ -34,7 +34,7 @@ def run_sweep(
     Returns:
         Why it ended.
     """
-    reaper, repeated = Reaper(sweep), False
+    reaper, repeated = StaleTrialReaper(sweep), False
     try:
         while True:
             with sweep.folder.locked():

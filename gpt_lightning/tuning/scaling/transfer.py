@@ -73,7 +73,7 @@ class TransferSpec:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Decision:
     """What transferring cost one variant.
 
     Attributes:
@@ -183,7 +183,7 @@ def describe_plan(spec: TransferSpec, trials: FixedTrials) -> str:
     return "\n".join(lines) + "\n"
 
 
-def transfer(spec: TransferSpec, variant: str, trials: FixedTrials, say: Callable[[str], None]) -> Verdict:
+def transfer(spec: TransferSpec, variant: str, trials: FixedTrials, say: Callable[[str], None]) -> Decision:
     """Tune, apply, search.
 
     Raises:
@@ -205,7 +205,7 @@ def transfer(spec: TransferSpec, variant: str, trials: FixedTrials, say: Callabl
         here = best
     sizes = {key: len(values) for key, values in spec.grid.items()}
     edges = [key for (key, size), at in zip(sizes.items(), here, strict=True) if size > 1 and at in (0, size - 1)]
-    return Verdict(
+    return Decision(
         variant,
         spec.point(start),
         proxy.measure(start),
@@ -243,7 +243,7 @@ class _Explorer:
         return min(self.losses, key=self.losses.__getitem__)
 
 
-def describe_verdicts(spec: TransferSpec, verdicts: list[Verdict]) -> str:
+def describe_verdicts(spec: TransferSpec, verdicts: list[Decision]) -> str:
     """The table at the end."""
     lines = [""]
     lowest = min(verdict.tuned_loss for verdict in verdicts)

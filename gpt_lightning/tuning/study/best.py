@@ -19,7 +19,7 @@ from gpt_lightning.tuning.study import entries as names
 from gpt_lightning.tuning.study.entries import Entry, feasible
 from gpt_lightning.tuning.study.study import SPACE
 from gpt_lightning.tuning.study.sweep import Sweep
-from gpt_lightning.tuning.trial.mailbox import read_letter
+from gpt_lightning.tuning.trial.mailbox import read_trial_spec
 
 
 def trial_folder(sweep: Sweep, entry: Entry) -> Path:
@@ -46,7 +46,7 @@ def write_best(sweep: Sweep, output: Path, number: int | None = None) -> Path:
     values = ", ".join(
         f"{metric.name} {value:.6g}" for metric, value in zip(sweep.spec.metrics, entry.last.values or [], strict=False)
     )
-    threads = read_letter(folder)["threads"]
+    threads = read_trial_spec(folder)["threads"]
     setting = f"OMP_NUM_THREADS={threads} " if threads else ""
     header = [
         f"# Trial {entry.first} of sweep {sweep.spec.name}: {values or entry.state} ({len(ranked)} trials finished).",

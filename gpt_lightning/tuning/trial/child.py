@@ -31,10 +31,10 @@ from gpt_lightning.training.fitting.build import build_parsed, quieten_lightning
 from gpt_lightning.training.fitting.command_line import TrainerCommandLine
 from gpt_lightning.training.fitting.run import Run, add_callbacks
 from gpt_lightning.training.profiling.reuse_commands import compare_with_scratch
-from gpt_lightning.training.reuse.reuse import Reuse, Sharing
+from gpt_lightning.training.reuse.reuse import PrefixReuse, Reuse
 from gpt_lightning.training.runs.run_folder import CONFIG_FILE, is_in_use
 from gpt_lightning.tuning.spec.causes import BUG, MACHINE_EXIT_CODE, MEMORY, find_cause
-from gpt_lightning.tuning.trial.mailbox import NEEDS_OWN, Exit, Mailbox, read_letter
+from gpt_lightning.tuning.trial.mailbox import NEEDS_OWN, Exit, Mailbox, read_trial_spec
 from gpt_lightning.tuning.trial.reporting import Pruned, Reporting
 
 _WATCH_SECONDS, _PAUSE_SECONDS = 1.0, 0.05
@@ -52,7 +52,7 @@ def run_trial(folder: Path, start: str, forked: bool = False) -> None:
         start: Mark of this start; with a letter of another one there is nothing to do here any more.
         forked: Whether this process came from a warm server.
     """
-    letter, mailbox = read_letter(folder), Mailbox(folder, start)
+    letter, mailbox = read_trial_spec(folder), Mailbox(folder, start)
     if letter["start"] != start:
         return
     os.environ.update(letter["environment"])
@@ -123,7 +123,7 @@ def _choose_reuse(run: Run, wish: dict[str, Any] | None) -> Reuse | None:
         return None
     reuse = Reuse(Path(wish["folder"]), wish["every"], wish["budget_bytes"])
     try:
-        Sharing(reuse, run)
+        PrefixReuse(reuse, run)
     except ConfigError as problem:
         if wish["insist"]:
             raise

@@ -54,7 +54,7 @@ class Report:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Decision:
     """The answer to report ``n``: a reason to stop, or None."""
 
     n: int
@@ -128,12 +128,12 @@ def read_result(folder: Path) -> Result | None:
     return None if content is None else Result(**content)
 
 
-def write_letter(folder: Path, letter: Mapping[str, Any]) -> None:
+def write_trial_spec(folder: Path, letter: Mapping[str, Any]) -> None:
     """Write ``trial.json``."""
     _write(folder / TRIAL_FILE, letter)
 
 
-def read_letter(folder: Path) -> dict[str, Any]:
+def read_trial_spec(folder: Path) -> dict[str, Any]:
     """Read ``trial.json``."""
     letter = _read(folder / TRIAL_FILE)
     assert letter is not None, "the supervisor writes it before it starts the trial"
@@ -190,15 +190,15 @@ class Mailbox:
         reports = [json.loads(line) for line in whole.splitlines()]
         return [Report(**each) for each in reports if self._is_mine(each.pop("start", None))]
 
-    def answer(self, verdict: Verdict) -> None:
+    def answer(self, verdict: Decision) -> None:
         """Supervisor: answer a report."""
         # Whole or absent, but not durable: after a power cut nobody waits for it, and a fsync costs milliseconds.
         write_text_atomically(self._box / _VERDICT, json.dumps(asdict(verdict)))
 
-    def verdict(self, n: int) -> Verdict | None:
+    def verdict(self, n: int) -> Decision | None:
         """Trial: the answer to report ``n``, or None when it has not come yet."""
         content = _read(self._box / _VERDICT)
-        return Verdict(**content) if content is not None and content["n"] == n else None
+        return Decision(**content) if content is not None and content["n"] == n else None
 
     def leave(self, end: Exit) -> None:
         """Trial: the last words; unsaid when somebody else has begun the trial anew."""

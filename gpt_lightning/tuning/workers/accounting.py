@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from gpt_lightning.checkpoints.checkpoint_dir import SHELF
+from gpt_lightning.checkpoints.checkpoint_dir import CHECKPOINTS_DIR
 from gpt_lightning.checkpoints.durable import list_checkpoints, step_of
 from gpt_lightning.training.runs.run_folder import read_metrics, read_starts
 
@@ -25,7 +25,7 @@ class Work:
 
 def newest_step(folder: Path) -> int:
     """Step of a run's newest checkpoint; 0 when there is none."""
-    return max((step_of(path) or 0 for path in list_checkpoints(folder / SHELF)), default=0)
+    return max((step_of(path) or 0 for path in list_checkpoints(folder / CHECKPOINTS_DIR)), default=0)
 
 
 def count_starts(folder: Path) -> int:

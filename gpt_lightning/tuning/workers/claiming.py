@@ -19,12 +19,12 @@ from gpt_lightning.tuning.study import entries as names
 from gpt_lightning.tuning.study.entries import Entry, chosen, list_entries
 from gpt_lightning.tuning.study.grid import held_points, point_key, point_of
 from gpt_lightning.tuning.study.sweep import ALLOWED, STOP, Sweep
-from gpt_lightning.tuning.workers.leases import Lease, Reaper, set_facts
+from gpt_lightning.tuning.workers.leases import Lease, StaleTrialReaper, set_facts
 
 _NUMBERS = re.compile(r"\d[\d.,e+-]*")
 
 
-def claim(sweep: Sweep, reaper: Reaper, lease: Lease) -> FrozenTrial | None:
+def claim(sweep: Sweep, reaper: StaleTrialReaper, lease: Lease) -> FrozenTrial | None:
     """The next trial, RUNNING and leased, with all its values; None when there is nothing to do now."""
     with sweep.folder.locked():
         reaper.reap()

@@ -21,7 +21,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from gpt_lightning.checkpoints.checkpoint_dir import SHELF
+from gpt_lightning.checkpoints.checkpoint_dir import CHECKPOINTS_DIR
 from gpt_lightning.checkpoints.durable import discard, list_checkpoints
 from gpt_lightning.checkpoints.prefixes import PrefixStore
 from gpt_lightning.errors import RunFolderError
@@ -59,7 +59,7 @@ class Lease:
         return {"owner": self.owner.plain(), "n": self.count, "child": identity}
 
 
-class Reaper:
+class StaleTrialReaper:
     """Finds trials that nobody works on; remembers the counters that it has seen.
 
     Args:
@@ -182,7 +182,7 @@ def _release_pins(sweep: Sweep, trial: FrozenTrial) -> None:
 
 def _thin_out(folder: Path, keep: int) -> None:
     """Delete all but the newest checkpoints, unless a process of an earlier start still writes there."""
-    found = list_checkpoints(folder / SHELF)
+    found = list_checkpoints(folder / CHECKPOINTS_DIR)
     lock = RunLock(folder)
     try:
         lock.acquire()

@@ -39,7 +39,7 @@ from gpt_lightning.tuning.study.study import (
 )
 from gpt_lightning.tuning.study.sweep import Sweep, read_frozen
 from gpt_lightning.tuning.study.sweep_folder import SweepFolder
-from gpt_lightning.tuning.trial.mailbox import RESULT_FILE, Mailbox, Report, Result, read_letter, read_result
+from gpt_lightning.tuning.trial.mailbox import RESULT_FILE, Mailbox, Report, Result, read_result, read_trial_spec
 from gpt_lightning.tuning.workers.leases import facts_of, limits_of, requeue_lost
 
 _STATES = {"complete": TrialState.COMPLETE, names.DIVERGED: TrialState.COMPLETE, "pruned": TrialState.PRUNED}
@@ -110,7 +110,7 @@ def _objectives(sweep: Sweep, result: Result) -> list[float] | None:
 
 def _letter(folder: Path) -> dict[str, Any]:
     try:
-        return read_letter(folder)
+        return read_trial_spec(folder)
     except (AssertionError, ValueError):
         return {}  # killed before it was written
 

@@ -35,17 +35,17 @@ from gpt_lightning.tuning.trial.children import Child, ForkedChild, OwnChild
 from gpt_lightning.tuning.trial.mailbox import (
     NEEDS_OWN,
     OUTPUT_FILE,
+    Decision,
     Exit,
     Mailbox,
     Report,
     Result,
-    Verdict,
-    write_letter,
+    write_trial_spec,
 )
 from gpt_lightning.tuning.workers.accounting import Work, count_starts, measure_work, newest_step
 from gpt_lightning.tuning.workers.leases import Lease, conclude, fail, requeue_lost, set_facts
 from gpt_lightning.tuning.workers.slots import Slot
-from gpt_lightning.tuning.workers.trial_letter import compose_letter
+from gpt_lightning.tuning.workers.trial_letter import compose_trial_spec
 
 log = logging.getLogger("gpt_lightning")
 
@@ -181,7 +181,9 @@ class _Attempt:
             self._mailbox.clear()
             self._reports.clear()
             boss = self._boss
-            write_letter(self._folder, compose_letter(self._sweep, self._trial, boss.slot, boss.lease.owner, start))
+            write_trial_spec(
+                self._folder, compose_trial_spec(self._sweep, self._trial, boss.slot, boss.lease.owner, start)
+            )
             try:
                 self._child = OwnChild(self._folder, start, environment) if own else ForkedChild(self._folder, start)
                 break
@@ -231,7 +233,7 @@ class _Attempt:
         """Judge first, so that the trial does not wait for the storage; then write the report down."""
         self._reports.append(report)
         reason = self._verdict = None if report.tokens >= report.total_tokens else self._judge(report)
-        self._mailbox.answer(Verdict(report.n, reason))
+        self._mailbox.answer(Decision(report.n, reason))
         metric = self._sweep.spec.metrics[0].name
         lines = [
             [each.n, each.step, each.tokens, _plain(each.metrics[metric]), each.shape]

@@ -18,7 +18,7 @@ _VERDICT_SECONDS = 30.0
 """Longest time that a trial waits for the answer to a report."""
 
 
-def compose_letter(
+def compose_trial_spec(
     sweep: Sweep, trial: FrozenTrial, slot: Slot, supervisor: ProcessIdentity, start: str
 ) -> dict[str, Any]:
     """The content of ``trial.json``.

@@ -18,7 +18,7 @@ from gpt_lightning.tuning.study.entries import LEASE
 from gpt_lightning.tuning.study.sweep import Sweep
 from gpt_lightning.tuning.trial.children import prepare_server
 from gpt_lightning.tuning.workers.claiming import claim
-from gpt_lightning.tuning.workers.leases import Lease, Reaper
+from gpt_lightning.tuning.workers.leases import Lease, StaleTrialReaper
 from gpt_lightning.tuning.workers.slots import Slot
 from gpt_lightning.tuning.workers.stopping import stop_for_fault
 from gpt_lightning.tuning.workers.supervisor import Supervisor
@@ -64,7 +64,7 @@ def work(
     """
     prepare_server()
     lease = lease or Lease()
-    reaper = Reaper(sweep)
+    reaper = StaleTrialReaper(sweep)
     supervisor = Supervisor(sweep, slot, lease, asked_to_stop)
     patience, ends = Patience(sweep.spec.retry, asked_to_stop), dict[str, int]()
     while not asked_to_stop() and (most is None or sum(ends.values()) < most):

@@ -16,7 +16,15 @@ from typing import Any
 import pytest
 
 from gpt_lightning.errors import ConfigError
-from gpt_lightning.tracking.notifications import Command, Notice, Postman, Receiver, Webhook, cut_alerts, write_notice
+from gpt_lightning.tracking.notifications import (
+    AlertEvent,
+    Command,
+    Notifier,
+    Receiver,
+    Webhook,
+    cut_alerts,
+    write_alert_event,
+)
 from gpt_lightning.tracking.watchdog import Watchdog
 
 received: list[dict[str, Any]] = []
@@ -45,8 +53,8 @@ def address() -> Iterator[str]:
     thread.join()
 
 
-def notice(step: int = 7) -> Notice:
-    return write_notice("run-1", step, "LossSpike", "train/loss is 9")
+def notice(step: int = 7) -> AlertEvent:
+    return write_alert_event("run-1", step, "LossSpike", "train/loss is 9")
 
 
 def lines(folder: Path) -> list[dict[str, Any]]:
@@ -54,7 +62,7 @@ def lines(folder: Path) -> list[dict[str, Any]]:
 
 
 def test_webhook_gets_the_object(tmp_path: Path, address: str) -> None:
-    postman = Postman(tmp_path, [Webhook(address)])
+    postman = Notifier(tmp_path, [Webhook(address)])
     postman.send(notice())
     postman.close()
     assert received == lines(tmp_path)
@@ -64,12 +72,12 @@ def test_webhook_gets_the_object(tmp_path: Path, address: str) -> None:
 
 def test_failures_are_told_and_stop_nobody(tmp_path: Path, address: str, caplog: pytest.LogCaptureFixture) -> None:
     class Broken(Receiver):
-        def deliver(self, notice: Notice) -> None:
+        def deliver(self, notice: AlertEvent) -> None:
             raise KeyError("mine")
 
     absent = Command(["no-such-program-anywhere"])
     failing = Command([sys.executable, "-c", "raise SystemExit(3)"])
-    postman = Postman(tmp_path, [Webhook(f"{address}/refuse"), absent, failing, Broken(), Webhook(address)])
+    postman = Notifier(tmp_path, [Webhook(f"{address}/refuse"), absent, failing, Broken(), Webhook(address)])
     with caplog.at_level(logging.WARNING):
         postman.send(notice())
         postman.close()
@@ -81,7 +89,7 @@ def test_a_silent_receiver_does_not_hold_up_training(tmp_path: Path) -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
-        postman = Postman(tmp_path, [Webhook(f"http://127.0.0.1:{silent.getsockname()[1]}", seconds=0.2)])
+        postman = Notifier(tmp_path, [Webhook(f"http://127.0.0.1:{silent.getsockname()[1]}", seconds=0.2)])
         started = time.perf_counter()
         postman.send(notice())
         assert time.perf_counter() - started < 0.15
@@ -91,14 +99,14 @@ def test_a_silent_receiver_does_not_hold_up_training(tmp_path: Path) -> None:
 def test_commands_read_the_object(tmp_path: Path) -> None:
     place = tmp_path / "got.json"
     program = f"import sys; open({str(place)!r}, 'w').write(sys.stdin.read())"
-    postman = Postman(tmp_path, [Command([sys.executable, "-c", program])])
+    postman = Notifier(tmp_path, [Command([sys.executable, "-c", program])])
     postman.send(notice())
     postman.close()
     assert json.loads(place.read_text(encoding="utf-8")) == lines(tmp_path)[0]
 
 
 def test_alerts_behind_a_checkpoint_are_forgotten(tmp_path: Path) -> None:
-    postman = Postman(tmp_path, [])
+    postman = Notifier(tmp_path, [])
     for step in (1, 5, 9):
         postman.send(notice(step))
     with (tmp_path / "alerts.jsonl").open("a", encoding="utf-8") as file:

@@ -12,8 +12,8 @@ from gpt_lightning.tracking.terminal import (
     Lines,
     LiveTable,
     Nothing,
+    ProgressState,
     RewrittenLine,
-    Standing,
     choose_view,
     describe,
 )
@@ -29,7 +29,7 @@ def able(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
 
 
-NOW = Standing(50, 200, 4.5, 0.01, 12345.0, eta_seconds=3700.0, val_loss=4.75, losses=[9.0, 6.0, 5.0, 4.5])
+NOW = ProgressState(50, 200, 4.5, 0.01, 12345.0, eta_seconds=3700.0, val_loss=4.75, losses=[9.0, 6.0, 5.0, 4.5])
 
 
 def test_line() -> None:
