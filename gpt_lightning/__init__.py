@@ -1,29 +1,29 @@
 """gpt_lightning: the experiment platform for GPT language models on Lightning.
 
-The house, floor by floor; a room imports only rooms on lower floors, and rooms on one floor never import each other
-(checked by ``make check``)::
+Layers; a package imports only packages of lower layers, and packages of one layer never import each other; the large
+ones hold the same order inside (checked by ``make check``)::
 
-    7  cli           the table of commands
-    6  tuning        sweeps: Optuna chooses settings, trials are runs like any other
+    8  cli           the table of commands
+    7  tuning        sweeps: Optuna chooses settings, trials are runs like any other
        evaluation    perplexity, texts against references, tasks, comparison of models
        monitoring    runs listed, compared, plotted, reported
-    5  training      Lightning: module, datamodule, run folder, resume, the LightningCLI
-    4  objectives    what a model learns           generation   text out of a model
-       board         what a run shows: texts, pictures, alerts
-    3  weights       a model out of a checkpoint; models of other libraries in and out
-    2  model         the decoder                   optim        schedules, groups, optimizers
+    6  training      Lightning: module, datamodule, run folder, resume, the LightningCLI
+    5  objectives    what a model learns           generation   text out of a model
+       tracking      what a run shows: texts, pictures, alerts
+    4  weights       a model out of a checkpoint; models of other libraries in and out
+    3  model         the decoder                   optim        schedules, groups, optimizers
        data          text -> tokens -> windows     metrics      loss, BLEU, ROUGE, accuracy ... as sums
        checkpoints   complete and checksummed, or invisible
-       pages         reports in one file, charts
-    1  batch         the nouns that travel         parsing      strict YAML, one-line errors
-       files         whole or not at all, locks, processes: what systems differ in
+       reports       pages in one file, charts
+    2  batch         the nouns that travel         parsing      strict YAML, one-line errors
+    1  files         whole or not at all, locks, processes: what systems differ in
     0  errors        one family
 
-A batch of tokens goes one way: ``data.readers`` -> ``data.tokenizers`` -> ``data.shards`` (once, in ``prepare``) ->
-``data.stream`` (windows as a pure function of the sample number) -> ``training.datamodule`` -> ``objectives`` (shift,
-mask or corrupt on the device) -> ``model`` -> loss. Flowing back: only ``state_dict``.
+A batch of tokens goes one way: ``data.readers`` -> ``data.tokenizers`` -> ``data.store`` (once, in ``data.prepare``) ->
+``data.stream`` (windows as a pure function of the sample number) -> ``training.loading`` -> ``objectives`` (shift, mask
+or corrupt on the device) -> ``model`` -> loss. Flowing back: only ``state_dict``.
 
-From Python the same as from the command line; the names below load their room when they are first used::
+From Python the same as from the command line; the names below load their package when they are first used::
 
     import gpt_lightning as gl
 

@@ -1,29 +1,27 @@
 r"""From text to windows of tokens: read, tokenize and store once; stream for ever. No torch, no Lightning.
 
-    prepare (once)                                       stream (every run)
+Seven sub-packages and one file, an import points down only (checked by ``make check``)::
 
-    sources     what was typed -> readers                opening       whose store is it? ours, theirs, far, several
-      matching, saved_datasets, builtin                  shards        open a store, gather runs of tokens
-    readers     files -> documents, whole or in spans      verification    checksums, once per machine
-      files, far_files, compression, formats/              mapping       only so many files at a time
-      recognizing, line_ends, bad_records                foreign       stores of other programs
-    cleaning    which texts enter                          token_files     their formats
-    splitting   which documents only measure             remote        stores behind a URL
-    tokenizers  text <-> ids                               shard_cache     bounded, verified, fetched ahead
-      vocabularies, bpe, runs, learning                  packing       how documents share rows
-    work_units  the corpus in units of about 8 MB          windows, plan   the rows of a split by number
-    tokenizing  a unit -> parts                          permutation   a random order in O(1) memory
-      crew, worker, journal, parts                       stream        sample number -> window (rows)
-    assembling  parts -> shards                          mixture       several sources in given proportions
-      shard_writer, shard_file, manifest, sealing          quotas, mixed_stream, mixed_store
-    making      all of that, for one or several stores   checks        does the store fit model and run?
-    folders     lock, working folder, rename
-    prepare     find the store of some settings,         from the terminal
-      freshness or make it                               command, store_commands, tokenizer_command, report
+    commands    prepare, data ..., tokenizer train
+    open        whose store is it? ours, another tool's, behind a URL, several as a mixture
+    live        a store that is read while it is being made: data.on_the_fly
+    prepare     documents -> store (once)             stream   sample number -> window (every run)
+      prepare     find the store of some settings,      stream       what a run reads
+                  freshness or build it                 packing      how documents share rows; packing_plan: which
+      building    one pass over the text                windows      the rows of a split by number
+      chunks      the corpus in pieces of about 8 MB    permutation  a random order in O(1) memory
+      pool        processes that tokenize them          mixture      several sources in given proportions
+      tokenizing  a chunk -> parts, journal             mixed_stream
+      cleaning    which texts enter, and which split
+      assembling  parts -> shards
+    store       manifest, shards, verification; remote and shard_cache; external: stores of other tools
+    readers     files -> documents, whole or in spans; a format of files is one class in formats/
+    tokenizers  text <-> ids                          folders  lock, working folder, rename
 
-    following   read a store while it is being made: data.on_the_fly
-      background, unit_plan          the process that makes it, and what it says of its plan
-      growing, growing_stream        units that arrived as splits; samples that are waited for
+The way of text into a store: ``commands.prepare`` -> ``prepare.prepare`` -> ``prepare.building`` -> ``readers`` ->
+``tokenizers`` -> ``prepare.assembling`` -> ``store.shard_files`` -> ``store.manifest``. The way of a batch out of it:
+``stream.stream`` -> ``stream.permutation`` -> ``stream.windows`` -> ``store.shards``.
+
 
 A store is a folder: ``manifest.json`` (written last), token files in llm.c's format and the ends of the documents. It
 is addressed by ``PrepareSettings``; ``find_or_prepare`` finds or makes it. The state of a stream is one number, the

@@ -3,15 +3,14 @@
 A schedule is a pure function of the step, so nothing of it has to be saved: before every step the trainer asks
 ``schedule.factor(step, horizon)`` and writes ``initial_lr x factor`` into every group.
 
-    lengths          steps, tokens or a share of the run -> steps
-    schedules        the common curves, and their table; cycles, points: the others
-    shapes           how a cooldown falls; stretches: warm-up and cooldown, which schedules share
+    schedules/       the common curves and their table; cyclic, piecewise: the others; lengths: steps, tokens, shares of
+                     the run; warmup_cooldown and decay_shapes: what schedules have in common
     batch_ramps      a global batch that grows; batch_sizes: the table it comes down to
     groups           matrix, embedding, head, vector: each with its own learning rate
     parametrization  how initial values and rates follow width and depth
     optimizers       recipes (AdamW, Muon, Lion, ScheduleFree); muon, lion, schedule_free: the update rules themselves
     clipping         by the global norm
-    shares           tensors of which this process holds some rows
+    dtensor          tensors of which this process holds some rows
 
 >>> from gpt_lightning.optim.schedules.lengths import Horizon
 >>> from gpt_lightning.optim.schedules.schedules import WSD

@@ -9,7 +9,7 @@
     parser         StrictParser: jsonargparse's parser with all of the above
     command        a typed function as a command
     extras         packages that only some uses need, and the command that installs them
-    own_options    options of a command's own beside the settings of a run
+    renamed        class paths of earlier versions
 
 The parser is made from signatures, so that a default, its type and its help stand in one place, the code:
 

@@ -17,6 +17,7 @@ import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from gpt_lightning.errors import ConfigError
+from gpt_lightning.parsing.renamed import rename
 
 _MAX_BYTES = 1_000_000
 _MAX_DEPTH = 100
@@ -126,7 +127,7 @@ def parse_document(text: str) -> Document:
     try:
         # Depth first, from the flat list of events: composing and constructing recurse, and would overflow the stack.
         _check_depth(text)
-        loader = _Loader(text)
+        loader = _Loader(rename(text))
         try:
             node = loader.get_single_node()
             if node is None:

@@ -1,4 +1,4 @@
-"""pages: reports as one HTML file that opens with no network, and its Markdown twin, with charts drawn as SVG.
+"""Reports as one HTML file that opens with no network, and its Markdown twin, with charts drawn as SVG.
 
 A report is a ``Page`` that is filled from top to bottom and written at the end; a chart is a frozen record of what is
 shown, and knows how to draw itself. Neither knows anything about training, and no plotting library, script, font or

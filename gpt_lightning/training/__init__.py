@@ -1,4 +1,4 @@
-"""Training under Lightning: the only room that knows it.
+"""Training under Lightning: the only package that knows it.
 
 ``build`` turns a configuration into a ``Run``; ``Run.fit`` trains it in a run folder. The same way serves the command
 line, sweeps, tests and notebooks::
@@ -9,23 +9,20 @@ line, sweeps, tests and notebooks::
     result = run.fit()                 # or run.fit(resume="auto")
     result.metrics["val/loss"], result.folder
 
-    front          help and mistakes, before Lightning is imported; options, help_pages: what it knows of the settings
-    consent        what a configuration runs or sends: not from a file alone
-    command_line   LightningCLI: arguments in, one checked configuration out
-    build          configuration -> trainer + module + datamodule
-    run            what can be done with them; run_folder, start, resume: where, and from which checkpoint; beginning:
-                   what is written before the first step; ending: how a run ended; memory_limit: whether it can fit
-    reuse          steps that another run has done; trajectory: the key that finds them; reuse_check, reuse_estimate
-    module         decoder + objective + optimizer + schedule, without logic of its own
-    datamodule     the prepared store as loaders
-    answering      predict with prompts: a file of them answered by all devices
-    global_batch   tokens of a step -> micro-batches of every process; weighing: one weighted mean over all of them
-    callbacks/     what happens around a step
-    monitor        what a run shows of itself; observers: all who look on; chronicle: its start and its true end;
-                   alerting: rules over its points; trackers: W&B, MLflow, CSV; speed: tokens, time, memory
-    bench          the step measured; step_parts: where its time goes; advice, bench_report: what to make of it
-    processes      who started them, how they find each other, and that they part
-    sharding       FSDP2 and tensor parallelism: trainer.strategy fsdp2, tp; sharded_strategy, sharded_model: how
+Sub-packages, an import points down only (checked by ``make check``)::
+
+    commands    fit, validate, test, predict
+    profiling   doctor, bench, plot-schedule: memory and time estimated or measured, and what to change
+    fitting     command_line -> build -> run: one checked configuration, its parts, what can be done with them
+    reuse       steps that another run has done; fingerprint: the key that finds them
+    parts       what a run is put together from
+    watch       loggers, trackers, alerts, diagnostics, traces
+    callbacks   what happens around a step: saving, the metrics log, the status line
+    modules     the LightningModule; weighing: one weighted mean over a step; means of the weights, non-finite steps
+    loading     the prepared store as loaders
+    runs        settings, lengths, run folder, resume, how a run ended
+    engine      processes, sharding (FSDP2, tensor parallelism), checkpoint input and output, private parts of Lightning
+
 
 Resuming is exact because nothing depends on where a process happened to be: the order of samples and all randomness
 are functions of the sample number, learning rates are functions of the step, and checkpoints exist only at optimizer

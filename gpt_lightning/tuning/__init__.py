@@ -1,31 +1,20 @@
 """Sweeps: many runs whose settings a sampler chooses, sharing one storage, surviving the death of any part.
 
-    parameters      what a setting may be: values, ranges, grids; a value and its place in the storage
-    quantiles       normal and beta distributions, which Optuna does not have
-    derive          settings computed from others, with safe arithmetic
-    spec            the records a sweep file is read into
-    reading         YAML (ours or Weights & Biases') -> records; every mistake with file, line and nearest key
-    sweep_folder    where everything of a sweep lies
-    checking        every key and edge value through the parser of ``fit``; planning says what it will cost
-    study           Optuna's study: created once, opened by many, never mixed with another space
-    sweep           spec, folder and study together; creating begins one, entries counts its trials
-    samplers        who chooses values, seeded for each trial; grid: all combinations, and which nobody has
-    claiming        the next trial, under the folder's lock; leases: who works on it, and who takes it over
-    worker          claims and runs trials; supervisor: one attempt of a trial
-    children        the trial's process (child, forked_trial, preload); reporting is its end of the mailbox
-    mailbox         what a trial and its supervisor tell each other, as files; trial_letter: the first of them
-    launchers       who starts workers: local or nobody, cluster_launchers: SLURM, Ray; running watches, live shows
-    best            the best configuration, repetitions over seeds, tables
-    surroundings    what else may differ between trials, compared with the first
-    stopping        ``sweep stop`` and ``retry``; commands: all commands as typed
-    repair          ``sweep fsck``; rebuilding: a lost study, from the trials' folders
-    shape_key       the way that a learning rate has gone, as a key
-    pruning         rules that stop trials early, halving: at rungs; early_termination reads them from a sweep file
-    report          the page of a sweep; its facts (report_facts), where they come from (report_reading, importance),
-                    its charts (report_charts, report_planes), its command (report_command)
-    ladder          ``sweep ladder``: sizes x lengths x rates (ladder_file), laws (power_laws), its page (ladder_report)
-    transfer        ``sweep transfer``: settings of a small model at a larger one, and what that costs
-    fixed_trials    the trials of both: settings known beforehand, one after the other, sharing steps
+Sub-packages, an import points down only (checked by ``make check``)::
+
+    commands   sweep run, worker, status, stop, best ...
+    launch     creating begins a sweep; launchers and cluster_launchers start its workers: this machine, SLURM, Ray
+    workers    claiming: the next trial; leases: whose it is; supervisor: one attempt of it; repair: sweep fsck
+    report     the page of a sweep: its facts, where they come from, its charts
+    study      Optuna's study, the sweep's folder, its best; samplers and grid choose; checking tries every key first
+    trial      one trial's process: mailbox (what it and its supervisor tell each other), child, reporting
+    scaling    sweep ladder and transfer: trials over sizes, laws fitted to them
+    spec       YAML (ours or Weights & Biases') -> records; every mistake with file, line and nearest key
+    pruning    when a trial is ended early
+
+A trial goes this way: ``workers.claiming`` -> ``workers.supervisor`` -> ``trial.children`` -> ``trial.child`` ->
+``training.fitting`` (the ``build`` and ``fit`` of any run) -> ``trial.reporting`` -> ``workers.leases`` -> ``study``.
+
 
 A sweep file names base configurations and the keys to vary, in the words of ``fit``::
 

@@ -81,7 +81,20 @@ _SWITCHES = (
 )
 """Beginnings of their names."""
 
-_OUTER_ROOMS = frozenset({"cli.py", "__main__.py", "tuning", "monitoring", "evaluation", "generation", "pages"})
+_OUTER_PACKAGES = frozenset(
+    {
+        "cli.py",
+        "__main__.py",
+        "tuning",
+        "monitoring",
+        "evaluation",
+        "generation",
+        "reports",
+        "serving",
+        "registry",
+        "apps",
+    }
+)
 """What is not used in a step of training; every other file of ours is part of the code's fingerprint."""
 
 
@@ -241,7 +254,7 @@ def _hash_sources() -> str:
     digest = hashlib.sha256()
     for path in sorted(package.rglob("*.py")):
         place = path.relative_to(package)
-        if place.parts[0] not in _OUTER_ROOMS:
+        if place.parts[0] not in _OUTER_PACKAGES:
             digest.update(f"{place.as_posix()}\n".encode() + path.read_bytes())
     return digest.hexdigest()
 

@@ -14,6 +14,7 @@ from typing import Any
 from gpt_lightning.checkpoints.durable import read_manifest
 from gpt_lightning.errors import CheckpointError
 from gpt_lightning.model.config import GPTConfig
+from gpt_lightning.parsing.renamed import rename_all
 
 FREE = (
     "run",
@@ -154,7 +155,11 @@ def list_changes(checkpoint: Path, card: Mapping[str, Any]) -> list[str]:
 
 
 def _with_later_fields(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Fields of the architecture that came after the checkpoint was written had the values that are their defaults."""
+    """A checkpoint's settings as today's version would write them.
+
+    Fields of the architecture that came later had the values that are their defaults; classes have moved.
+    """
+    config = rename_all(config)
     model = config.get("model") or {}
     if not model.get("config"):
         return config
