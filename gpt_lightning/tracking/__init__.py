@@ -5,7 +5,7 @@
     pictures    arrays as PNG pictures of its Images tab
     probe       one look inside a model: attention and the size of the residual stream
     records     texts, pictures and histograms as TensorBoard stores them; charts of Custom Scalars; the Projector
-    hparams     settings with types and domains, and how a run really ended
+    hparams     settings with types and domains, and how a run really ended; hparams_tab: their order
     alerts      rules over the logged points; notifications: where alerts go; watchdog: a run that stands still
     patient     event files on a disk that may be full
     serving     ``gpt-lightning monitor``: TensorBoard on loopback

@@ -5,12 +5,6 @@ writes nothing at all without a metric; the functions that would do better need 
 
 They lie in an event file of their own, which every start replaces: TensorBoard keeps the first record it finds under a
 name, and a run that crashed and then went on to its end would be shown as failed for ever.
-
-TensorBoard's HParams tab with the losses in its first columns.
-
-The tab shows the first few metrics alone, sorted by name: ``activation/rms/block_00`` stood where ``val/loss`` should.
-An experiment record in a run's own event file would order them too, but TensorBoard takes the first such record of all
-runs: settings that another run alone has would vanish from the table, and a sweep's record would not be found.
 """
 
 from __future__ import annotations
@@ -18,10 +12,10 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from tensorboard.compat.proto.summary_pb2 import Summary
-from tensorboard.plugins.hparams import api_pb2, backend_context, hparams_plugin, metadata, plugin_data_pb2, summary_v2
+from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2, summary_v2
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from gpt_lightning.tracking.patient import patient_event_files
@@ -124,54 +118,3 @@ def _add(writer: EventFileWriter, record: Summary) -> None:
     from tensorboard.compat.proto.event_pb2 import Event
 
     writer.add_event(Event(summary=record, wall_time=time.time()))
-
-
-_FIRST = ("val/loss", "val/bits_per_byte", "val/perplexity", "train/loss")
-_ROOMS = ("val/", "test/", "train/")
-
-
-def rank_metric(name: str) -> tuple[int, str]:
-    """Where a metric stands: what runs are compared by, other losses, everything else by name."""
-    if name in _FIRST:
-        return _FIRST.index(name), name
-    rooms = [number for number, room in enumerate(_ROOMS) if name.startswith(room)]
-    return len(_FIRST) + (rooms[0] if rooms else len(_ROOMS)), name
-
-
-_SETTINGS = (
-    *("model.optimizer.class_path", "model.optimizer", "model.schedule.class_path", "model.schedule"),
-    *("trainer.max_steps", "run.max_tokens", "model.config", "model", "data.batch_size", "data", "trainer"),
-)
-
-
-def rank_setting(name: str) -> tuple[int, str]:
-    """Where a setting stands: what is tuned first, then the length, the architecture, the data.
-
-    >>> sorted(["data.block_size", "model.config.n_layer", "model.optimizer.init_args.lr"], key=rank_setting)
-    ['model.optimizer.init_args.lr', 'model.config.n_layer', 'data.block_size']
-    """
-    places = [place for place, key in enumerate(_SETTINGS) if name == key or name.startswith(f"{key}.")]
-    return min(places, default=len(_SETTINGS)), name
-
-
-class _Context(backend_context.Context):  # type: ignore[misc]
-    def _compute_metric_names(self, *args: Any, **kwargs: Any) -> list[tuple[str, str]]:
-        """(name, subfolder) of all metrics."""
-        found = super()._compute_metric_names(*args, **kwargs)
-        return sorted(found, key=lambda metric: (*rank_metric(metric[0]), metric[1]))
-
-    def experiment_from_metadata(self, *args: Any, **kwargs: Any) -> Any:
-        """What the tab shows: settings that differ first, as ever, but not by the alphabet."""
-        found = super().experiment_from_metadata(*args, **kwargs)
-        settings = sorted(found.hparam_infos, key=lambda each: (not each.differs, rank_setting(each.name)))
-        found.ClearField("hparam_infos")
-        found.hparam_infos.extend(settings)
-        return found
-
-
-class OrderedHParams(hparams_plugin.HParamsPlugin):  # type: ignore[misc]
-    """The stock tab; without a record of a sweep, losses come first."""
-
-    def __init__(self, context: Any) -> None:
-        super().__init__(context)
-        self._context = _Context(context)

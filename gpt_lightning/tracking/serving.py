@@ -94,7 +94,7 @@ def start(folder: Path, port: int | None, host: str, *, allow_remote: bool) -> t
     from tensorboard.plugins.custom_scalar.custom_scalars_plugin import CustomScalarsPlugin
     from tensorboard.plugins.hparams.hparams_plugin import HParamsPlugin
 
-    from gpt_lightning.tracking.hparams import OrderedHParams
+    from gpt_lightning.tracking.hparams_tab import OrderedHParams
 
     plugins = [OrderedHParams if plugin is HParamsPlugin else plugin for plugin in default.get_plugins()]
     # The first tab with content is the one that opens. Scalars sorts by name, activations first and losses last and

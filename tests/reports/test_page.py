@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from tests.reports.documents import Document
-from tests.reports.test_charts import CHARTS
 
 from gpt_lightning.reports.page import Page
+from tests.reports.documents import Document
+from tests.reports.test_charts import CHARTS
 
 _EVIL = "<script>alert(1)</script>\"'`|*_[x](y)\x00"
 

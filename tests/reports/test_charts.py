@@ -10,7 +10,6 @@ from xml.etree import ElementTree
 
 import pytest
 from PIL import Image, ImageColor
-from tests.reports.documents import SVG, parse_svg, texts_of, titles_of
 
 from gpt_lightning.reports.bar_drawing import count_bins
 from gpt_lightning.reports.charts import (
@@ -29,6 +28,7 @@ from gpt_lightning.reports.charts import (
 from gpt_lightning.reports.drawing import Text, text_width
 from gpt_lightning.reports.grid_drawing import contour_segments
 from gpt_lightning.reports.line_drawing import thin
+from tests.reports.documents import SVG, parse_svg, texts_of, titles_of
 
 _ODD = 'a <b> & "c" \'\x00\x1b \ud800 \u4e2d'
 _SHOWN = 'a <b> & "c" \'\ufffd\ufffd \ufffd \u4e2d'
