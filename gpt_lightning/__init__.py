@@ -50,16 +50,16 @@ if TYPE_CHECKING:
     from gpt_lightning.training.fitting.build import build
     from gpt_lightning.weights.loading import load_model
 
-_ROOMS = {
+_HOMES = {
     "Engine": "generation.engine",
     "GPT": "model.gpt",
     "GPTConfig": "model.config",
-    "PrepareSettings": "data.prepare",
+    "PrepareSettings": "data.prepare.prepare",
     "Request": "generation.requests",
     "Sampling": "generation.sampling",
-    "build": "training.build",
-    "find_or_prepare": "data.prepare",
-    "generate_text": "generation.text",
+    "build": "training.fitting.build",
+    "find_or_prepare": "data.prepare.prepare",
+    "generate_text": "generation.decode",
     "load_model": "weights.loading",
 }
 
@@ -79,8 +79,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in _ROOMS:
-        return getattr(import_module(f"gpt_lightning.{_ROOMS[name]}"), name)
+    if name in _HOMES:
+        return getattr(import_module(f"gpt_lightning.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'gpt_lightning' has no attribute {name!r}; it has {', '.join(__all__)}")
 
 

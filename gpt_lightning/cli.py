@@ -1,4 +1,4 @@
-"""The ``gpt-lightning`` program: a table of commands, each of which imports its room only when it is called.
+"""The ``gpt-lightning`` program: each row of ``commands`` imports its package only when it is called.
 
 Only the standard library is imported here, so that ``--help`` and a misspelt command answer at once. A ``UserError``
 becomes one line and its exit code; anything else is a bug of ours and keeps its traceback.
@@ -17,209 +17,13 @@ import os
 import shutil
 import sys
 import tempfile
-from dataclasses import dataclass
 from types import ModuleType
 from typing import TextIO
 
+from gpt_lightning.commands import COMMANDS, ELSEWHERE, EXAMPLES
+
 _PROGRAM = "gpt-lightning"
 _CONFIG_OPTIONS = ("-c", "--config")
-
-
-@dataclass(frozen=True)
-class Command:
-    """A row of the table.
-
-    Attributes:
-        module: Where the command lives.
-        attribute: A typed function whose parameters are the options; for the Trainer's commands a function that
-            takes (command, arguments).
-        help: One line.
-        group: Heading under which ``--help`` lists it.
-        typed: Whether ``attribute`` is a typed function.
-    """
-
-    module: str
-    attribute: str
-    help: str
-    group: str
-    typed: bool = True
-
-
-_STORES = ("gpt_lightning.data.commands.stores",)
-_EVALUATION = "gpt_lightning.evaluation"
-_TRAINER = ("gpt_lightning.training.fitting.front", "front_command")
-
-# A name may have two words: a noun with several commands, and what to do with it.
-COMMANDS = {
-    "prepare": Command(
-        "gpt_lightning.data.commands.prepare", "prepare_command", "Turn text into a store of tokens.", "Data"
-    ),
-    "data info": Command(*_STORES, "info_command", "What is in a prepared store.", "Data"),
-    "data verify": Command(*_STORES, "verify_command", "Read a store and compare every checksum.", "Data"),
-    "data head": Command(*_STORES, "head_command", "Show the first documents of a store as text.", "Data"),
-    "data sample": Command(*_STORES, "sample_command", "Show training windows of a store as text.", "Data"),
-    "tokenizer train": Command(
-        "gpt_lightning.data.commands.tokenizer", "tokenizer_train", "Learn a vocabulary from text.", "Data", typed=False
-    ),
-    "fit": Command(*_TRAINER, "Train a model, or go on with a run (--resume auto).", "Training", typed=False),
-    "validate": Command(*_TRAINER, "Measure the loss on the validation split.", "Training", typed=False),
-    "test": Command(*_TRAINER, "Measure the loss on the test split.", "Training", typed=False),
-    "predict": Command(
-        *_TRAINER,
-        "Score every window of a split, or answer a file of prompts, on all devices.",
-        "Training",
-        typed=False,
-    ),
-    "plot-schedule": Command(
-        "gpt_lightning.training.profiling.plot_schedule",
-        "plot_schedule_command",
-        "Draw the learning rate of one or several configurations.",
-        "Training",
-        typed=False,
-    ),
-    "bench": Command(
-        "gpt_lightning.training.profiling.bench",
-        "bench_command",
-        "Measure the training step here, and say what to change.",
-        "Training",
-        typed=False,
-    ),
-    **{
-        f"sweep {name}": Command("gpt_lightning.tuning.commands", "sweep_command", text, "Sweeps", typed=False)
-        for name, text in {
-            "run": "Run many trials of a sweep file, or go on with them.",
-            "validate": "Try every key of a sweep file before trial 1.",
-            "worker": "Add a worker to a sweep.",
-            "status": "Show the trials of a sweep.",
-            "stop": "Let all workers of a sweep save and end.",
-            "retry": "Let failed trials run again.",
-            "best": "Write the configuration of the best trial.",
-            "export": "Write all trials as a table.",
-            "dashboard": "Start optuna-dashboard on a sweep.",
-            "fsck": "Look for damage in a sweep's storage.",
-        }.items()
-    },
-    "sweep ladder": Command(
-        "gpt_lightning.tuning.scaling.ladder",
-        "ladder_command",
-        "Small models of several sizes: laws, and settings for a larger one.",
-        "Sweeps",
-    ),
-    "sweep transfer": Command(
-        "gpt_lightning.tuning.scaling.transfer",
-        "transfer_command",
-        "Tune a small model and measure what its settings cost a larger one.",
-        "Sweeps",
-    ),
-    "sweep report": Command(
-        "gpt_lightning.tuning.report.report_command",
-        "report_command",
-        "What a sweep has found, as a page and as Markdown.",
-        "Sweeps",
-    ),
-    "doctor": Command(
-        "gpt_lightning.training.profiling.doctor",
-        "doctor_command",
-        "Check a run before it starts: data, memory, time, disk.",
-        "Training",
-        typed=False,
-    ),
-    "runs list": Command(
-        "gpt_lightning.monitoring.listing", "list_command", "Which runs there are, and how they stand.", "Runs"
-    ),
-    "runs show": Command("gpt_lightning.monitoring.listing", "show_command", "One run in full.", "Runs"),
-    "runs compare": Command(
-        "gpt_lightning.monitoring.comparing", "compare_command", "What differs between runs, and what it did.", "Runs"
-    ),
-    "runs plot": Command(
-        "gpt_lightning.monitoring.plotting", "plot_command", "Draw curves of runs in the terminal.", "Runs"
-    ),
-    "runs report": Command(
-        "gpt_lightning.monitoring.reporting",
-        "report_command",
-        "Write an HTML report of runs that opens offline.",
-        "Runs",
-    ),
-    "monitor": Command(
-        "gpt_lightning.tracking.serving",
-        "monitor_command",
-        "Show runs in TensorBoard, on this machine alone.",
-        "Training",
-    ),
-    "generate": Command(
-        "gpt_lightning.generation.command", "generate_command", "Continue a prompt, or a file of them.", "Using a model"
-    ),
-    "chat": Command("gpt_lightning.generation.chat_command", "chat_command", "Talk with a model.", "Using a model"),
-    "evaluate ppl": Command(
-        f"{_EVALUATION}.ppl_command", "ppl_command", "Perplexity and bits per byte on texts.", "Measuring a model"
-    ),
-    "evaluate tasks": Command(
-        f"{_EVALUATION}.tasks_command", "tasks_command", "Benchmarks: choices, labels, cloze ...", "Measuring a model"
-    ),
-    "evaluate lm-eval": Command(
-        f"{_EVALUATION}.lm_eval_command", "lm_eval_command", "Tasks of lm-evaluation-harness.", "Measuring a model"
-    ),
-    "evaluate compare": Command(
-        f"{_EVALUATION}.compare_command", "compare_command", "Two models on the same items.", "Measuring a model"
-    ),
-    "evaluate contamination": Command(
-        f"{_EVALUATION}.contamination_command",
-        "contamination_command",
-        "Is a benchmark in the training text?",
-        "Measuring a model",
-    ),
-    "evaluate list": Command(
-        f"{_EVALUATION}.tasks_command", "list_command", "The benchmarks that come along.", "Measuring a model"
-    ),
-    "evaluate text": Command(
-        f"{_EVALUATION}.text_command", "text_command", "Texts against references: BLEU, ROUGE ...", "Measuring a model"
-    ),
-    "import": Command(
-        "gpt_lightning.weights.command",
-        "import_model",
-        "Read a GPT-2, Llama or Qwen3 of other libraries.",
-        "Using a model",
-    ),
-    "export": Command(
-        "gpt_lightning.weights.command",
-        "export_command",
-        "Write a model for transformers and vLLM, or pieces as one.",
-        "Using a model",
-        typed=False,
-    ),
-    "version": Command("gpt_lightning.cli", "show_versions", "Show what is installed.", "About"),
-}
-
-_ALIASES = {
-    "fit": "train pretrain training run start resume continue",
-    "fit --init_from RUN": "finetune fine-tune",
-    "generate": "sample complete completion inference infer prompt text write",
-    "validate": "eval val validation loss",
-    "evaluate ppl": "perplexity ppl",
-    "evaluate tasks": "benchmark benchmarks tasks score lm-eval lm_eval",
-    "monitor": "tensorboard board watch dashboard",
-    "prepare": "tokenize preprocess encode dataset",
-    "tokenizer train": "bpe vocab vocabulary",
-    "sweep run": "tune hpo optimize search grid",
-    "runs list": "list ls history",
-    "runs compare": "compare diff",
-    "runs plot": "plot curves",
-    "runs report": "report",
-    "doctor": "check memory dry-run dryrun estimate",
-    "bench": "profile speed timing",
-    "import": "convert load from_pretrained",
-    "export": "save convert-to-hf publish upload",
-    "plot-schedule": "schedule lr",
-    "version": "info about",
-}
-_ELSEWHERE = {alias: name for name, aliases in _ALIASES.items() for alias in aliases.split()}
-"""What a newcomer may type -> the command, and perhaps an option."""
-
-_EXAMPLES = (
-    "gpt-lightning fit --config configs/quickstart.yaml",
-    "gpt-lightning fit --config configs/quickstart.yaml --data.source my.txt --trainer.max_steps 500",
-    'gpt-lightning generate runs/quickstart-1 --prompt "Once upon a time"',
-)
 
 
 def console() -> None:
@@ -337,7 +141,7 @@ def _dispatch(args: list[str]) -> int:
     if name not in COMMANDS:
         return _refuse(name)
     command = COMMANDS[name]
-    function = getattr(_import_room(command.module), command.attribute)
+    function = getattr(_import_package(command.module), command.attribute)
     if not command.typed:
         result = function(name, [*config, *rest])
     else:
@@ -371,7 +175,7 @@ def _keep_pipes(args: list[str]) -> list[str]:
     return kept
 
 
-def _import_room(name: str) -> ModuleType:
+def _import_package(name: str) -> ModuleType:
     """Import a command's module; in the seconds that Lightning takes, a fifth would be the garbage collector's."""
     if name in sys.modules or not gc.isenabled():
         return importlib.import_module(name)
@@ -412,7 +216,7 @@ def _refuse(name: str) -> int:
     seconds = [known for known in COMMANDS if known.startswith(f"{name} ")]
     if seconds:
         return _complain(f"error: {name} needs a second word. Write {_PROGRAM} {f', {_PROGRAM} '.join(seconds)}.", 2)
-    meant = _ELSEWHERE.get(name.lower())
+    meant = ELSEWHERE.get(name.lower())
     advice = f"Did you mean {_PROGRAM} {meant}?" if meant else did_you_mean(name, COMMANDS, f"{_PROGRAM} ")
     advice = advice or f"See {_PROGRAM} --help."
     return _complain(f"error: There is no command {name!r} (allowed: {', '.join(COMMANDS)}). {advice}", 2)
@@ -437,7 +241,7 @@ def _help_text() -> str:
         lines.append(f"{group}:")
         lines += [f"  {name:<15} {command.help}" for name, command in COMMANDS.items() if command.group == group]
         lines.append("")
-    lines += ["Examples:", *(f"  {example}" for example in _EXAMPLES), ""]
+    lines += ["Examples:", *(f"  {example}" for example in EXAMPLES), ""]
     lines += [
         "Every command has --help, --config FILE (several merge, later wins) and --print_config.",
         "Environment variables set defaults: GPT_LIGHTNING_TRAINER__MAX_STEPS=500.",

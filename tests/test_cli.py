@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from gpt_lightning import cli
+from gpt_lightning.commands import COMMANDS, Command
 from gpt_lightning.errors import CheckpointError, DataError, StopRequested, UserError
 
 calls: list[tuple[str, list[str]]] = []
@@ -38,8 +39,8 @@ def fail(text: str, kind: str = "DataError") -> None:
 @pytest.fixture(autouse=True)
 def commands(monkeypatch: pytest.MonkeyPatch) -> None:
     calls.clear()
-    monkeypatch.setitem(cli.COMMANDS, "fit", cli.Command("tests.test_cli", "record", "h", "g", typed=False))
-    monkeypatch.setitem(cli.COMMANDS, "fail", cli.Command("tests.test_cli", "fail", "h", "g"))
+    monkeypatch.setitem(COMMANDS, "fit", Command("tests.test_cli", "record", "h", "g", typed=False))
+    monkeypatch.setitem(COMMANDS, "fail", Command("tests.test_cli", "fail", "h", "g"))
 
 
 def run_python(code: str) -> subprocess.CompletedProcess[str]:
@@ -78,17 +79,17 @@ def test_large_pages_unless_somebody_chose(chosen: str, monkeypatch: pytest.Monk
 def test_help_lists_every_command(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(args) == 0
     text = capsys.readouterr().out
-    assert all(f"  {name} " in text for name in cli.COMMANDS)
+    assert all(f"  {name} " in text for name in COMMANDS)
     assert "gpt-lightning fit --config configs/quickstart.yaml" in text
     assert max(map(len, text.splitlines())) <= 100
 
 
-@pytest.mark.parametrize("noun", sorted({name.split()[0] for name in cli.COMMANDS if " " in name}))
+@pytest.mark.parametrize("noun", sorted({name.split()[0] for name in COMMANDS if " " in name}))
 @pytest.mark.parametrize("option", ["--help", "-h"])
 def test_every_group_has_help(noun: str, option: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([noun, option]) == 0
     text = capsys.readouterr().out
-    members = [name for name in cli.COMMANDS if name.startswith(f"{noun} ")]
+    members = [name for name in COMMANDS if name.startswith(f"{noun} ")]
     assert all(f"  {name} " in text for name in members)
     assert text.count("\n") == len(members) + 4
     assert cli.main([noun, "--nothelp"]) == 2
@@ -109,7 +110,7 @@ def test_config_before_the_command_is_moved_behind_it(args: list[str]) -> None:
 
 
 def test_a_command_may_have_two_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(cli.COMMANDS, "noun verb", cli.Command("tests.test_cli", "record", "h", "g", typed=False))
+    monkeypatch.setitem(COMMANDS, "noun verb", Command("tests.test_cli", "record", "h", "g", typed=False))
     assert cli.main(["-c", "a.yaml", "noun", "verb", "x", "--lr", "1"]) == 0
     assert calls == [("noun verb", ["-c", "a.yaml", "x", "--lr", "1"])]
 
@@ -169,10 +170,10 @@ def test_a_bug_keeps_its_traceback() -> None:
 
 def test_reader_that_went_away_is_no_error() -> None:
     code = (
-        "import sys, gpt_lightning.cli as c, types\n"
+        "import sys, gpt_lightning.cli as c, gpt_lightning.commands as t, types\n"
         "m = types.ModuleType('talk'); sys.modules['talk'] = m\n"
         "m.talk = lambda command, args: [print('x' * 1000) for _ in range(30_000)]\n"
-        "c.COMMANDS['talk'] = c.Command('talk', 'talk', 'h', 'g', typed=False)\n"
+        "t.COMMANDS['talk'] = t.Command('talk', 'talk', 'h', 'g', typed=False)\n"
         "sys.exit(c.main(['talk']))"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
@@ -203,8 +204,8 @@ def print_snowman() -> None:
 
 
 _CONSOLE = (
-    "import sys; from gpt_lightning import cli; "
-    "cli.COMMANDS['snow'] = cli.Command('tests.test_cli', 'print_snowman', 'h', 'g'); sys.argv = ['x', 'snow']; "
+    "import sys; from gpt_lightning import cli; from gpt_lightning.commands import COMMANDS, Command; "
+    "COMMANDS['snow'] = Command('tests.test_cli', 'print_snowman', 'h', 'g'); sys.argv = ['x', 'snow']; "
     "cli.console()"
 )
 

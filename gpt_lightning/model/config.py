@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from gpt_lightning.errors import ConfigError
-from gpt_lightning.model.positions import RopeStretch
 from gpt_lightning.model.presets import PRESETS
+from gpt_lightning.model.rope import RopeStretch
 
 _COUNTS = ("n_layer", "n_head", "n_embd", "vocab_multiple")
 _OPEN_COUNTS = (

@@ -1,6 +1,4 @@
-"""How rotary positions of a model that was trained on short texts are stretched for longer ones, as numbers.
-
-Where a token stands: counted positions, and rotary positions (Su et al. 2021).
+"""Where a token stands: counted positions, and rotary positions (Su et al. 2021).
 
 Rotary positions turn each pair of channels of a query or key by an angle proportional to its position, so that a score
 depends on distance alone. The pairs are channel i and channel i + half of a head (the layout of Llama and Qwen3); the
@@ -10,7 +8,6 @@ paper pairs neighbours, and weights of the two layouts are not interchangeable.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -18,43 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from gpt_lightning.errors import ConfigError
-
-
-@dataclass(frozen=True)
-class RopeStretch:
-    """Llama 3.1's rule (2024): slow angles become slower, fast ones stay, those between go over from one to the other.
-
-    A wavelength is the number of tokens in which an angle comes round. Those above ``context / low`` are multiplied by
-    ``factor``, those below ``context / high`` are left.
-
-    Args:
-        factor: How many times longer the longest wavelengths become, 1 or more.
-        low: Turns within ``context`` up to which an angle counts as slow, above 0.
-        high: Turns within ``context`` from which on an angle counts as fast, above ``low``.
-        context: Longest text, in tokens, that the model was first trained with.
-
-    Raises:
-        ConfigError: A number is out of range.
-    """
-
-    factor: float
-    low: float
-    high: float
-    context: int
-
-    def __post_init__(self) -> None:
-        if not 1.0 <= self.factor < math.inf:
-            raise ConfigError("rope_factor does not lengthen", got=self.factor, allowed="1 or more, finite")
-        if not 0.0 < self.low < self.high < math.inf:
-            raise ConfigError(
-                "rope_low_factor and rope_high_factor bound the angles that are stretched in part",
-                got=(self.low, self.high),
-                allowed="0 < rope_low_factor < rope_high_factor",
-                fix="Llama 3.1 has 1 and 4.",
-            )
-        if isinstance(self.context, bool) or self.context < 1:
-            raise ConfigError("rope_context is a number of tokens", got=self.context, allowed="1, 2, 3, ...")
+from gpt_lightning.model.rope import RopeStretch
 
 
 def find_begins(documents: Int[Tensor, "batch time"]) -> Bool[Tensor, "batch time"]:

@@ -4,7 +4,7 @@ Importing torch and Lightning takes seconds, in which a misspelt option waits fo
 What is read here is only shown and searched; the parser of the command (``parsing.parser``) decides.
 
 >>> from pathlib import Path
->>> found = read_parameters(Path(__file__).parents[1] / "training" / "settings.py", "RunSettings")
+>>> found = read_parameters(Path(__file__).parents[1] / "training" / "runs" / "settings.py", "RunSettings")
 >>> found["sample_tokens"].default, found["sample_tokens"].hint
 ('120', 'int')
 """

@@ -35,27 +35,27 @@ class Probe:
 
 @dataclass(frozen=True)
 class _Recorder(AttentionMask):
-    """Another sight that also notes its weights: what it makes of values that are the columns of an identity."""
+    """Another mask that also notes its weights: what it makes of values that are the columns of an identity."""
 
     inner: AttentionMask
     weights: list[Tensor] = field(default_factory=list)
 
-    def mix(
+    def attend(
         self,
         queries: Float[Tensor, "batch heads time head"],
         keys: Float[Tensor, "batch groups context head"],
         values: Float[Tensor, "batch groups context head"],
         dropout: float = 0.0,
     ) -> Float[Tensor, "batch heads time head"]:
-        """As in ``AttentionMask.mix``."""
+        """As in ``AttentionMask.attend``."""
         context, width = values.shape[2:]
         identity = torch.eye(context, -(-context // width) * width, dtype=values.dtype, device=values.device)
         pieces = [
-            self.inner.mix(queries, keys, piece.expand(*values.shape[:2], context, width))
+            self.inner.attend(queries, keys, piece.expand(*values.shape[:2], context, width))
             for piece in torch.split(identity, width, dim=1)
         ]
         self.weights.append(torch.cat(pieces, dim=-1)[0, ..., :context].float())
-        return self.inner.mix(queries, keys, values, dropout)
+        return self.inner.attend(queries, keys, values, dropout)
 
 
 @torch.no_grad()
@@ -72,8 +72,8 @@ def observe(model: GPT, tokens: Int[Tensor, " time"]) -> Probe:
     streams: list[Tensor] = []
 
     def watch(module: CausalSelfAttention, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        hidden, cache, sight, *rest = args
-        recorders.append(_Recorder(sight or CausalMask()))
+        hidden, cache, mask, *rest = args
+        recorders.append(_Recorder(mask or CausalMask()))
         return (hidden, cache, recorders[-1], *rest)
 
     def keep(module: Any, args: Any, output: Tensor) -> None:

@@ -19,7 +19,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from gpt_lightning.cli import COMMANDS, main
+from gpt_lightning.cli import main
+from gpt_lightning.commands import COMMANDS
 from gpt_lightning.data.prepare.prepare import PrepareSettings, find_or_prepare
 from gpt_lightning.training.runs.run_folder import read_metrics
 from tests.golden.curves import ROOT, run_curve, write_corpora

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from gpt_lightning import cli
+from gpt_lightning.commands import COMMANDS, Command
 from gpt_lightning.errors import ConfigError
 from tests.parsing.examples import build_parser
 
@@ -20,7 +21,7 @@ def run_fit(command: str, args: list[str]) -> None:
 
 @pytest.fixture
 def fit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setitem(cli.COMMANDS, "fit", cli.Command(FIT, "run_fit", "Train.", "Training", typed=False))
+    monkeypatch.setitem(COMMANDS, "fit", Command(FIT, "run_fit", "Train.", "Training", typed=False))
     monkeypatch.chdir(tmp_path)
 
 

@@ -98,7 +98,7 @@ Noted = Callable[[ChunkResult], None]
 
 def start_module(name: str) -> subprocess.Popen[bytes]:
     """A process of its own for a module of ours, with pipes to its stdin and stdout."""
-    root = str(Path(__file__).parents[2])
+    root = str(Path(__file__).parents[3])
     path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
     return subprocess.Popen(
         [sys.executable, "-m", name],

@@ -15,7 +15,7 @@ from gpt_lightning.parsing.parser import StrictParser
 from gpt_lightning.parsing.strict_yaml import read_yaml
 from gpt_lightning.parsing.suggest import did_you_mean
 
-SHIPPED = Path(__file__).with_name("tasks")
+SHIPPED = Path(__file__).parents[1] / "tasks"
 KINDS: dict[str, type[Task]] = {
     kind.__name__: kind for kind in (MultipleChoice, Classification, Cloze, Generation, Corpus)
 }  # fmt: skip

@@ -100,7 +100,7 @@ def _check_checkpoint(run: RunParts, checkpoint: Path | None, source: Path | Non
     """The step to go on from."""
     if checkpoint is None:
         return None
-    step = check_resumable(checkpoint, run.module.card, run.settings.allow_changes)
+    step = check_resumable(checkpoint, run.module.card, run.settings.allow_changes, run.defaults)
     if source and step >= run.plan.horizon.total_steps:
         raise CheckpointError(
             f"{checkpoint} has reached the end of this run already, so nothing is left to do in {folder}",

@@ -13,7 +13,7 @@ from pathlib import Path
 from gpt_lightning.model.presets import PRESETS
 from gpt_lightning.parsing.signatures import Parameter, find_subclasses, read_parameters
 
-PACKAGE = Path(__file__).parents[1]
+PACKAGE = Path(__file__).parents[2]
 REPLACED = {
     "val_check_interval": "--run.validate_every 100 (steps, tokens or a share of the run)",
     "check_val_every_n_epoch": "--run.validate_every 100 (steps, tokens or a share of the run)",
@@ -103,12 +103,12 @@ def known_settings(command: str) -> dict[str, Parameter]:
     left_out = _NOT_FIT if command == "fit" else _ONLY_FIT
     found = {name: Parameter("", None, text) for name, text in OWN.items() if name not in left_out}
     parts = [
-        ("model", here / "module.py", "GPTModule"),
+        ("model", here / "modules" / "module.py", "GPTModule"),
         ("model.config", PACKAGE / "model" / "config.py", "GPTConfig"),
-        ("data", here / "datamodule.py", "TokenDataModule"),
-        ("data", PACKAGE / "data" / "prepare.py", "PrepareSettings"),
-        ("run", here / "settings.py", "RunSettings"),
-        ("monitor", here / "monitor.py", "Monitor"),
+        ("data", here / "loading" / "datamodule.py", "TokenDataModule"),
+        ("data", PACKAGE / "data" / "prepare" / "prepare.py", "PrepareSettings"),
+        ("run", here / "runs" / "settings.py", "RunSettings"),
+        ("monitor", here / "watch" / "monitor.py", "Monitor"),
         *(("trainer", Path(place, "pytorch", "trainer", "trainer.py"), "Trainer") for place in places),
     ]
     if command == "predict":

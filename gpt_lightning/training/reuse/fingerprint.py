@@ -250,7 +250,7 @@ def hash_weights(weights: Mapping[str, Tensor] | None) -> str | None:
 
 
 def _hash_sources() -> str:
-    package = Path(__file__).parents[1]
+    package = Path(__file__).parents[2]
     digest = hashlib.sha256()
     for path in sorted(package.rglob("*.py")):
         place = path.relative_to(package)

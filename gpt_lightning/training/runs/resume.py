@@ -7,7 +7,7 @@ therefore compared, and the worst that a forgotten entry costs is a question, ne
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -77,9 +77,21 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def differences(saved: Mapping[str, Any], present: Mapping[str, Any], allowed: list[str]) -> list[str]:
-    """Lines ``key: saved -> present`` of every setting that differs and is neither free nor allowed."""
+def differences(
+    saved: Mapping[str, Any],
+    present: Mapping[str, Any],
+    allowed: list[str],
+    defaults: Callable[[], Mapping[str, Any]] = dict,
+) -> list[str]:
+    """Lines ``key: saved -> present`` of every setting that differs and is neither free nor allowed.
+
+    A setting that came after the checkpoint was written had the value that is its default: ``defaults`` is asked for
+    the settings that nobody chose, where one is missing.
+    """
     old, new = _without_watching(flatten(saved)), _without_watching(flatten(present))
+    if new.keys() - old.keys():
+        later = flatten(defaults())
+        old = {**{key: later[key] for key in new.keys() - old.keys() if key in later}, **old}
     free = (*FREE, *allowed)
     lines = []
     for key in sorted(old.keys() | new.keys()):
@@ -110,20 +122,26 @@ def _equal(before: Any, after: Any) -> bool:
     return bool(before == after)
 
 
-def check_resumable(checkpoint: Path, card: Mapping[str, Any], allowed: list[str]) -> int:
+def check_resumable(
+    checkpoint: Path,
+    card: Mapping[str, Any],
+    allowed: list[str],
+    defaults: Callable[[], Mapping[str, Any]] = dict,
+) -> int:
     """Compare a checkpoint's facts with those of the run that wants to continue; return its optimizer step.
 
     Args:
         checkpoint: A verified checkpoint folder.
         card: What this run would write into its own checkpoints.
         allowed: Settings the user lets differ.
+        defaults: As in ``differences``.
 
     Raises:
         CheckpointError: Settings, architecture, data or global batch differ; all differences in the message.
     """
     manifest = read_manifest(checkpoint)
     facts = manifest["facts"]
-    lines = differences(_with_later_fields(facts.get("config", {})), card["config"], allowed)
+    lines = differences(_with_later_fields(facts.get("config", {})), card["config"], allowed, defaults)
     for key in ("data_fingerprint", "global_batch_size"):
         if facts.get(key) != card[key] and key not in allowed:
             lines.append(f"{key}: {facts.get(key)!r} -> {card[key]!r}")

@@ -1,8 +1,8 @@
 """One attempt of a trial: its process is started, heard, answered, and its end is told to the study.
 
 The supervisor never trains and never imports Lightning. It owns the trial: it alone writes to the study, so that any
-storage works and all processes of a distributed trial have one set of values. The result is written into the trial's
-folder before the study is told; if the storage stays silent, the next worker tells it.
+storage works and all processes of a trial have one set of values. The result is in the trial's folder before the study
+is told; if the storage stays silent, the next worker tells it.
 """
 
 from __future__ import annotations
@@ -69,8 +69,7 @@ class Supervisor:
         asked_to_stop: Whether a signal has come; asked again and again.
         own_process: Whether trials are known to need an interpreter of their own.
         start_seconds: From the claim to the trial's process, of every attempt.
-        faults: Faults of the machine in a row that the last trial has met, if it ended by one.
-        reason: Why it waits again.
+        faults: Faults of the machine in a row that the last trial met at its end; reason: why it waits again.
     """
 
     sweep: Sweep
