@@ -17,8 +17,8 @@ import torch
 from torch import nn
 
 from gpt_lightning.errors import ConfigError
+from gpt_lightning.optim.dtensor import local_part
 from gpt_lightning.optim.parametrization import Parametrization, Standard, count_layers, layer_of
-from gpt_lightning.optim.shares import local_part
 
 _SETTINGS = ("initial_lr", "weight_decay", "betas", "eps", "momentum", "nesterov", "size", "pieces")
 """What a recipe says of a group; the rest is its state, or follows."""

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from gpt_lightning.tracking.names import is_known
 from gpt_lightning.checkpoints.folder import write_checkpoint
 from gpt_lightning.errors import DivergedError, MachineError
 from gpt_lightning.tracking.names import is_known

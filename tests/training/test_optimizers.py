@@ -16,12 +16,11 @@ from torch import nn
 from gpt_lightning.checkpoints.checkpoint_dir import CHECKPOINTS_DIR, locate
 from gpt_lightning.checkpoints.durable import list_checkpoints
 from gpt_lightning.checkpoints.folder import read_checkpoint
-from gpt_lightning.checkpoints.checkpoint_dir import SHELF, locate
 from gpt_lightning.training.fitting.build import build
+from gpt_lightning.training.fitting.run import add_callbacks
 from gpt_lightning.training.modules.ema import EMA
 from gpt_lightning.training.profiling.memory_estimate import _LiveBytes
 from gpt_lightning.training.runs.run_folder import read_metrics
-from gpt_lightning.training.fitting.run import add_callbacks
 from gpt_lightning.weights.loading import load_model
 from tests.training.forked import TINY, KillAt, run_child, train, write_corpus
 from tests.training.test_resume_exact import assert_equal, outcome

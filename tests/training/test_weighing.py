@@ -23,10 +23,10 @@ from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.model.gpt import GPT
 from gpt_lightning.objectives.causal import CausalLM
 from gpt_lightning.training.fitting.build import build
-from gpt_lightning.training.runs.run_folder import read_metrics
-from gpt_lightning.training.modules.module import GPTModule
 from gpt_lightning.training.fitting.run import add_callbacks
+from gpt_lightning.training.modules.module import GPTModule
 from gpt_lightning.training.modules.weighing import StepWeight
+from gpt_lightning.training.runs.run_folder import read_metrics
 from tests.training.together import run_together
 
 STEPS = 4

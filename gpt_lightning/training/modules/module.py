@@ -28,13 +28,11 @@ from gpt_lightning.objectives.base import Objective
 from gpt_lightning.objectives.causal import CausalLM
 from gpt_lightning.optim.clipping import clip_gradients, measure_gradients
 from gpt_lightning.optim.groups import keep_settings, scale_gradients, set_learning_rates
-from gpt_lightning.optim.schedules.lengths import Horizon
 from gpt_lightning.optim.optimizers import AdamW, OptimizerRecipe
 from gpt_lightning.optim.parametrization import Parametrization, Standard
-from gpt_lightning.optim.schedules.schedules import cyclic as cycles  # noqa: F401 (a config can name their classes once they are imported)
-from gpt_lightning.optim.schedules.schedules import piecewise as points  # noqa: F401 (a config can name their classes once they are imported)
-from gpt_lightning.optim.schedules.schedules.lengths import Horizon
-from gpt_lightning.optim.schedules.schedules.schedules import Cosine, Schedule
+from gpt_lightning.optim.schedules import cyclic, piecewise  # noqa: F401 (short names find imported classes)
+from gpt_lightning.optim.schedules.lengths import Horizon
+from gpt_lightning.optim.schedules.schedules import Cosine, Schedule
 from gpt_lightning.training.engine.sharded_strategy import Sharded
 from gpt_lightning.training.loading.datamodule import TokenDataModule
 from gpt_lightning.training.modules.ema import EMA, OptimizerAverage
