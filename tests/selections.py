@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 FAST = (
     "files",
-    "board",
+    "tracking",
     "checkpoints",
     "contracts",
     "data",
@@ -24,7 +24,7 @@ FAST = (
     "model",
     "objectives",
     "optim",
-    "pages",
+    "reports",
     "parsing",
 )
 NUMERICAL = (
