@@ -14,7 +14,7 @@ from gpt_lightning.metrics.language import sum_losses
 from gpt_lightning.metrics.sums import to_double
 
 
-class NoDouble(TorchDispatchMode):
+class NoDouble(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """What MPS refuses."""
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -26,7 +26,7 @@ class NoDouble(TorchDispatchMode):
 
 
 def test_sums_of_a_validation_need_no_float64_there() -> None:
-    with FakeTensorMode(), NoDouble():
+    with FakeTensorMode(), NoDouble():  # type: ignore[no-untyped-call]
         losses = torch.empty(2, 3, device="mps")
         with pytest.raises(TypeError, match="no float64"):
             losses.double()

@@ -131,7 +131,7 @@ def _settings(name: str, place: Path) -> list[Any]:
 
 def _put_into_memory(place: Path) -> str:
     """A store behind a URL (fsspec's file system in memory)."""
-    import fsspec
+    import fsspec  # type: ignore[import-untyped]
 
     from gpt_lightning.data.prepare.prepare import PrepareSettings, find_or_prepare
 

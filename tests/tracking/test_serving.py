@@ -70,7 +70,7 @@ def _children(process: int) -> list[int]:
 def _first_tab(address: str) -> str:
     """The first tab that has content: the one that opens."""
     with urllib.request.urlopen(f"{address}data/plugins_listing", timeout=30) as answer:
-        return next(name for name, plugin in json.load(answer).items() if plugin["enabled"])
+        return str(next(name for name, plugin in json.load(answer).items() if plugin["enabled"]))
 
 
 def _columns_of_the_hparams_tab(address: str) -> tuple[list[str], list[str]]:

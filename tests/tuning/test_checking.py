@@ -81,7 +81,7 @@ def test_few_points_hold_every_edge_value(tmp_path: Path) -> None:
 
 
 def test_a_value_that_exists_beside_a_value_between_the_edges_is_tried(tmp_path: Path) -> None:
-    space = {
+    space: dict[str, dict[str, Any]] = {
         "model.config.n_layer": {"min": 1, "max": 5},
         "model.schedule": {"when": {"model.config.n_layer": [3, 4]}, "values": ["WSD", "Cosine"]},
         "model.schedule.decay": {"when": {"model.schedule": "WSD", "model.config.n_layer": 4}, "values": ["20%"]},

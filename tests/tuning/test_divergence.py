@@ -137,7 +137,8 @@ def share_diverged(place: Path, seed: int, name: str, *, taught: bool, monkeypat
         if not taught:  # as it was: failed, and left out
             patch.setattr("gpt_lightning.tuning.study.entries.DIVERGED", "nothing")
         pretend(sweep, 40, beyond(3e-2))
-    return sum(entry.values["model.optimizer.lr"] > 3e-2 for entry in sweep.entries()[10:]) / 30
+    rates = [float(entry.values["model.optimizer.lr"]) for entry in sweep.entries()[10:]]
+    return sum(rate > 3e-2 for rate in rates) / 30
 
 
 @pytest.mark.slow
