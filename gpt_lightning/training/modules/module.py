@@ -37,6 +37,7 @@ from gpt_lightning.training.engine.sharded_strategy import Sharded
 from gpt_lightning.training.loading.datamodule import TokenDataModule
 from gpt_lightning.training.modules.ema import EMA, OptimizerAverage
 from gpt_lightning.training.modules.nonfinite import BadStep, NonFinitePolicy, Stop
+from gpt_lightning.training.modules.stock import find_horizon, read_data
 from gpt_lightning.training.modules.weighing import StepWeight
 from gpt_lightning.weights.loading import check_fit, decoder_weights
 
@@ -150,7 +151,12 @@ class GPTModule(LightningModule):
         self.model, self.measure_norm = sharded.model, sharded.measure_norm
 
     def setup(self, stage: str) -> None:
-        """Create the validation metrics and the generator of the objective's own randomness."""
+        """Create the validation metrics; under a Trainer that ``build`` did not make, learn of data and length."""
+        data = getattr(self.trainer, "datamodule", None)
+        if self.manifest is None and isinstance(data, TokenDataModule):
+            self.config, self.manifest, self.token_bytes = read_data(self.config, data)
+        if self.horizon is None and stage == "fit" and isinstance(data, TokenDataModule):
+            self.horizon = find_horizon(self.trainer, data)
         if "language" not in self._modules:
             metrics: dict[str, Metric | MetricCollection] = {"loss": TokenLoss(), "perplexity": Perplexity()}
             if self.token_bytes is not None:
@@ -263,7 +269,13 @@ class GPTModule(LightningModule):
         self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable[[], Any] | None = None
     ) -> None:
         """Set every group's learning rate for this step, then step."""
-        assert self.horizon is not None
+        if self.horizon is None:
+            raise ConfigError(
+                "The schedule does not know how long the run is",
+                got=type(self.trainer.datamodule).__name__ if hasattr(self.trainer, "datamodule") else "loaders",
+                allowed="a TokenDataModule, or module.horizon",
+                fix="Set module.horizon = Horizon(total_steps=..., tokens_per_step=...) before fit.",
+            )
         set_learning_rates(optimizer, self.schedule.factor(self.trainer.global_step, self.horizon))
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
 
