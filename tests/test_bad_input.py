@@ -137,7 +137,6 @@ SETTINGS: list[tuple[int, list[str], list[str]]] = [
     (3, ["--data.source=[]"], ["got []", "--data.source"]),
     (3, ["--data.tokenizer=gpt22"], ["'gpt22'", "Did you mean gpt2?"]),
     (2, ["--data.val_fraction=1.5"], ["data.val_fraction", "1.5", "0 <= share < 1"]),
-    (3, ["--data.val_fraction=0"], ["'val'", "--data.val_fraction"]),
     (2, ["--data.predict_split=vall"], ["'vall'", "train, val, test"]),
     # sizes
     (3, ["--data.block_size=4000"], ["4000", "block_size from 1 to 2050"]),

@@ -86,7 +86,7 @@ class SlotRows:
         self.layers = [_RowsLayer(memory, self._slots, self.positions) for memory in memories]
 
     def build_mask(self, window: int | None) -> AttentionMask:
-        """What the rows see; ``window`` as in ``model.mask.look``."""
+        """What the rows see; ``window`` as in ``model.attention_mask.build_mask``."""
         if self.positions.device.type == "cpu":
             return EachAlone(self._places, window)
         return Together(self._slots, self.positions, 1 + max(position for _, position in self._places), window)

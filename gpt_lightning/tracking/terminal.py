@@ -218,7 +218,7 @@ def describe(standing: ProgressState, *, curve: bool = False, width: int | None 
         curve: Whether to draw the losses so far.
         width: Most columns; what matters least is left out. None = as many as it takes.
 
-    >>> describe(Standing(20, 100, 3.5, 0.01, 12345.0, eta_seconds=75.0))
+    >>> describe(ProgressState(20, 100, 3.5, 0.01, 12345.0, eta_seconds=75.0))
     'step 20/100  loss 3.5000  lr 1.00e-02  12.3k tokens/s  ETA 1:15'
     """
     val, eta = standing.val_loss, standing.eta_seconds

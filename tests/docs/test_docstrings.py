@@ -16,6 +16,7 @@ WITH_EXAMPLES = sorted(
 )
 
 
+@pytest.mark.filterwarnings("ignore:html5lib:DeprecationWarning")  # of what TensorBoard's server brings along
 @pytest.mark.parametrize("name", WITH_EXAMPLES)
 def test_examples(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

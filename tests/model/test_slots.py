@@ -43,7 +43,7 @@ def test_ragged_rows_equal_each_sequence_alone(
     changes: dict[str, Any], kernel: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if kernel == "together":
-        monkeypatch.setattr(SlotRows, "look", _together)
+        monkeypatch.setattr(SlotRows, "build_mask", _together)
     model, tokens = build_stirred(**changes), draw_tokens()
     with torch.no_grad():
         whole = model(tokens)
@@ -57,7 +57,7 @@ def test_ragged_rows_equal_each_sequence_alone(
 
 def test_what_memory_held_before_does_not_shine_through(monkeypatch: pytest.MonkeyPatch) -> None:
     """A hidden position weighs 0, and 0 times the NaN of memory that nobody has written is NaN."""
-    monkeypatch.setattr(SlotRows, "look", _together)
+    monkeypatch.setattr(SlotRows, "build_mask", _together)
     monkeypatch.setattr(Tensor, "new_empty", lambda self, shape: self.new_full(shape, torch.nan))
     model, tokens = build_stirred(**RECIPES["modern"]), draw_tokens()
     with torch.no_grad():
@@ -71,7 +71,7 @@ def test_several_rows_of_one_sequence_see_each_other_in_order(
     name: str, kernel: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if kernel == "together":
-        monkeypatch.setattr(SlotRows, "look", _together)
+        monkeypatch.setattr(SlotRows, "build_mask", _together)
     model, tokens = build_stirred(**RECIPES[name]), draw_tokens()
     with torch.no_grad():
         whole = model(tokens)
