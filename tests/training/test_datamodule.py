@@ -66,7 +66,7 @@ def test_a_packed_masked_mixture_resumes_bit_for_bit(tmp_path: Path) -> None:
     with pytest.raises(Exception, match=r"^$"):
         crash_at(run, 5).fit()
     result = tiny_run(mixed(), {"run.dir": "cut"}).fit(resume="auto")
-    assert result.resumed_step == 4
+    assert result.resumed_step == 5
     assert_equal(outcome(tmp_path / "cut"), outcome(tmp_path / "whole"))
 
 

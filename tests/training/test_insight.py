@@ -104,7 +104,7 @@ def test_a_resumed_run_shows_what_the_uninterrupted_one_shows(place: Path) -> No
         assert full.text(tag) == resumed.text(tag)
     for tag in ("attention/heads", "losses/tokens"):
         assert np.array_equal(np.asarray(full.picture(tag)), np.asarray(resumed.picture(tag)))
-    assert [step for step, _ in resumed.text("run/start_2")] == [4]
+    assert [step for step, _ in resumed.text("run/start_2")] == [5]
 
 
 def test_showing_changes_no_bit_of_the_run(place: Path) -> None:

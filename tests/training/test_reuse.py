@@ -157,7 +157,7 @@ def test_a_resumed_run_that_is_not_what_its_settings_say_leaves_nothing(
         crash_at(tiny_run(BASE, wsd(0.5), {"run": {"dir": "run"}}), 9).fit("auto", shared(folder=Path("elsewhere")))
     monkeypatch.setattr(trajectory, "CODE", "another")
     result = fit("run", wsd(0.5), reuse=shared(), resume="auto")
-    assert (result.resumed_step, result.reused_steps) == (8, 0)
+    assert (result.resumed_step, result.reused_steps) == (9, 0)
     assert PrefixStore(Path("prefixes")).entries() == []
 
 

@@ -264,8 +264,8 @@ def test_a_supervisor_whose_own_disk_is_full_lets_the_trial_wait(
         raise FULL
 
     with monkeypatch.context() as patch:
-        patch.setattr("gpt_lightning.tuning.workers.supervisor.write_letter", full)
-        patch.setattr("gpt_lightning.tuning.workers.supervisor.compose_letter", lambda *_: {})
+        patch.setattr("gpt_lightning.tuning.workers.supervisor.write_trial_spec", full)
+        patch.setattr("gpt_lightning.tuning.workers.supervisor.compose_trial_spec", lambda *_: {})
         with pytest.raises(MachineError, match="No space left on device"):
             train_all(sweep)
     (entry,) = sweep.entries()
