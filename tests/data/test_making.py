@@ -1,4 +1,4 @@
-"""Units, journal and crew: the same bytes for any number of workers, unit sizes and interruptions, nothing twice."""
+"""Chunks, journal and pool: the same bytes for any number of workers, unit sizes and interruptions, nothing twice."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from typing import Any
 import pytest
 
 from gpt_lightning.data.folders import count_finished
-from gpt_lightning.data.prepare import chunks as work_units
-from gpt_lightning.data.prepare import pool as crew
+from gpt_lightning.data.prepare import chunks, pool
 from gpt_lightning.data.prepare.journal import Journal
 from gpt_lightning.data.prepare.prepare import PrepareSettings, find_or_prepare, find_or_prepare_all, prepare
 from gpt_lightning.data.prepare.tokenizing import ChunkResult
@@ -40,7 +39,7 @@ def source(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def small_units(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(work_units, "UNIT_BYTES", 1000)
+    monkeypatch.setattr(chunks, "UNIT_BYTES", 1000)
 
 
 @pytest.fixture
@@ -70,7 +69,7 @@ def test_workers_and_units_leave_no_trace(
     settings = replace(PrepareSettings(str(source), "bytes", val_fraction=0.2), **options)
     whole = content(prepare(settings, store=tmp_path / "whole"))
     for unit_bytes, workers in ((100, 1), (3000, 2)) if not options else ((1000, 1),):
-        monkeypatch.setattr(work_units, "UNIT_BYTES", unit_bytes)
+        monkeypatch.setattr(chunks, "UNIT_BYTES", unit_bytes)
         other = content(prepare(settings, store=tmp_path / "other", workers=workers))
         if settings.max_tokens is not None:  # what was skipped is counted in the units that were read
             for counted in ("skipped", "round_trip", "sha256"):
@@ -81,10 +80,10 @@ def test_workers_and_units_leave_no_trace(
 
 KILLED = """
 import os, signal, sys
-from gpt_lightning.data import work_units
+from gpt_lightning.data.prepare import chunks
 from gpt_lightning.data.prepare.journal import Journal
 from gpt_lightning.data.prepare.prepare import PrepareSettings, prepare
-work_units.UNIT_BYTES = 1000
+chunks.UNIT_BYTES = 1000
 count, add = 0, Journal.add
 def die_after(self, result):
     global count
@@ -172,9 +171,9 @@ def test_the_first_mistake_in_the_order_of_the_text_is_told(workers: int, source
 def test_a_worker_that_dies_is_told_and_the_rest_is_kept(
     source: Path, monkeypatch: pytest.MonkeyPatch, noted: list[str], tmp_path: Path
 ) -> None:
-    receive = crew._PoolWorker._receive
+    receive = pool._PoolWorker._receive
 
-    def kill_first(self: crew._PoolWorker) -> tuple[Any, ...]:
+    def kill_first(self: pool._PoolWorker) -> tuple[Any, ...]:
         if len(noted) >= 2:
             os.kill(self._process.pid, signal.SIGKILL)
             self._process.wait()
@@ -184,7 +183,7 @@ def test_a_worker_that_dies_is_told_and_the_rest_is_kept(
         return receive(self)
 
     with monkeypatch.context() as patch:
-        patch.setattr(crew._PoolWorker, "_receive", kill_first)
+        patch.setattr(pool._PoolWorker, "_receive", kill_first)
         with pytest.raises(DataError, match=r"worker process ended with code -9 .*out of memory.*--workers 1"):
             prepare(PrepareSettings(str(source), "bytes"), store=tmp_path / "s", workers=2)
     done, total = count_finished(tmp_path / "s")

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gpt_lightning import cli
-from gpt_lightning.data.prepare import chunks as work_units
+from gpt_lightning.data.prepare import chunks
 from gpt_lightning.data.prepare.prepare import PrepareSettings, default_folder, find_or_prepare, prepare
 from gpt_lightning.data.store.shards import TokenStore
 from gpt_lightning.data.tokenizers.kinds import CharTokenizer, write_tokenizer
@@ -214,7 +214,7 @@ def test_the_fingerprint_is_independent_of_places(source: Path, tmp_path: Path) 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_progress_counts_every_byte(workers: int, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(work_units, "UNIT_BYTES", 500)
+    monkeypatch.setattr(chunks, "UNIT_BYTES", 500)
     for number in range(3):
         (source.parent / f"{number}.txt").write_text(PARAGRAPHS)
     files = [str(path) for path in source.parent.glob("*.txt")]
@@ -239,13 +239,14 @@ def test_shares_out_of_range_are_refused(val: float, test: float) -> None:
 
 KILLED = """
 import os, signal, sys
+from gpt_lightning.data import folders
+from gpt_lightning.data.prepare import building
 from gpt_lightning.data.prepare.prepare import PrepareSettings, prepare
-from gpt_lightning.data import folders, making
 moment = sys.argv[3]
 def die(*args, **kwargs):
     os.kill(os.getpid(), signal.SIGKILL)
 if moment == "manifest":
-    making.write_manifest = die
+    building.write_manifest = die
 elif moment == "publish":
     folders._publish = die
 elif moment == "swap":

@@ -41,16 +41,16 @@ SLOW = """
 import sys
 if sys.orig_argv[-1] in ("gpt_lightning.data.live.background", "gpt_lightning.data.prepare.pool"):
     import time
-    from gpt_lightning.data import crew, tokenizing, work_units
-    work_units.UNIT_BYTES = 1000
-    crew.count_cores = lambda: {processors}
-    work = tokenizing.UnitWorker.work
+    from gpt_lightning.data.prepare import chunks, pool, tokenizing
+    chunks.UNIT_BYTES = 1000
+    pool.count_cores = lambda: {processors}
+    work = tokenizing.ChunkWorker.work
     done = []
     def slow(self, unit, tell):
         done.append(unit)
         time.sleep({seconds} if len(done) > 3 else 0)
         return work(self, unit, tell)
-    tokenizing.UnitWorker.work = slow
+    tokenizing.ChunkWorker.work = slow
 """
 
 
