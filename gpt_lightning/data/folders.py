@@ -8,6 +8,7 @@ lock next, on whatever machine, takes them over.
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import json
 import logging
@@ -19,7 +20,7 @@ from pathlib import Path
 
 from gpt_lightning.errors import DataError
 from gpt_lightning.files.atomic import fsync_folder
-from gpt_lightning.files.locks import FileLock, is_locked, read_last_words
+from gpt_lightning.files.locks import FileLock, LockHeld, is_locked, read_last_words
 from gpt_lightning.files.processes import own_mark
 
 _log = logging.getLogger(__name__)
@@ -98,7 +99,7 @@ def build_folder(store: Path) -> Iterator[Path]:
             _publish(temporary, store)
     finally:
         if temporary is not None:
-            _remove_marked(temporary)
+            _clear(temporary)
 
 
 @contextmanager
@@ -120,9 +121,9 @@ def work_folder(store: Path) -> Iterator[Path]:
             yield folder
     except BaseException:
         if count_finished(store)[0] == 0:
-            _remove_marked(folder)
+            _clear(folder)
         raise
-    _remove_marked(folder)
+    _clear(folder)
 
 
 def work_path(store: Path) -> Path:
@@ -161,9 +162,8 @@ def _explain_disk(store: Path) -> Iterator[None]:
 
 
 def _begin(store: Path) -> Path:
-    for leftover in store.parent.iterdir():
-        if leftover.name.rpartition("@")[0] in (f".preparing-{store.name}", f".trash-{store.name}"):
-            _remove_marked(leftover)
+    for leftover in _unfinished(store):
+        _remove_marked(leftover)
     folder = store.with_name(f".preparing-{store.name}@{own_mark()}")
     folder.mkdir()
     (folder / STORE_MARKER).touch()
@@ -178,7 +178,36 @@ def _publish(temporary: Path, store: Path) -> None:
         os.rename(store, trash)
     os.rename(temporary, store)
     fsync_folder(store.parent)
-    _remove_marked(trash)
+    _clear(trash)
+
+
+def _unfinished(store: Path) -> list[Path]:
+    """What a killed process may have left: a store half written, or the one that was replaced."""
+    names = (f".preparing-{store.name}", f".trash-{store.name}")
+    return [child for child in store.parent.iterdir() if child.name.rpartition("@")[0] in names]
+
+
+def remove_leftovers(store: Path) -> None:
+    """Delete what was left of making a store that is ready, by a process killed behind the rename."""
+    lock = FileLock(_lock_path(store), beats=True)
+    with contextlib.suppress(OSError, LockHeld):  # a disk that is read only, or somebody who cleans up himself
+        leftovers = [path for path in (work_path(store), *_unfinished(store)) if path.is_dir()]
+        if not leftovers:
+            return
+        lock.acquire(wait=False)
+        try:
+            for folder in leftovers:
+                _clear(folder)
+        finally:
+            lock.release()
+
+
+def _clear(folder: Path) -> None:
+    """Delete a folder of ours if the disk allows it: what went wrong before is told, not that this does too."""
+    try:
+        _remove_marked(folder)
+    except OSError as error:
+        _log.warning("Could not delete %s (%s): the next preparation does", folder, error.strerror or error)
 
 
 def check_place(store: Path) -> None:

@@ -1,15 +1,26 @@
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from gpt_lightning.data.folders import build_folder, check_place, count_finished, hold_lock, work_folder
+from gpt_lightning.data.folders import (
+    STORE_MARKER,
+    build_folder,
+    check_place,
+    count_finished,
+    hold_lock,
+    remove_leftovers,
+    work_folder,
+    work_path,
+)
 from gpt_lightning.errors import DataError
 from gpt_lightning.files.locks import read_holder
 
@@ -131,3 +142,36 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match=r"Cannot write in .*file"), hold_lock(tmp_path / "file" / "s"):
         pass
+
+
+@pytest.mark.parametrize("make", [build_folder, work_folder])
+def test_a_failed_removal_does_not_hide_why_a_store_failed(
+    make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk may refuse to delete too (a copy-on-write file system does)."""
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        raise OSError(errno.EIO, "refused")
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(DataError, match="disk is full"), make(tmp_path / "s"):
+        raise OSError(errno.ENOSPC, "disk is full")
+    monkeypatch.undo()
+    with make(tmp_path / "s"):
+        pass
+    assert {path.name for path in tmp_path.iterdir()} <= {"s"}
+
+
+def test_what_a_kill_behind_the_rename_left_goes_when_nobody_works(tmp_path: Path) -> None:
+    store = tmp_path / "s"
+    ours = [work_path(store), tmp_path / ".trash-s@host.1", tmp_path / ".preparing-s@host.1"]
+    for folder in (*ours, tmp_path / ".trash-other@host.1"):
+        folder.mkdir()
+        (folder / STORE_MARKER).touch()
+        (folder / "part").touch()
+    with hold_lock(store):
+        remove_leftovers(store)
+        assert all(folder.exists() for folder in ours)
+    remove_leftovers(store)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".trash-other@host.1", "s.lock"]
+    remove_leftovers(tmp_path / "missing" / "s")

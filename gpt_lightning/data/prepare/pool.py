@@ -1,12 +1,9 @@
-"""The other side of ``crew``: a process that receives a job and units on stdin and answers on stdout.
-
-Both directions are pickles, between a process and the child it started itself. The process ends when its stdin does,
-whatever happened to its parent.
-
-Units done by several processes at once, results in the order of the units.
+"""Chunks done by several processes at once, results in the order of the chunks.
 
 Processes are started as ``python -m gpt_lightning.data.prepare.pool``: forking would copy a training process with its
-threads and its CUDA, and ``multiprocessing`` would import the user's script once more in each of them.
+threads and its CUDA, and ``multiprocessing`` would import the user's script once more in each of them. Such a process
+receives a job and chunks on stdin and answers on stdout, both as pickles, and ends when its stdin does, whatever
+happened to its parent.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from gpt_lightning.data.folders import cache_folder, check_place, hold_lock
+from gpt_lightning.data.folders import cache_folder, check_place, hold_lock, remove_leftovers
 from gpt_lightning.data.prepare.building import Order, Progress, Recipe, make_stores
 from gpt_lightning.data.prepare.cleaning import Cleaning
 from gpt_lightning.data.prepare.freshness import find_store
@@ -259,6 +259,8 @@ def find_or_prepare_all(
     ]
     assert len({wish.folder for wish in requests}) == len(requests)
     found = {} if rebuild else _find_all(requests, by_content)
+    for folder in found:
+        remove_leftovers(folder)
     if missing := [wish for wish in requests if wish.folder not in found]:
         readers = open_sources(settings.sources, settings.reading, tell=_log.warning)
         with ExitStack() as locks:
