@@ -59,7 +59,7 @@ class Saboteur(Callback):
 
 
 def _full(descriptor: int, /) -> None:
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/work/nanogpt/data")
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/data/nanogpt/text")
 
 
 def _fill_disk(saboteur: Saboteur) -> None:

@@ -233,3 +233,23 @@ def test_set_changes_one_key(tmp_path: Path, change: str, seen: Any) -> None:
 def test_set_without_a_value_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--set takes key=value"):
         read(tmp_path, FULL, "budget.trials")
+
+
+@pytest.mark.parametrize(
+    ("storage", "told"),
+    [
+        ("/some/x.db", r"storage is no storage: got '/some/x\.db' .*write sqlite:////some/x\.db"),
+        ("jurnal", "Did you mean journal"),
+    ],
+)
+def test_a_storage_is_a_word_or_a_url(tmp_path: Path, storage: str, told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        read(tmp_path, FULL + f"storage: {storage}\n")
+    url = "sqlite:////some/x.db"
+    assert read(tmp_path, FULL + f"storage: {url}\n").storage == url
+
+
+def test_one_setting_under_two_names_is_refused(tmp_path: Path) -> None:
+    both = small("{values: [1, 2]}", "  model.optimizer.init_args.lr: {values: [3]}\n")
+    with pytest.raises(ConfigError, match=r"init_args\.lr is model\.optimizer\.lr, which is a parameter"):
+        read(tmp_path, both)

@@ -66,6 +66,7 @@ def _read(top: Section, content: Mapping[str, Any], stem: str, bases: Sequence[P
     parameters = read_parameters(top.section("parameters"), foreign=bool(ignored))
     parameters |= {key: Values(key, [value]) for key, value in fixed.items() if key not in parameters}
     ignored += [f"{key}.probabilities" for key in find_key(top.content.get("parameters"), "probabilities")]
+    _check_spellings(top, parameters)
     metrics, target = _read_metrics(top, ignored)
     early = _read_early(top, metrics[0].goal, parameters)
     derive = dict(top.section("derive").content)
@@ -87,12 +88,43 @@ def _read(top: Section, content: Mapping[str, Any], stem: str, bases: Sequence[P
         reuse=_read_reuse(top),
         budget=_read_budget(top, target),
         repeat_best=_read_repeats(top),
-        storage=top.text("storage", "sqlite"),
+        storage=_read_storage(top),
         retry=_read_retry(top),
         launcher=_read_launcher(top),
         ignored=tuple(ignored),
         raw={**content, "name": name},
     )
+
+
+_SQLITE = "sqlite:///"
+
+
+def _read_storage(top: Section) -> str:
+    """Where the study is kept: a word, or a URL."""
+    storage = top.text("storage", "sqlite")
+    if storage not in ("sqlite", "journal") and "://" not in storage:
+        is_file = "/" in storage or storage.endswith((".db", ".sqlite", ".sqlite3"))
+        top.refuse(
+            "storage",
+            "is no storage",
+            got=storage,
+            allowed="sqlite, journal, or a URL such as postgresql://user@host/name",
+            fix=f"For this file write sqlite:///{storage}."
+            if is_file
+            else did_you_mean(storage, ("sqlite", "journal")),
+        )
+    return storage
+
+
+def _check_spellings(top: Section, keys: Iterable[str]) -> None:
+    """Refuse one setting under two names: ``init_args`` may be left out, but the two would be two parameters."""
+    seen: dict[str, str] = {}
+    for key in keys:
+        other = seen.setdefault(key.replace(".init_args", ""), key)
+        if other != key:
+            top.refuse(
+                f"parameters.{key}", f"is the setting {other}, which is a parameter too", got=key, fix="Keep one."
+            )
 
 
 def folder_name(name: str) -> str:
