@@ -19,7 +19,7 @@ from gpt_lightning.training.engine.processes import StopFlag
 from gpt_lightning.training.fitting.run import add_callbacks
 from gpt_lightning.training.profiling import bench
 from tests.training.forked import write_corpus
-from tests.training.runs import tiny_run
+from tests.training.runs import Crash, crash_at, tiny_run
 
 LINE = [
     *("--model.config.n_layer=1", "--model.config.n_head=2", "--model.config.n_embd=16", "--data.tokenizer=bytes"),
@@ -133,6 +133,13 @@ def test_a_signal_ends_it(folder: Path) -> None:
     assert stop.received is signal.SIGTERM
     assert signal.getsignal(signal.SIGTERM) is previous
     assert list((folder / "temporary").iterdir()) == []
+
+
+def test_an_error_leaves_no_signal_handler(folder: Path) -> None:
+    previous = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(Crash):
+        bench.measure_run(crash_at(tiny_run(args=LINE), 2), steps=5)
+    assert signal.getsignal(signal.SIGTERM) is previous
 
 
 def test_own_loggers_and_profilers_are_left_out(folder: Path) -> None:

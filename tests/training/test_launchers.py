@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 
+from gpt_lightning.training.engine import processes
 from gpt_lightning.training.engine.processes import announce_wait, connect_processes, process_group_closed
 from gpt_lightning.training.fitting.build import build
 from gpt_lightning.training.runs.run_folder import read_metrics
@@ -166,6 +167,22 @@ def test_a_run_inside_another_stands_alone(place: Path, monkeypatch: pytest.Monk
     assert losses(place / "inner") == losses(place / "one")
     assert json.loads((place / "inner" / "manifest.json").read_text())["starts"][0]["end"]["state"] == "finished"
     assert not set(inherited) & set(os.environ)
+
+
+def test_a_program_is_the_same_however_its_path_is_spelt(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``bin/gpt-lightning fit ...`` starts its second process by the whole path; it once stood alone, on one folder."""
+    monkeypatch.chdir(place)
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
+    monkeypatch.setattr(sys, "argv", ["bin/gpt-lightning", "fit"])
+    monkeypatch.setenv(processes._COMMAND_VARIABLE, processes._own_command())
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setattr(rank_zero_only, "rank", 1)
+    monkeypatch.setattr(sys, "argv", [str(Path.cwd() / "bin/gpt-lightning"), "fit"])
+    processes.forget_foreign_launch()
+    assert (os.environ["LOCAL_RANK"], processes.process_rank()) == ("1", 1)
+    monkeypatch.setattr(sys, "argv", ["bin/gpt-lightning", "validate"])
+    processes.forget_foreign_launch()
+    assert ("LOCAL_RANK" in os.environ, processes.process_rank()) == (False, 0)
 
 
 def command_line(place: Path, folder: Path, *settings: str) -> list[str]:

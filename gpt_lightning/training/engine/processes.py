@@ -146,7 +146,10 @@ def check_launched(trainer: Trainer) -> None:
 
 
 def _own_command() -> str:
-    return hashlib.sha256("\0".join(sys.argv).encode()).hexdigest()
+    """As Lightning's launcher repeats it: ``sys.argv[0]`` of the other processes may be spelt in another way."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    program = os.path.abspath(sys.argv[0]) if spec is None else spec.name
+    return hashlib.sha256("\0".join([program, *sys.argv[1:]]).encode()).hexdigest()
 
 
 def forget_foreign_launch() -> None:

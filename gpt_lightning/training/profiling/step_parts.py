@@ -180,8 +180,12 @@ class StepBorders(Callback):
         """Take over the signals from Lightning."""
         self._stop.install()
 
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Give the signals back."""
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Give the signals back; earlier than Lightning, which puts back what was there before its own handlers."""
+        self._stop.restore()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """The same where an error ends it."""
         self._stop.restore()
 
     def on_train_batch_end(
