@@ -251,5 +251,5 @@ def test_a_storage_is_a_word_or_a_url(tmp_path: Path, storage: str, told: str) -
 
 def test_one_setting_under_two_names_is_refused(tmp_path: Path) -> None:
     both = small("{values: [1, 2]}", "  model.optimizer.init_args.lr: {values: [3]}\n")
-    with pytest.raises(ConfigError, match=r"init_args\.lr is model\.optimizer\.lr, which is a parameter"):
+    with pytest.raises(ConfigError, match=r"init_args\.lr is the setting model\.optimizer\.lr, which"):
         read(tmp_path, both)
