@@ -86,10 +86,6 @@ def _serve(commands: IO[bytes], voice: _Voice) -> None:
             voice.send("bug", traceback.format_exc())
 
 
-if __name__ == "__main__":
-    main()
-
-
 Noted = Callable[[ChunkResult], None]
 
 
@@ -234,3 +230,7 @@ class _PoolWorker:
     def close(self) -> None:
         """Close the pipes, when no thread reads from them any more."""
         close_pipes(self._process)
+
+
+if __name__ == "__main__":
+    main()
