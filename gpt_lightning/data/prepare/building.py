@@ -1,8 +1,8 @@
-"""Text -> stores, in one pass over the text: plan the units, do those that are missing, assemble, publish.
+"""Text -> stores, in one pass over the text: plan the chunks, do those that are missing, assemble, publish.
 
-    plan_chunks -> find_tokenizer -> choose_rule -> process_chunks (journal) -> assemble -> manifest -> rename into place
+    plan_chunks -> find_tokenizer -> choose_rule -> process_chunks (journal) -> assemble -> manifest -> rename
 
-Killed at any moment, the next call goes on with the units that are not in the journal. The result is the same bytes
+Killed at any moment, the next call goes on with the chunks that are not in the journal. The result is the same bytes
 for any number of workers and any number of interruptions.
 """
 
