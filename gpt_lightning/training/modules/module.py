@@ -152,7 +152,7 @@ class GPTModule(LightningModule):
 
     def setup(self, stage: str) -> None:
         """Create the validation metrics; under a Trainer that ``build`` did not make, learn of data and length."""
-        data = getattr(self.trainer, "datamodule", None)
+        data = getattr(self._trainer, "datamodule", None)  # None where somebody asks for the metrics alone
         if self.manifest is None and isinstance(data, TokenDataModule):
             self.config, self.manifest, self.token_bytes = read_data(self.config, data)
         if self.horizon is None and stage == "fit" and isinstance(data, TokenDataModule):
