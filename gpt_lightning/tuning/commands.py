@@ -187,6 +187,8 @@ def _dashboard(given: argparse.Namespace) -> NoReturn:
     from gpt_lightning.tuning.study.sweep_folder import find_sweep
 
     folder = find_sweep(given.sweep)
+    spec = read_frozen(folder)
+    load_study(spec, folder)  # the dashboard would create what is not there
     # Not by its name on the PATH, where another environment's may come first.
     found = list(entry_points(group="console_scripts", name="optuna-dashboard"))
     if not found:
@@ -196,8 +198,6 @@ def _dashboard(given: argparse.Namespace) -> NoReturn:
         )
     module, _, function = found[0].value.partition(":")
     code = f"import sys, {module} as program; sys.argv[0] = 'optuna-dashboard'; sys.exit(program.{function}())"
-    spec = read_frozen(folder)
-    load_study(spec, folder)  # the dashboard would create what is not there
     storage = spec.storage
     url = {"sqlite": f"sqlite:///{folder.database}", "journal": str(folder.journal)}.get(storage, storage)
     sys.stdout.flush()

@@ -253,3 +253,17 @@ def test_one_setting_under_two_names_is_refused(tmp_path: Path) -> None:
     both = small("{values: [1, 2]}", "  model.optimizer.init_args.lr: {values: [3]}\n")
     with pytest.raises(ConfigError, match=r"init_args\.lr is the setting model\.optimizer\.lr, which"):
         read(tmp_path, both)
+
+
+def test_two_names_stand_side_by_side_where_only_one_can_hold(tmp_path: Path) -> None:
+    def file(second: str) -> str:
+        when = "when: {model.optimizer: [AdamW, Muon]}"
+        return small(
+            f"{{values: [1, 2], {when}}}",
+            "  model.optimizer: {values: [AdamW, Muon, Lion]}\n"
+            f"  model.optimizer.init_args.lr: {{values: [3], when: {{model.optimizer: {second}}}}}\n",
+        )
+
+    assert "model.optimizer.init_args.lr" in read(tmp_path, file("Lion")).parameters
+    with pytest.raises(ConfigError, match=r"is the setting model\.optimizer\.lr, which"):
+        read(tmp_path, file("Muon"))

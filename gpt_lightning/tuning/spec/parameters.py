@@ -63,6 +63,11 @@ class Parameter(ABC):
         """Name in the study."""
         return self.key
 
+    def excludes(self, other: Parameter) -> bool:
+        """Whether no trial can have both: some key decides between them."""
+        shared = self.when.keys() & other.when.keys()
+        return any(not any(same(one, two) for one in self.when[key] for two in other.when[key]) for key in shared)
+
     @abstractmethod
     def distribution(self) -> BaseDistribution:
         """What Optuna samples from."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,7 +14,7 @@ from gpt_lightning.parsing.suggest import did_you_mean
 from gpt_lightning.tuning.pruning.early_termination import EarlyTermination, read_early_terminate
 from gpt_lightning.tuning.spec import spec as records
 from gpt_lightning.tuning.spec.derive import references
-from gpt_lightning.tuning.spec.parameters import Values
+from gpt_lightning.tuning.spec.parameters import Parameter, Values
 from gpt_lightning.tuning.spec.reading_parameters import FIELDS, read_parameters
 from gpt_lightning.tuning.spec.sections import Section, ask, to_number
 
@@ -116,15 +116,23 @@ def _read_storage(top: Section) -> str:
     return storage
 
 
-def _check_spellings(top: Section, keys: Iterable[str]) -> None:
-    """Refuse one setting under two names: ``init_args`` may be left out, but the two would be two parameters."""
-    seen: dict[str, str] = {}
-    for key in keys:
-        other = seen.setdefault(key.replace(".init_args", ""), key)
-        if other != key:
-            top.refuse(
-                f"parameters.{key}", f"is the setting {other}, which is a parameter too", got=key, fix="Keep one."
-            )
+def _check_spellings(top: Section, parameters: Mapping[str, Parameter]) -> None:
+    """Refuse one setting under two names: ``init_args`` may be left out, but the two would be two parameters.
+
+    Two whose ``when`` exclude one another stay: no trial has both.
+    """
+    seen: dict[str, list[Parameter]] = {}
+    for key, parameter in parameters.items():
+        others = seen.setdefault(key.replace(".init_args", ""), [])
+        for other in others:
+            if not parameter.excludes(other):
+                top.refuse(
+                    f"parameters.{key}",
+                    f"is the setting {other.key}, which is a parameter too",
+                    got=key,
+                    fix="Keep one, or give them conditions (when) of which only one can hold.",
+                )
+        others.append(parameter)
 
 
 def folder_name(name: str) -> str:
