@@ -4,6 +4,7 @@
     batch_files . chat              a file of prompts, by one process or several; a conversation (transcripts: as text)
     text.generate_text              one text as it comes
     engine <── requests             many texts at once: slots, continuous batching
+      ├─ reading                prompts into slots, in pieces that nobody waits for; prompt_cache: what was read before
       ├─ sequences                  one of them: tokens, characters (text), stop strings, log-probabilities
       ├─ sampling                   logits -> one id; draws as a function of seed and position
       └─ lookup                     guesses copied from the context

@@ -1,9 +1,10 @@
 """The engine: many requests, one model, continuous batching.
 
-    submit ──> waiting ──> admitted: prompt encoded into a free slot ──> decoded with all others ──> done, slot free
+    submit ──> waiting ──> admitted: prompt read into a free slot ──> decoded with all others ──> done, slot free
 
-``step`` admits what fits and brings every running text forward by one token (by more where guesses prove right), all
-in one pass of the model. A slot that becomes free takes the next request at once; nobody waits for the longest text.
+``step`` admits what fits, reads prompts (``reading``: whole, or a piece per step) and brings every running text forward
+by one token (by more where guesses prove right), all in one pass of the model. A slot that becomes free takes the next
+request at once; nobody waits for the longest text.
 
 A text does not depend on its company. Draws are a function of the request's seed and the position; prompts are encoded
 alone; attention on a CPU runs row by row; and where the model's linear layers are packed (``packing``) their rounding
@@ -23,6 +24,8 @@ from torch import Tensor
 
 from gpt_lightning.errors import ConfigError, DataError
 from gpt_lightning.generation.lookup import propose
+from gpt_lightning.generation.prompt_cache import PromptCache
+from gpt_lightning.generation.reading import PromptReader
 from gpt_lightning.generation.requests import Completion, Event, Request
 from gpt_lightning.generation.sampling import choose_tokens
 from gpt_lightning.generation.sequences import RunningSequence
@@ -42,25 +45,43 @@ class Engine:
         tokenizer: Turns ids into text; None = ids only, and no stop strings.
         slots: Texts decoded at once, at most.
         capacity: Most tokens of a text, prompt included, before it slides or ends. None = the model's ``block_size``.
+        piece_tokens: Prompts are read in pieces of so many tokens, about one per step, so that a long one does not hold
+            up the others; the bits of a text depend on it, and on nothing else that is at work. None = whole.
+        prompt_cache_bytes: Memory for pieces of prompts that were read, which are not read again; 0 = none. Not
+            without ``piece_tokens``. Changes no bit.
 
     Raises:
-        ConfigError: There is no slot, or ``capacity`` is not within the model's positions.
+        ConfigError: There is no slot, ``capacity`` is not within the model's positions, or a length is not positive.
     """
 
     def __init__(
-        self, model: GPT, tokenizer: TextTokenizer | None = None, *, slots: int = 8, capacity: int | None = None
+        self,
+        model: GPT,
+        tokenizer: TextTokenizer | None = None,
+        *,
+        slots: int = 8,
+        capacity: int | None = None,
+        piece_tokens: int | None = None,
+        prompt_cache_bytes: int = 0,
     ) -> None:
         limit = model.block_size if capacity is None else capacity
         if not 1 <= limit <= model.block_size:
             raise ConfigError(
                 "capacity is not within the model's positions", got=limit, allowed=f"1 to {model.block_size}"
             )
+        if prompt_cache_bytes < 0 or (prompt_cache_bytes > 0 if piece_tokens is None else piece_tokens < 1):
+            raise ConfigError(
+                "prompts cannot be read so",
+                got={"piece_tokens": piece_tokens, "prompt_cache_bytes": prompt_cache_bytes},
+                allowed="pieces of 1 or more tokens; a cache of 0 or more bytes, only with pieces",
+            )
         self.model, self.tokenizer, self.capacity = model.eval(), tokenizer, limit
         self._cache = SlotCache(model.config.n_layer, slots, limit)
         self._free = list(reversed(range(slots)))
         self._waiting: deque[RunningSequence] = deque()
         self._running: list[RunningSequence] = []
-        self._begun: dict[int, tuple[RunningSequence, Tensor]] = {}
+        found = PromptCache(prompt_cache_bytes) if prompt_cache_bytes else None
+        self.reader = PromptReader(model, self._cache, piece_tokens=piece_tokens, prompt_cache=found)
         self._tickets = 0
 
     @property
@@ -99,7 +120,10 @@ class Engine:
             CheckpointError: The model's logits are not finite.
         """
         self._admit()
-        going = [each for each in self._running if each.finish_reason is None]
+        for sequence, logits in self.reader.read([each for each in self._running if each.reading]):
+            if sequence.end_reading():
+                self._choose([sequence], logits[None])
+        going = [each for each in self._running if each.finish_reason is None and not each.reading]
         full = [each for each in going if each.held == self.capacity]
         for each in full:
             self._slide(each)
@@ -158,28 +182,6 @@ class Engine:
             sequence = self._waiting.popleft()
             sequence.slot = self._free.pop()
             self._running.append(sequence)
-            if sequence.finish_reason is None:
-                logits = self._begin(sequence)
-                self._choose([sequence], logits[None])
-
-    def _begin(self, sequence: RunningSequence) -> Float[Tensor, " vocab"]:
-        """Encode the prompt; the request's other continuations take over what the first one made of it."""
-        first, logits = self._begun.get(sequence.ticket, (None, None))
-        if first is None or logits is None or first.slid:
-            logits = self._encode(sequence, sequence.context[-self.capacity :])
-            if sequence.request.n > 1:
-                self._begun[sequence.ticket] = sequence, logits
-        else:
-            sequence.held = min(len(sequence.context), self.capacity)
-            self._cache.copy(first.slot, sequence.slot, sequence.held)
-        return logits
-
-    def _encode(self, sequence: RunningSequence, tokens: list[int]) -> Float[Tensor, " vocab"]:
-        """Fill the slot anew with ``tokens``; logits behind the last of them."""
-        device = self.model.token_embedding.weight.device
-        hidden: Tensor = self.model(torch.tensor([tokens], device=device), self._cache.sequence(sequence.slot))
-        sequence.held = len(tokens)
-        return self.model.logits(hidden[:, -1])[0]
 
     def _slide(self, sequence: RunningSequence) -> None:
         """The positions are used up: go on with the last half of the context, or end."""
@@ -187,7 +189,7 @@ class Engine:
             sequence.finish_reason = "length"
             return
         sequence.slid = True
-        logits = self._encode(sequence, sequence.context[-max(1, self.capacity // 2) :])
+        logits = self.reader.fill(sequence, sequence.context[-max(1, self.capacity // 2) :])
         self._choose([sequence], logits[None])
 
     def _decode(self, sequences: list[RunningSequence]) -> None:
@@ -259,8 +261,7 @@ class Engine:
     def _retire(self, sequence: RunningSequence) -> None:
         self._running.remove(sequence)
         self._free.append(sequence.slot)
-        if self._begun.get(sequence.ticket, (None,))[0] is sequence:
-            del self._begun[sequence.ticket]
+        self.reader.forget(sequence)
 
 
 def check_request(request: Request, model: GPT, capacity: int, tokenizer: TextTokenizer | None) -> None:
@@ -278,11 +279,11 @@ def check_request(request: Request, model: GPT, capacity: int, tokenizer: TextTo
             allowed=f"ids 0 to {model.vocab_size - 1}",
             fix="Use the tokenizer the model was trained with.",
         )
-    if not request.slide and len(request.prompt) >= capacity:
+    if not request.slide and len(request.prompt) + (request.max_tokens > 0) > capacity:
         raise DataError(
-            "the prompt leaves no position for an answer",
+            "the prompt leaves no position for an answer" if request.max_tokens else "the prompt is too long",
             got=f"{len(request.prompt)} tokens",
-            allowed=f"fewer than {capacity}",
+            allowed=f"fewer than {capacity + (request.max_tokens == 0)}",
             fix="Shorten the prompt.",
         )
     if request.stop and tokenizer is None:

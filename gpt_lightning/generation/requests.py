@@ -29,6 +29,8 @@ class Request:
             text at (``end_ids``), if the engine has one.
         logprobs: Report log-probabilities of the chosen tokens, and so many likeliest ones beside each. They are the
             model's own, before bias, penalties and temperature. None = do not.
+        prompt_logprobs: The same for the prompt's tokens but the first, which nothing comes before. None = do not.
+        embed: Report the mean of the prompt's hidden states, after the final norm.
         draft_tokens: Propose up to so many tokens a step, copied from behind an earlier occurrence of the last ones
             (prompt lookup). The text stays the same; it may come faster. 0 = do not.
         slide: What happens when the model's positions are used up: True = the last half of the context is encoded
@@ -48,11 +50,13 @@ class Request:
     stop: tuple[str, ...] = ()
     stop_ids: tuple[int, ...] | None = None
     logprobs: int | None = None
+    prompt_logprobs: int | None = None
+    embed: bool = False
     draft_tokens: int = 0
     slide: bool = True
 
     def __post_init__(self) -> None:
-        for name, least in (("max_tokens", 0), ("n", 1), ("draft_tokens", 0), ("logprobs", 0)):
+        for name, least in (("max_tokens", 0), ("n", 1), ("draft_tokens", 0), ("logprobs", 0), ("prompt_logprobs", 0)):
             value = getattr(self, name)
             if value is not None and value < least:
                 wrong = "is negative" if least == 0 else "is not positive"
@@ -61,6 +65,11 @@ class Request:
             raise ConfigError("a stop string is empty", got=self.stop, allowed="strings of one character or more")
         if not len(self.prompt):
             raise DataError("the prompt has no token", got=list(self.prompt), fix="Begin with the end-of-text token.")
+
+    @property
+    def reports_prompt(self) -> bool:
+        """Whether something is to be told of the prompt itself, which then must be read whole."""
+        return self.embed or self.prompt_logprobs is not None
 
 
 @dataclass(frozen=True)
@@ -89,6 +98,8 @@ class Completion:
         finish_reason: Why it ended.
         logprobs: One entry per id, where they were asked for.
         stopped_by: The stop string that ended it.
+        prompt_logprobs: One entry per token of the prompt that was read, the first excepted, where they were asked for.
+        embedding: The mean of the prompt's hidden states, where it was asked for.
     """
 
     ids: tuple[int, ...]
@@ -96,6 +107,8 @@ class Completion:
     finish_reason: FinishReason
     logprobs: tuple[TokenLogprob, ...] | None = None
     stopped_by: str | None = None
+    prompt_logprobs: tuple[TokenLogprob, ...] | None = None
+    embedding: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -108,6 +121,7 @@ class Event:
         ids: Tokens written since the last event.
         text: Whole characters that have become certain; a beginning of a stop string is held back.
         completion: The whole, in the last event of a continuation.
+        logprobs: One entry per id, where they were asked for.
     """
 
     ticket: int
@@ -115,3 +129,4 @@ class Event:
     ids: tuple[int, ...]
     text: str
     completion: Completion | None = None
+    logprobs: tuple[TokenLogprob, ...] = ()

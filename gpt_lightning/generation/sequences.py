@@ -27,6 +27,7 @@ class RunningSequence:
         context: Prompt and text so far, as ids.
         slot: Its place in the cache.
         held: Positions of the slot that are filled; the newest token is not there yet.
+        reading: Whether the prompt is still to be read.
         slid: Whether the beginning of the context was given up.
         finish_reason: Why it is done; None while it goes on.
     """
@@ -35,7 +36,8 @@ class RunningSequence:
         self.ticket, self.request, self.sample = ticket, request, sample
         self.context = [int(token) for token in request.prompt]
         self.slot, self.held, self.slid = -1, 0, False
-        self.finish_reason: FinishReason | None = None if request.max_tokens else "length"
+        self.reading = request.max_tokens > 0 or request.reports_prompt
+        self.finish_reason: FinishReason | None = None if self.reading else "length"
         self._prompt_length = len(self.context)
         self._decoder = None if tokenizer is None else StreamDecoder(tokenizer)
         self._watch = StopWatch(request.stop)
@@ -43,6 +45,8 @@ class RunningSequence:
         self._stop_ids = frozenset(ends if request.stop_ids is None else request.stop_ids)
         self._text: list[str] = []
         self._logprobs: list[TokenLogprob] = []
+        self._prompt_logprobs: list[TokenLogprob] = []
+        self._hidden, self._hidden_rows = torch.zeros((), dtype=torch.float64), 0
         self._told_ids = self._told_pieces = 0
         looks_back = request.sampling.looks_back
         # An end token in front of a prompt is no part of its text, and must not be the less likely for it.
@@ -64,6 +68,28 @@ class RunningSequence:
     def history(self) -> History | None:
         """What penalties look at; None where there are none."""
         return self._history
+
+    def add_hidden(self, hidden: Float[Tensor, "piece embed"]) -> None:
+        """Hidden states of the prompt's next tokens."""
+        self._hidden = self._hidden.to(hidden.device) + hidden.double().sum(dim=0)
+        self._hidden_rows += len(hidden)
+
+    def add_prompt_logits(self, tokens: Sequence[int], logits: Float[Tensor, "piece vocab"]) -> None:
+        """The prompt's next tokens, and the logits of each."""
+        count = self.request.prompt_logprobs or 0
+        self._prompt_logprobs += [_describe(token, row, count) for token, row in zip(tokens, logits, strict=True)]
+
+    def share_report(self, first: RunningSequence) -> None:
+        """Take over what another continuation of the request has found of the prompt."""
+        self._prompt_logprobs = first._prompt_logprobs
+        self._hidden, self._hidden_rows = first._hidden, first._hidden_rows
+
+    def end_reading(self) -> bool:
+        """The prompt is read; whether there is anything to be written."""
+        self.reading = False
+        if not self.request.max_tokens:
+            self.finish_reason = "length"
+        return self.finish_reason is None
 
     def take(self, token: int, logits: Float[Tensor, " vocab"]) -> None:
         """Go on with ``token``, chosen from ``logits``."""
@@ -90,10 +116,11 @@ class RunningSequence:
             self._show(self._watch.flush())
         ids = tuple(self.context[self._prompt_length + self._told_ids :])
         text = "".join(self._text[self._told_pieces :])
+        logprobs = tuple(self._logprobs[self._told_ids :])
         self._told_ids, self._told_pieces = self._told_ids + len(ids), len(self._text)
         if not ids and not done:
             return None
-        return Event(self.ticket, self.sample, ids, text, self._complete() if done else None)
+        return Event(self.ticket, self.sample, ids, text, self._complete() if done else None, logprobs)
 
     def _show(self, piece: str) -> None:
         if piece:
@@ -103,7 +130,15 @@ class RunningSequence:
         assert self.finish_reason is not None
         logprobs = None if self.request.logprobs is None else tuple(self._logprobs)
         ids = tuple(self.context[self._prompt_length :])
-        return Completion(ids, "".join(self._text), self.finish_reason, logprobs, self._watch.found)
+        return Completion(
+            ids,
+            "".join(self._text),
+            self.finish_reason,
+            logprobs,
+            self._watch.found,
+            None if self.request.prompt_logprobs is None else tuple(self._prompt_logprobs),
+            tuple((self._hidden / self._hidden_rows).tolist()) if self.request.embed else None,
+        )
 
 
 def _describe(token: int, logits: Float[Tensor, " vocab"], count: int) -> TokenLogprob:

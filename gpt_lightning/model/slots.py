@@ -44,6 +44,18 @@ class _LayerMemory:
         for tensor in self._tensors or ():
             tensor[target, :, :length] = tensor[source, :, :length]
 
+    def take(self, slot: int, start: int, end: int) -> tuple[Tensor, Tensor]:
+        """A copy of positions ``start`` to ``end`` of a slot that was filled, ``(heads, end - start, head)`` each."""
+        assert self._tensors is not None, "nothing was written yet"
+        keys, values = (tensor[slot, :, start:end].clone() for tensor in self._tensors)
+        return keys, values
+
+    def put(self, slot: int, start: int, pair: tuple[Tensor, Tensor]) -> None:
+        """Write what ``take`` gave, from position ``start``."""
+        assert self._tensors is not None, "pieces are of this memory"
+        for tensor, piece in zip(self._tensors, pair, strict=True):
+            tensor[slot, :, start : start + piece.shape[1]] = piece
+
     def reorder(self, slots: Tensor, length: int) -> None:
         """Slot i continues what was in ``slots[i]``, for the first slots."""
         for tensor in self._tensors or ():
@@ -53,9 +65,9 @@ class _LayerMemory:
 class _SlotLayer(LayerCache):
     """One slot as a cache of one row."""
 
-    def __init__(self, memory: _LayerMemory, slot: int) -> None:
+    def __init__(self, memory: _LayerMemory, slot: int, length: int) -> None:
         super().__init__(memory.capacity)
-        self._memory, self._slot = memory, slot
+        self._memory, self._slot, self.length = memory, slot, length
 
     def extend(
         self,
@@ -200,11 +212,28 @@ class SlotCache:
         self.slots, self.capacity = slots, capacity
         self._memories = [_LayerMemory(slots, capacity) for _ in range(n_layer)]
 
-    def sequence(self, slot: int) -> KeyValueCache:
-        """The slot, empty, as a cache of one row; what it is filled with stays for ``rows``."""
+    def sequence(self, slot: int, *, length: int = 0, last_tokens: Int[Tensor, " 1"] | None = None) -> KeyValueCache:
+        """The slot as a cache of one row; what it is filled with stays for ``rows``.
+
+        Args:
+            slot: Which one.
+            length: Positions that it already holds; 0 = it begins anew.
+            last_tokens: The token at the last of them.
+        """
         cache = KeyValueCache(len(self._memories), self.capacity)
-        cache.layers = [_SlotLayer(memory, slot) for memory in self._memories]
+        cache.layers = [_SlotLayer(memory, slot, length) for memory in self._memories]
+        if last_tokens is not None:
+            cache.swap_last_tokens(last_tokens[:, None])
         return cache
+
+    def take(self, slot: int, start: int, end: int) -> list[tuple[Tensor, Tensor]]:
+        """Copies of the keys and values of some positions, by layer; ``put`` writes them where they were."""
+        return [memory.take(slot, start, end) for memory in self._memories]
+
+    def put(self, slot: int, start: int, pieces: Sequence[tuple[Tensor, Tensor]]) -> None:
+        """Write into a slot what ``take`` gave of the same positions of any slot."""
+        for memory, pair in zip(self._memories, pieces, strict=True):
+            memory.put(slot, start, pair)
 
     def rows(self, slots: Sequence[int], positions: Sequence[int], device: torch.device) -> SlotRows:
         """Places of one new token per row: position 1 or more, and all before it filled or among the rows."""
