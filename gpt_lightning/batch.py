@@ -15,6 +15,7 @@ Axes (types / short comments):
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -36,29 +37,49 @@ class Batch:
             The last token of a document predicts its end token, even where that is the first token of the next one.
         documents: Document number of every token, where attention must not cross documents; None = ignore borders.
             Without weights, no position counts whose target is the first token of another document.
-        labels: Targets for task heads; None for language modelling.
-        position: Global number of the first sample in this micro-batch. Randomness (dropout, masking) is seeded from
-            it, so that a resumed or re-partitioned run draws the same numbers.
+        samples: Global number of the sample in every row, which all randomness of an objective is a function of
+            (``objectives.draws``), so that a resumed or re-partitioned run draws the same numbers; rows that belong to
+            one sample have the same. None = the rows are counted from ``position``.
+        columns: What else the store holds about the rows (labels, marks, ...) by name; the first axis is the batch.
+        position: Global number of the first sample in this micro-batch. Dropout is seeded from it.
     """
 
     tokens: Integer[Tensor, "batch _time_plus_1"]
     weights: Float[Tensor, "batch _time"] | None = None
     documents: Int[Tensor, "batch _time_plus_1"] | None = None
-    labels: Tensor | None = None
+    samples: Int[Tensor, " batch"] | None = None
+    columns: Mapping[str, Tensor] = field(default_factory=dict)
     position: int = 0
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
         """The same batch on ``device``; Lightning calls this to move a batch."""
+        return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
-        def move(tensor: Tensor | None) -> Tensor | None:
-            return None if tensor is None else tensor.to(device, non_blocking=non_blocking)
+    def part(self, rows: slice) -> Batch:
+        """Some of its rows (views), which stay the samples that they are."""
+        first = rows.indices(len(self.tokens))[0]
+        return replace(self.number_rows()._map(lambda tensor: tensor[rows]), position=self.position + first)
+
+    def number_rows(self) -> Batch:
+        """The batch with ``samples``: its own, or counted from ``position``."""
+        if self.samples is not None:
+            return self
+        count = torch.arange(self.tokens.shape[0], device=self.tokens.device)
+        return replace(self, samples=self.position + count)
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        """Every tensor as ``change`` makes it."""
+
+        def optional(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else change(tensor)
 
         return replace(
             self,
-            tokens=self.tokens.to(device, non_blocking=non_blocking),
-            weights=move(self.weights),
-            documents=move(self.documents),
-            labels=move(self.labels),
+            tokens=change(self.tokens),
+            weights=optional(self.weights),
+            documents=optional(self.documents),
+            samples=optional(self.samples),
+            columns={name: change(column) for name, column in self.columns.items()},
         )
 
 

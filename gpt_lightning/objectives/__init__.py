@@ -6,9 +6,12 @@ One prepared token store serves every objective, because shifting, masking and c
 >>> from gpt_lightning.batch import Batch
 >>> from gpt_lightning.model.config import GPTConfig
 >>> from gpt_lightning.model.gpt import GPT
+>>> from gpt_lightning.objectives.base import Learner
 >>> from gpt_lightning.objectives.causal import CausalLM
+>>> from gpt_lightning.objectives.draws import Draws
 >>> model = GPT(GPTConfig(n_layer=1, n_head=1, n_embd=8, block_size=4, vocab_size=5))
->>> output = CausalLM()(model, Batch(tokens=torch.tensor([[0, 1, 2, 3, 4]])), torch.Generator())
+>>> batch = Batch(tokens=torch.tensor([[0, 1, 2, 3, 4]]), samples=torch.tensor([17]))
+>>> output = CausalLM()(Learner(model), batch, Draws(seed=0, samples=batch.samples))
 >>> float(output.weight), output.losses.shape
 (4.0, torch.Size([1, 4]))
 """

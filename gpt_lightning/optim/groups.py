@@ -24,6 +24,7 @@ _SETTINGS = ("initial_lr", "weight_decay", "betas", "eps", "momentum", "nesterov
 """What a recipe says of a group; the rest is its state, or follows."""
 
 Role = Literal["matrix", "embedding", "head", "vector"]
+_ROLE, _EXTRAS = "role", "extras."
 
 
 def build_groups(
@@ -79,13 +80,34 @@ def build_groups(
     return list(groups.values())
 
 
+def join_extras(model: nn.Module, extras: nn.ModuleDict, roles: Mapping[str, Role]) -> nn.Module:
+    """A decoder and what an objective trains beside it as one module, for an optimizer.
+
+    Args:
+        model: Keeps its names.
+        extras: Its names get ``extras.`` in front.
+        roles: Of its parameters, by the beginning of their names there; others are found by their shape.
+    """
+    for name, parameter in extras.named_parameters():
+        for beginning, role in roles.items():
+            if name.startswith(beginning):
+                setattr(parameter, _ROLE, role)
+    whole = nn.Module()
+    for name, child in (*model.named_children(), ("extras", extras)):
+        whole.add_module(name, child)
+    return whole
+
+
 def _roles(model: nn.Module) -> Iterator[tuple[str, nn.Parameter, Role]]:
     """Every parameter that is trained, with its first name and its role."""
     tables = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        if id(parameter) in tables:
+        own: Role | None = getattr(parameter, _ROLE, None)
+        if own is not None:
+            yield name, parameter, own
+        elif id(parameter) in tables:
             yield name, parameter, "embedding"
         elif parameter.ndim < 2:
             yield name, parameter, "vector"
@@ -96,7 +118,7 @@ def _roles(model: nn.Module) -> Iterator[tuple[str, nn.Parameter, Role]]:
 def _depth(name: str, role: Role, layers: int) -> int:
     """0 for what lies below the blocks, 1 .. ``layers`` for the blocks, one more for what lies above them."""
     layer = layer_of(name)
-    if layer is not None:
+    if layer is not None and not name.startswith(_EXTRAS):
         return layer + 1
     return 0 if role == "embedding" or name.startswith("smear.") else layers + 1
 

@@ -19,8 +19,8 @@ from gpt_lightning.model.gpt import GPT
 from gpt_lightning.weights.foreign import ForeignModel, read_foreign
 from gpt_lightning.weights.hub import is_foreign
 
-_PREFIX = "model."
-"""Where the Lightning module keeps the decoder."""
+_PREFIX, _EXTRAS = "model.", "extras."
+"""Where the Lightning module keeps the decoder, and what its objective trains beside it."""
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,8 @@ def describe_foreign(found: ForeignModel) -> dict[str, Any]:
 
 
 def decoder_weights(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The decoder's own names: without the prefix under which the Lightning module keeps it."""
-    return {name.removeprefix(_PREFIX): value for name, value in state_dict.items()}
+    """The decoder's own names: without the prefix under which the Lightning module keeps it, and without the extras."""
+    return {name.removeprefix(_PREFIX): value for name, value in state_dict.items() if not name.startswith(_EXTRAS)}
 
 
 def check_fit(weights: Mapping[str, Tensor], model: GPT, source: Path | str) -> None:

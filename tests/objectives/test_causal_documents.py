@@ -16,6 +16,7 @@ from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.model.gpt import GPT
 from gpt_lightning.objectives.causal import CausalLM
 from tests.data.stores import write_store
+from tests.objectives.applying import apply
 
 _CONFIG = GPTConfig(n_layer=2, n_head=2, n_embd=16, block_size=24, vocab_size=257)
 
@@ -34,7 +35,7 @@ def run_alone(model: GPT, documents: list[Tensor], weights: list[Tensor]) -> tup
     loss = 0.0
     for document, weight in zip(documents, weights, strict=True):
         if len(document) > 1 and weight.sum() > 0:
-            output = CausalLM()(model, Batch(document[None], weight[None]), None)
+            output = apply(CausalLM(), model, Batch(document[None], weight[None]))
             share = output.loss * (output.weight / total)
             torch.autograd.backward(share)
             loss += share.item()
@@ -51,7 +52,7 @@ def test_loss_and_gradients_equal_a_loop_over_documents(weighted: bool) -> None:
     if weights is not None:
         weights *= documents[:, 1:] == documents[:, :-1]
     together = build()
-    output = CausalLM()(together, Batch(tokens, weights, documents.int()), None)
+    output = apply(CausalLM(), together, Batch(tokens, weights, documents.int()))
     torch.autograd.backward(output.loss)
     alone, pieces, piece_weights = build(), list[Tensor](), list[Tensor]()
     own = torch.ones(3, 24, dtype=torch.float64) if weights is None else weights
@@ -83,7 +84,7 @@ def test_a_packed_store_measures_its_documents_alone(packing: Packing, tmp_path:
             assert rows.documents is not None
             weights, documents = torch.from_numpy(rows.weights).double(), torch.from_numpy(rows.documents)
             batch = Batch(torch.from_numpy(rows.tokens).long(), weights, documents)
-            outputs.append(CausalLM()(model, batch, None))
+            outputs.append(apply(CausalLM(), model, batch))
     ended = [[*part.tolist(), split.eot_id] for part in np.split(np.array(expected), split.document_ends[:-1])]
     pieces = [torch.tensor(part) for part in ended if len(part) > 2]
     loss, weight = run_alone(build(), pieces, [torch.ones(len(piece) - 1, dtype=torch.float64) for piece in pieces])

@@ -15,6 +15,7 @@ from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.model.gpt import GPT
 from gpt_lightning.objectives.causal import CausalLM
 from gpt_lightning.objectives.linear_cross_entropy import linear_cross_entropy
+from tests.objectives.applying import apply
 
 _CLASSES, _ROWS, _POSITIONS = 29, 32, 6
 
@@ -100,7 +101,7 @@ def test_taken_only_where_nothing_else_happens_to_logits(
     if precision == "bfloat16":
         model.bfloat16()
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == "autocast"):
-        loss = CausalLM()(model, Batch(tokens=tokens), None).loss
+        loss = apply(CausalLM(), model, Batch(tokens=tokens)).loss
         logits = model.logits(model(tokens[:, :-1])).float()
     torch.testing.assert_close(loss, F.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten()))
     assert bool(taken) == (precision == "float32" and "logit_softcap" not in changes)
@@ -117,4 +118,4 @@ def test_a_head_of_another_class_is_called() -> None:
     tokens = torch.randint(_CLASSES, (2, 7), generator=torch.Generator().manual_seed(1))
     logits = model.logits(model(tokens[:, :-1]))
     expected = F.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten())
-    torch.testing.assert_close(CausalLM()(model, Batch(tokens=tokens), None).loss, expected)
+    torch.testing.assert_close(apply(CausalLM(), model, Batch(tokens=tokens)).loss, expected)

@@ -15,6 +15,7 @@ from gpt_lightning.errors import ConfigError
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.model.gpt import GPT
 from gpt_lightning.objectives.causal import CausalLM
+from tests.objectives.applying import apply
 
 _TOKENS = torch.randint(7, (3, 7), generator=torch.Generator().manual_seed(1))
 _WEIGHTS = torch.rand(3, 6, generator=torch.Generator().manual_seed(2))
@@ -27,7 +28,7 @@ def _build(**changes: Any) -> GPT:
 
 def _run(model: GPT, chunk_size: int | None) -> tuple[torch.Tensor, torch.Tensor, list[torch.Tensor]]:
     model.zero_grad()
-    output = CausalLM(chunk_size=chunk_size)(model, Batch(tokens=_TOKENS, weights=_WEIGHTS), None)
+    output = apply(CausalLM(chunk_size=chunk_size), model, Batch(tokens=_TOKENS, weights=_WEIGHTS))
     torch.autograd.backward(output.loss)
     assert output.losses is not None
     gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
@@ -78,7 +79,7 @@ def test_pieces_leave_the_generator_alone() -> None:
 def test_low_precision_is_compared_in_single_precision() -> None:
     model = _build().bfloat16()
     batch = Batch(tokens=_TOKENS)
-    assert CausalLM(chunk_size=4)(model, batch, None).loss.dtype == torch.float32
+    assert apply(CausalLM(chunk_size=4), model, batch).loss.dtype == torch.float32
 
 
 def test_a_piece_of_nothing_is_refused() -> None:
@@ -93,6 +94,7 @@ from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.model.gpt import GPT
 from gpt_lightning.objectives import losses
 from gpt_lightning.objectives.causal import CausalLM
+from tests.objectives.applying import apply
 
 sizes = dict(n_layer=1, n_head=2, n_embd=16, vocab_size=11, vocab_multiple=8, logit_softcap=5.0)
 seen = []
@@ -107,7 +109,7 @@ for block_size in (6, 140):  # below and above the length up to which attention 
             if way == "compiled":
                 model.compile()
             model.zero_grad()
-            loss = CausalLM(chunk_size=chunk_size)(model, Batch(tokens=tokens), None).loss
+            loss = apply(CausalLM(chunk_size=chunk_size), model, Batch(tokens=tokens)).loss
             loss.backward()
             found[way] = (loss, [parameter.grad.clone() for parameter in model.parameters()])
         torch.testing.assert_close(found["compiled"], found["plain"], rtol=1e-5, atol=1e-6)

@@ -19,6 +19,7 @@ from gpt_lightning.training.fitting.build import build
 from gpt_lightning.training.fitting.run import add_callbacks
 from gpt_lightning.training.modules.module import GPTModule
 from gpt_lightning.training.runs.run_folder import read_metrics
+from tests.objectives.applying import apply
 from tests.training.forked import TINY, run_child, train, write_corpus
 from tests.training.runs import tiny_run
 from tests.training.test_resume_exact import assert_equal, outcome
@@ -105,7 +106,7 @@ class _ByHand(Callback):
         assert isinstance(pl_module, GPTModule)
         together = Batch(torch.cat([batch.tokens for batch in self.batches]))
         parameters = list(pl_module.parameters())
-        expected = torch.autograd.grad(pl_module.objective(pl_module.model, together, None).loss, parameters)
+        expected = torch.autograd.grad(apply(pl_module.objective, pl_module.model, together).loss, parameters)
         for parameter, gradient in zip(parameters, expected, strict=True):
             torch.testing.assert_close(parameter.grad, gradient, rtol=1e-3, atol=1e-6)
         self.batches, self.compared = [], self.compared + 1

@@ -17,6 +17,7 @@ from gpt_lightning.objectives.causal import CausalLM
 from gpt_lightning.optim.clipping import clip_gradients
 from gpt_lightning.optim.optimizers import AdamW, Lion, Muon
 from gpt_lightning.training.profiling.memory_estimate import StepSpec, estimate_memory
+from tests.objectives.applying import apply
 
 _CONFIG = GPTConfig(n_layer=2, n_head=2, n_embd=32, vocab_size=512, block_size=32, dropout=0.1)
 _MODERN = GPTConfig(
@@ -55,7 +56,7 @@ def _measure(spec: StepSpec, folder: Path) -> int:
             for micro in range(spec.accumulate):
                 tokens = torch.zeros(spec.batch_size, spec.block_size + 1, dtype=torch.int64)
                 with spec.context():
-                    output = spec.objective(model, Batch(tokens=tokens), None)
+                    output = apply(spec.objective, model, Batch(tokens=tokens))
                 if micro == 0:
                     optimizer.zero_grad()
                 loss = output.loss

@@ -29,6 +29,7 @@ from gpt_lightning.training.fitting.run import Run
 from gpt_lightning.training.fitting.summary import describe_result
 from gpt_lightning.training.loading.datamodule import EvaluationLoader, Share
 from gpt_lightning.weights.loading import load_model
+from tests.objectives.applying import apply
 from tests.training.forked import write_corpus
 from tests.training.runs import STEPS, tiny_run
 
@@ -107,7 +108,7 @@ def shares(run: Run, world: int, batch_size: int) -> list[TokenLoss]:
         with torch.no_grad():
             for batch in EvaluationLoader(EvaluationWindows(split, 16), Share(batch_size, rank=rank, world=world)):
                 batch.tokens = batch.tokens.long()
-                metric.update(CausalLM()(model, batch, None))
+                metric.update(apply(CausalLM(), model, batch))
         metrics.append(metric)
     return metrics
 

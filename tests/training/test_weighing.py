@@ -21,12 +21,15 @@ from gpt_lightning.generation.engine import Engine
 from gpt_lightning.generation.prompts import build_request
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.model.gpt import GPT
+from gpt_lightning.objectives.base import Learner
 from gpt_lightning.objectives.causal import CausalLM
+from gpt_lightning.objectives.draws import Draws
 from gpt_lightning.training.fitting.build import build
 from gpt_lightning.training.fitting.run import add_callbacks
 from gpt_lightning.training.modules.module import GPTModule
 from gpt_lightning.training.modules.weighing import StepWeight
 from gpt_lightning.training.runs.run_folder import read_metrics
+from tests.objectives.applying import apply
 from tests.training.together import run_together
 
 STEPS = 4
@@ -213,7 +216,7 @@ def test_metrics_do_not_share_sums_that_are_equal_by_chance() -> None:
     module._sources_of = lambda *splits: []  # type: ignore[method-assign]
     module.setup("validate")
     whole, ended = torch.tensor([[0, 1, 2, 3, 0]]), torch.tensor([[0, 1, 4, 2, 4]])
-    outputs = [CausalLM()(module.model, Batch(tokens), None) for tokens in (whole, ended)]
+    outputs = [apply(CausalLM(), module.model, Batch(tokens)) for tokens in (whole, ended)]
     for output in outputs:
         module.language.update(output)
     losses = torch.cat([output.losses.flatten() for output in outputs if output.losses is not None]).double()
@@ -223,8 +226,8 @@ def test_metrics_do_not_share_sums_that_are_equal_by_chance() -> None:
 
 
 def test_a_step_without_a_counted_position_is_logged_as_such(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def nothing(self: CausalLM, model: GPT, batch: Batch, generator: Any) -> LossOutput:
-        return whole(self, model, replace(batch, weights=torch.zeros(batch.tokens[:, 1:].shape)), generator)
+    def nothing(self: CausalLM, learner: Learner, batch: Batch, draws: Draws) -> LossOutput:
+        return whole(self, learner, replace(batch, weights=torch.zeros(batch.tokens[:, 1:].shape)), draws)
 
     whole = CausalLM.__call__
     monkeypatch.setattr(CausalLM, "__call__", nothing)

@@ -1,7 +1,7 @@
 """Randomness as a pure function of (seed, sample number).
 
-Before each micro-batch torch's generators are seeded from the global number of its first sample. Dropout and masking
-then draw the same numbers after a resume, after a validation in between, and when two processes become one with
+Before each micro-batch torch's generators are seeded from the global number of its first sample. Dropout
+then draws the same numbers after a resume, after a validation in between, and when two processes become one with
 accumulation 2. Saving generator states instead would not survive a change of world size, and Lightning restores them
 too early at epoch borders. Seeding the generator object costs about a microsecond (the global function 100 times that).
 
@@ -23,7 +23,6 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from gpt_lightning.batch import Batch
 from gpt_lightning.optim.batch_sizes import BatchSizes
-from gpt_lightning.training.modules.module import GPTModule
 
 _MASK = (1 << 64) - 1
 _EVALUATION = 1 << 62
@@ -39,24 +38,16 @@ def mix_seed(seed: int, number: int) -> int:
 
 
 class StepSeed(Callback):
-    """Seed torch's and the objective's generators before every micro-batch."""
+    """Seed torch's generators before every micro-batch; an objective has ``Draws`` instead."""
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Give the module its own generator on its own device."""
-        assert isinstance(pl_module, GPTModule)
-        pl_module.generator = torch.Generator(device=trainer.strategy.root_device)
-
     def _apply(self, module: LightningModule, number: int) -> None:
-        assert isinstance(module, GPTModule)
-        assert module.generator is not None
         seed = mix_seed(self._seed, number)
         torch.default_generator.manual_seed(seed)
         if module.device.type == "cuda":
             torch.cuda.manual_seed(seed)
-        module.generator.manual_seed(mix_seed(seed, 1))
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int) -> None:
         """Seed from the sample number."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
+import numpy as np
 import torch
 
 from gpt_lightning.batch import Batch
@@ -99,7 +100,10 @@ def make_batch(rows: Rows, *, pin: bool = False) -> Batch:
             return None
         return torch.from_numpy(array).pin_memory() if pin else torch.from_numpy(array)
 
-    return Batch(wrap(rows.tokens), wrap(rows.weights), wrap(rows.documents), position=rows.position)
+    samples = np.arange(rows.position, rows.position + len(rows.tokens))
+    return Batch(
+        wrap(rows.tokens), wrap(rows.weights), wrap(rows.documents), samples=wrap(samples), position=rows.position
+    )
 
 
 class EvaluationLoader:

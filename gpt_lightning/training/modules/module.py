@@ -8,6 +8,7 @@ hyper-parameters in Lightning's sense: a checkpoint carries the architecture and
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -17,17 +18,18 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torchmetrics import Metric, MetricCollection
 
-from gpt_lightning.batch import Batch
+from gpt_lightning.batch import Batch, LossOutput
 from gpt_lightning.data.store.checks import check_tokenizer
 from gpt_lightning.data.store.manifest import Manifest
 from gpt_lightning.errors import ConfigError
-from gpt_lightning.metrics.language import BitsPerByte, Perplexity, TokenLoss
+from gpt_lightning.metrics.language import TokenLoss
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.model.gpt import GPT
-from gpt_lightning.objectives.base import Objective
+from gpt_lightning.objectives.base import Context, Learner, Objective
 from gpt_lightning.objectives.causal import CausalLM
+from gpt_lightning.objectives.draws import Draws
 from gpt_lightning.optim.clipping import clip_gradients, measure_gradients
-from gpt_lightning.optim.groups import keep_settings, scale_gradients, set_learning_rates
+from gpt_lightning.optim.groups import join_extras, keep_settings, scale_gradients, set_learning_rates
 from gpt_lightning.optim.optimizers import AdamW, OptimizerRecipe
 from gpt_lightning.optim.parametrization import Parametrization, Standard
 from gpt_lightning.optim.schedules import cyclic, piecewise  # noqa: F401 (short names find imported classes)
@@ -42,6 +44,8 @@ from gpt_lightning.training.modules.weighing import StepWeight
 from gpt_lightning.weights.loading import check_fit, decoder_weights
 
 _CHANGING = frozenset({"_current_fx_name", "_step_loss", "grad_norm"})
+_EVALUATION_SEED = -1
+"""Of the draws of every validation and test: none of a training (those are not negative), and the same in all runs."""
 
 
 class GPTModule(LightningModule):
@@ -49,7 +53,7 @@ class GPTModule(LightningModule):
 
     Args:
         config: Architecture of the decoder; sizes left null are taken from the data.
-        objective: What the decoder learns; turns (model, batch) into a loss.
+        objective: What the decoder learns; turns (model, batch, draws) into a loss.
         optimizer: Which optimizer and its base learning rate.
         schedule: Factor on the learning rate as a pure function of the step.
         compile: Compile the decoder and its loss in place (keeps the names of the weights): less time and memory after
@@ -106,7 +110,7 @@ class GPTModule(LightningModule):
         self.grad_norm: Tensor | None = None
         self._step_loss: Tensor | None = None
         self._step_weight = StepWeight()
-        self.generator: torch.Generator | None = None
+        self.context, self._step_values = Context(), objective.step_values()
         self.agree: Callable[[bool], bool] = bool
         self.measure_norm: Callable[[list[Tensor]], Tensor] = measure_gradients
 
@@ -132,6 +136,13 @@ class GPTModule(LightningModule):
             self._configure_whole()
         self.model.checkpoint_every = self.checkpoint_activations
         self.initial_weights = None
+        self.extras = self._build_extras()
+
+    def _build_extras(self) -> nn.ModuleDict:
+        # Without a trace in the global generator, which seeds dropout.
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(self.seed)
+            return self.objective.build_extras(self.config)
 
     def _configure_whole(self) -> None:
         self.model = GPT(self.config)
@@ -158,13 +169,28 @@ class GPTModule(LightningModule):
         if self.horizon is None and stage == "fit" and isinstance(data, TokenDataModule):
             self.horizon = find_horizon(self.trainer, data)
         if "language" not in self._modules:
-            metrics: dict[str, Metric | MetricCollection] = {"loss": TokenLoss(), "perplexity": Perplexity()}
-            if self.token_bytes is not None:
-                metrics["bits_per_byte"] = BitsPerByte(self.token_bytes)
+            self.context = self._describe_text()
+            metrics: dict[str, Metric | MetricCollection] = {**self.objective.measures(self.context)}
             # torchmetrics would let metrics share sums that are equal after the first batch, for good: those of tokens
             # and of bytes are, where every token of it is one byte.
             self.language = MetricCollection(metrics, compute_groups=False)
             self.source_losses = nn.ModuleDict({name: TokenLoss() for name in self._sources_of("val", "test")})
+
+    def _describe_text(self) -> Context:
+        if self.manifest is None:
+            return Context(token_bytes=self.token_bytes)
+        return Context(self.manifest.vocab_size, self.manifest.eot_id, token_bytes=self.token_bytes)
+
+    def _learner(self) -> Learner:
+        """What learns, as the objective shall see it now."""
+        declared = self._step_values
+        if not declared:
+            return Learner(self.model, self.extras, self.context)
+        values = {name: value.base for name, value in declared.items()}
+        if self.training:
+            assert self.horizon is not None
+            values = {name: value.at(self.trainer.global_step, self.horizon) for name, value in declared.items()}
+        return Learner(self.model, self.extras, replace(self.context, values=values))
 
     def _sources_of(self, *splits: str) -> list[str]:
         """Sources of a mixture in the order of their loaders; none where the data are one."""
@@ -176,9 +202,14 @@ class GPTModule(LightningModule):
         """The next micro-batch is the first of a step, whatever an earlier training of this module left behind."""
         self._step_loss, self._step_weight = None, StepWeight()
 
+    def _compute_loss(self, batch: Batch, seed: int) -> LossOutput:
+        batch = batch.number_rows()
+        assert batch.samples is not None
+        return self.objective(self._learner(), batch, Draws(seed, batch.samples))
+
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """One micro-step's share of the step's loss; the extra entries are what the metrics log reads."""
-        output = self.objective(self.model, batch, self.generator)
+        output = self._compute_loss(batch, self.seed)
         loss = output.loss.detach()
         self._step_loss = loss if self._step_loss is None else self._step_loss + loss
         share = self._step_weight.add(output, batch)
@@ -196,7 +227,7 @@ class GPTModule(LightningModule):
         self._measure(batch, "test", dataloader_idx)
 
     def _measure(self, batch: Batch, split: str, loader: int) -> dict[str, Tensor | None] | None:
-        output = self.objective(self.model, batch, self.generator)
+        output = self._compute_loss(batch, _EVALUATION_SEED)
         self.language.update(output)
         if self.source_losses:
             self._source_loss(self._sources_of(split)[loader]).update(output)
@@ -211,7 +242,7 @@ class GPTModule(LightningModule):
 
     def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:
         """Log-probability (nats) of every token of every window, with its id and weight."""
-        output = self.objective(self.model, batch, self.generator)
+        output = self._compute_loss(batch, _EVALUATION_SEED)
         assert output.losses is not None
         assert output.targets is not None
         weights = torch.ones_like(output.losses) if output.weights is None else output.weights
@@ -260,8 +291,9 @@ class GPTModule(LightningModule):
         """The optimizer alone: the schedule is applied in ``optimizer_step``, from the step and nothing else."""
         # Kept, because walking through the modules at every step costs; in the model's order, so that the last digit of
         # the gradient's norm does not depend on how parameters are grouped.
-        self._trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-        optimizer = self.optimizer_recipe.build(self.model, self.parametrization)
+        trained = self.model if not self.extras else join_extras(self.model, self.extras, self.objective.roles())
+        self._trained = [parameter for parameter in trained.parameters() if parameter.requires_grad]
+        optimizer = self.optimizer_recipe.build(trained, self.parametrization)
         keep_settings(optimizer)
         return optimizer
 

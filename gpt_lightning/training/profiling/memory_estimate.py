@@ -25,7 +25,8 @@ from torch.utils._pytree import tree_leaves
 from gpt_lightning.batch import Batch
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.model.gpt import GPT
-from gpt_lightning.objectives.base import Objective
+from gpt_lightning.objectives.base import Learner, Objective
+from gpt_lightning.objectives.draws import Draws
 from gpt_lightning.optim.clipping import measure_gradients
 from gpt_lightning.optim.optimizers import OptimizerRecipe
 from gpt_lightning.optim.parametrization import Parametrization, Standard
@@ -173,7 +174,8 @@ def _run_step(
         tokens = torch.zeros(spec.batch_size, spec.block_size + 1, dtype=torch.int64, device=spec.device)
         before = live.now
         with spec.context():
-            output = spec.objective(model, Batch(tokens=tokens), None)
+            rows = torch.arange(spec.batch_size, device=spec.device)
+            output = spec.objective(Learner(model), Batch(tokens=tokens), Draws(0, rows))
         kept = max(kept, live.now - before)
         if micro == 0:
             optimizer.zero_grad(set_to_none=True)

@@ -1,12 +1,13 @@
 """The key of a trajectory: two runs with the same key after s steps have the same weights after s steps, bit for bit.
 
-    key(s) = sha256(facts, rates of step 0, tokens of step 0, ..., rates of step s - 1, tokens of step s - 1)
+    key(s) = sha256(facts, [rates, tokens, values] of step 0, ..., [rates, tokens, values] of step s - 1)
 
-The facts are everything that may change the sequence of weights, apart from the learning rates: settings, data, initial
+The values are what the objective says of itself that changes with the step (``Objective.step_values``). The facts are
+everything else that may change the sequence of weights: settings, data, initial
 weights, code, versions, device. What cannot change it is listed in ``INDIFFERENT`` and left out; a setting that is not
 listed there, a new one above all, is part of the key, so that what this file forgets costs reuse and not correctness.
 
-The schedule and the length of the run are left out, since the chain holds what they amount to: the exact learning rate
+The schedules and the length of the run are left out, since the chain holds what they amount to: the exact learning rate
 of every role at every step. So runs of different schedules and lengths have the same keys for as long as these agree,
 and any step of one can be compared with any step of another.
 """
@@ -26,7 +27,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ from torch import Tensor
 
 from gpt_lightning._version import __version__
 from gpt_lightning.files.processes import find_processor
+from gpt_lightning.objectives.base import Scheduled
 from gpt_lightning.optim.schedules.lengths import Horizon
 from gpt_lightning.optim.schedules.schedules import Schedule
 from gpt_lightning.training.parts import RunParts
@@ -107,12 +109,14 @@ class RunFingerprint:
         rates: Learning rate of every role at factor 1.
         schedule: The factor of every step.
         horizon: Length of the run.
+        values: What else changes with the step, by name.
     """
 
     facts: Mapping[str, Any]
     rates: Mapping[str, float]
     schedule: Schedule
     horizon: Horizon
+    values: Mapping[str, Scheduled] = field(default_factory=dict)
 
     @functools.cached_property
     def base(self) -> str:
@@ -135,11 +139,13 @@ class RunFingerprint:
 
     def _steps(self, number: int) -> Iterator[bytes]:
         horizon, peaks = self.horizon, [rate for _, rate in sorted(self.rates.items())]
-        form = struct.Struct(f"<{len(peaks)}dq")
+        values = [value for _, value in sorted(self.values.items())]
+        form = struct.Struct(f"<{len(peaks)}dq{len(values)}d")
         for step in range(number):
             factor = self.schedule.factor(step, horizon)
             tokens = horizon.tokens_before(step + 1) - horizon.tokens_before(step)
-            yield form.pack(*(peak * factor for peak in peaks), tokens)
+            rates = [peak * factor for peak in peaks]
+            yield form.pack(*rates, tokens, *(value.at(step, horizon) for value in values))
 
     def is_shared(self, step: int) -> bool:
         """Whether other runs are likely to come by at ``step``.
@@ -154,7 +160,8 @@ class RunFingerprint:
 def trace(run: RunParts) -> RunFingerprint:
     """The trajectory of a run that has not started; call it before ``fit`` builds the model."""
     rates = {str(role): rate for role, rate in run.module.optimizer_recipe.rates.items()}
-    return RunFingerprint(_gather_facts(run), rates, run.module.schedule, run.plan.horizon)
+    values = run.module.objective.step_values()
+    return RunFingerprint(_gather_facts(run), rates, run.module.schedule, run.plan.horizon, values)
 
 
 def _gather_facts(run: RunParts) -> dict[str, Any]:
