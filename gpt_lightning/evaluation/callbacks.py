@@ -93,7 +93,7 @@ class TaskScores(Callback):
         data = getattr(trainer, "datamodule", None)
         assert isinstance(data, TokenDataModule)
         step = f"step {trainer.global_step}"
-        loaded = LoadedModel(module.model, data.open_store().tokenizer, module.card, Path(step))
+        loaded = LoadedModel(module.model, module.text_tokenizer, module.card, Path(step))
         asking = replace(self._asking, part=(trainer.global_rank, trainer.world_size))
         values: dict[str, float] = {}
         # Questions have many shapes; a compiled model would be compiled anew for each.

@@ -17,6 +17,7 @@ from torch import Tensor
 from gpt_lightning.checkpoints.checkpoint_dir import locate
 from gpt_lightning.checkpoints.durable import local_path, read_manifest
 from gpt_lightning.checkpoints.folder import load_plain, read_checkpoint
+from gpt_lightning.data.tokenizers.tokenizer import text_fingerprint
 from gpt_lightning.errors import CheckpointError, ConfigError, DataError
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.model.gpt import GPT
@@ -76,7 +77,7 @@ class InitialWeights:
             DataError: Another tokenizer.
         """
         theirs = self.tokenizer
-        if theirs is None or theirs["fingerprint"] == data["fingerprint"] or "data.tokenizer" in allowed:
+        if theirs is None or "data.tokenizer" in allowed or text_fingerprint(theirs) == text_fingerprint(data):
             return
         raise DataError(
             f"The weights of {self.path} were trained with tokenizer {theirs['name']} ({theirs['fingerprint'][:12]}), "

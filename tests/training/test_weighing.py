@@ -21,7 +21,7 @@ from gpt_lightning.generation.engine import Engine
 from gpt_lightning.generation.prompts import build_request
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.model.gpt import GPT
-from gpt_lightning.objectives.base import Learner
+from gpt_lightning.objectives.base import Context, Learner
 from gpt_lightning.objectives.causal import CausalLM
 from gpt_lightning.objectives.draws import Draws
 from gpt_lightning.training.fitting.build import build
@@ -209,10 +209,8 @@ def test_float16_unscales_before_it_clips(place: Path) -> None:
 def test_metrics_do_not_share_sums_that_are_equal_by_chance() -> None:
     """One byte a token: after a first batch without padding, tokens and bytes are equal sums, and must stay apart."""
     module = GPTModule(GPTConfig(n_layer=1, n_head=1, n_embd=8, block_size=4, vocab_size=5))
-    module.model, module.token_bytes = (
-        GPT(module.config, torch.Generator().manual_seed(0)),
-        torch.tensor([1, 1, 1, 1, 0]),
-    )
+    module.model = GPT(module.config, torch.Generator().manual_seed(0))
+    module.context = Context(token_bytes=torch.tensor([1, 1, 1, 1, 0]))
     module._sources_of = lambda *splits: []  # type: ignore[method-assign]
     module.setup("validate")
     whole, ended = torch.tensor([[0, 1, 2, 3, 0]]), torch.tensor([[0, 1, 4, 2, 4]])

@@ -10,6 +10,7 @@ from typing import Any
 
 from gpt_lightning.data.store.manifest import Manifest
 from gpt_lightning.data.store.shards import TokenSplit
+from gpt_lightning.data.tokenizers.tokenizer import text_fingerprint
 from gpt_lightning.errors import DataError
 
 _ROUND_TO = 64
@@ -76,7 +77,7 @@ def check_global_batch(windows_per_epoch: int, *, batch_size: int, accumulate: i
 
 
 def check_tokenizer(manifest: Manifest, description: Mapping[str, Any], *, owner: str = "The checkpoint") -> None:
-    """The store must have been made by the tokenizer that something else was made with.
+    """The store must have been made by the tokenizer that something else was made with, special tokens added or not.
 
     Args:
         manifest: Of the store.
@@ -87,7 +88,7 @@ def check_tokenizer(manifest: Manifest, description: Mapping[str, Any], *, owner
         DataError: Names both tokenizers, the first 12 digits of both fingerprints and the parts that differ.
     """
     ours, theirs = manifest.tokenizer, description
-    if ours["fingerprint"] == theirs["fingerprint"]:
+    if text_fingerprint(ours) == text_fingerprint(theirs):
         return
     names = sorted({*ours["parts"], *theirs["parts"]})
     differing = [name for name in names if ours["parts"].get(name) != theirs["parts"].get(name)] or ["kind"]

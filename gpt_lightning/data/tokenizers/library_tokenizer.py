@@ -85,7 +85,7 @@ class LibraryTokenizer(Tokenizer):
     @property
     def vocab_size(self) -> int:
         """Number of ids: 1 + the largest."""
-        return self._size
+        return self._size + len(self.added)
 
     def decode(self, ids: Any) -> str:
         """A whole text: without the space that the tokenizer itself puts around it."""

@@ -18,6 +18,7 @@ from gpt_lightning.errors import DataError
 
 Ids = npt.NDArray[np.unsignedinteger[Any]]
 """Token ids: uint16 up to 65,536 tokens, else uint32."""
+_TEXT = "text_fingerprint"
 
 
 class Tokenizer(ABC):
@@ -29,6 +30,7 @@ class Tokenizer(ABC):
         eot_id: Id of end-of-text, which stands in front of every document.
         special_ids: Ids that ``encode`` never produces and that stand for no text; end-of-text among them.
         end_ids: Ids at which a text that a model writes is over: ``eot_id``, and of a chat model what ends a turn.
+        added: Special tokens that ``adding`` brought, in the order of their ids, the last ones.
         lossless: Whether decoding gives back every text that ``encode`` takes, to the byte.
         unknown_id: What stands for text that the vocabulary cannot write; None = there is no such id.
     """
@@ -40,6 +42,35 @@ class Tokenizer(ABC):
     def __init__(self, name: str, eot_id: int, special_ids: Iterable[int]) -> None:
         self.name, self.eot_id, self.special_ids = name, eot_id, frozenset(special_ids)
         self.end_ids: tuple[int, ...] = (eot_id,)
+        self.added: tuple[str, ...] = ()
+        self._base: Tokenizer = self
+
+    def adding(self, names: Iterable[str]) -> Tokenizer:
+        """The same tokenizer with further special tokens, behind its other ids; every text keeps its ids.
+
+        Args:
+            names: How they are written; those that are special tokens of it already stay what they are.
+
+        Raises:
+            DataError: A name is how an ordinary token is written.
+        """
+        known = self.specials
+        new = [name for name in dict.fromkeys(names) if name not in known]
+        if not new:
+            return self
+        ordinary = sorted({name.encode() for name in new} & set(self.pieces))
+        if ordinary:
+            raise DataError(
+                f"Tokenizer {self.name} has an ordinary token that is written like the special token to be added",
+                got=ordinary[0].decode(),
+                fix="Choose another name for the special token.",
+            )
+        other = copy.copy(self)
+        for cached in ("pieces", "parts"):
+            vars(other).pop(cached, None)
+        other._base, other.added = self._base, (*self.added, *new)
+        other.special_ids = self.special_ids | set(range(self.vocab_size, self.vocab_size + len(new)))
+        return other
 
     def ending_at(self, ids: Iterable[int]) -> Tokenizer:
         """The same tokenizer for a model that also ends its texts at other ids.
@@ -79,7 +110,7 @@ class Tokenizer(ABC):
     @cached_property
     def pieces(self) -> list[bytes]:
         """Bytes of every id in order; specials as they are written, empty where an id is not in use."""
-        return self._list_pieces()
+        return self._list_pieces() + [name.encode() for name in self.added]
 
     @property
     def specials(self) -> dict[str, int]:
@@ -144,6 +175,8 @@ class Tokenizer(ABC):
     @cached_property
     def parts(self) -> dict[str, str]:
         """SHA-256 of each part that determines the ids, so that a mismatch can say which part differs."""
+        if self.added:
+            return {**self._base.parts, "added": hashlib.sha256(json.dumps(self.added).encode()).hexdigest()}
         return {name: hashlib.sha256(content).hexdigest() for name, content in self._list_parts().items()}
 
     @property
@@ -159,4 +192,10 @@ class Tokenizer(ABC):
         known = {"kind": self.kind, "name": self.name, "fingerprint": self.fingerprint, "parts": dict(self.parts)}
         # Left out where it says nothing: earlier versions do not know the entry.
         ends = {"end_ids": list(self.end_ids)} if len(self.end_ids) > 1 else {}
-        return {**known, **ends, **self._describe_content()}
+        more = {"added": list(self.added), _TEXT: self._base.fingerprint} if self.added else {}
+        return {**known, **ends, **more, **self._describe_content()}
+
+
+def text_fingerprint(description: Mapping[str, Any]) -> str:
+    """Fingerprint of what a described tokenizer makes of text, whatever special tokens were added to it."""
+    return str(description.get(_TEXT, description["fingerprint"]))

@@ -41,7 +41,8 @@ def describe_as_json(tokenizer: Tokenizer) -> dict[str, Any]:
         tokenizer: One of ours.
     """
     if isinstance(tokenizer, LibraryTokenizer):
-        return tokenizer.content
+        more = [added_token(name, tokenizer.specials[name]) for name in tokenizer.added]
+        return {**tokenizer.content, "added_tokens": [*tokenizer.content["added_tokens"], *more]}
     model, cutting, decoder = _PARTS[type(tokenizer)](tokenizer)
     form = tokenizer.normalization if isinstance(tokenizer, EncodingTokenizer) else None
     return {

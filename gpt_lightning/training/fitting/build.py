@@ -26,8 +26,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.fabric.utilities.seed import seed_everything
 from lightning.pytorch import Trainer
 
-from gpt_lightning.data.store.checks import check_global_batch, check_vocabulary
-from gpt_lightning.data.store.shards import count_text_bytes
+from gpt_lightning.data.store.checks import check_global_batch
 from gpt_lightning.errors import ConfigError
 from gpt_lightning.parsing.strict_yaml import load_yaml
 from gpt_lightning.training.engine.checkpoint_io import DurableCheckpointIO
@@ -39,6 +38,7 @@ from gpt_lightning.training.fitting.consent import OPTION, ask_consent
 from gpt_lightning.training.fitting.run import Run
 from gpt_lightning.training.loading.datamodule import Share, TokenDataModule
 from gpt_lightning.training.modules.module import GPTModule
+from gpt_lightning.training.modules.stock import meet_needs
 from gpt_lightning.training.reuse.fingerprint import describe_environment
 from gpt_lightning.training.runs.lengths import MicroStep, Plan, choose_cadence, plan_run
 from gpt_lightning.training.runs.settings import RunSettings
@@ -123,13 +123,13 @@ def _complete(
     _check_on_the_fly(datamodule, trainer)
     store = datamodule.open_store()
     config["data.shuffle_tokens"] = datamodule.shuffle_tokens
-    module.config = module.config.complete(vocab_size=store.vocab_size, block_size=datamodule.block_size)
+    module.take_text(meet_needs(module.config, module.objective, store, datamodule.block_size))
     config["model.config.vocab_size"], config["model.config.block_size"] = module.config.data_sizes()
 
     check_sharding(trainer, module.config, module.optimizer_recipe, module.weight_copies())
     micro = MicroStep(datamodule.block_size, datamodule.batch_size, count_streams(trainer))
     share = _choose_share(micro, datamodule, trainer)
-    _check_data(datamodule, module, share)
+    _check_global_batch(datamodule, share)
     if not datamodule.has_validation():
         trainer.limit_val_batches = 0
     _check_validation(datamodule, trainer, micro.world)
@@ -149,13 +149,12 @@ def _complete(
     if monitor.details_every is not None:
         choose_cadence(monitor.details_every, plan.horizon, "monitor.details_every")  # refused now or never
     _apply(plan, micro, trainer, module, datamodule)
-    module.seed, module.manifest = seed, store.manifest
-    module.token_bytes = torch.from_numpy(count_text_bytes(store))
+    module.seed = seed
     resolved = resolve_config(line, plan)
     module.card = {
         "format": 1,
         "model": module.config.to_dict(),
-        "tokenizer": store.tokenizer.describe(),
+        "tokenizer": module.text_tokenizer.describe(),
         "data_fingerprint": store.fingerprint,
         "global_batch_size": share.global_batch_size,
         "config": resolved,
@@ -248,17 +247,7 @@ def _found_devices() -> str:
     return f"cpu and {count} x {found.type}" if found is not None and count else "cpu only"
 
 
-def _check_data(datamodule: TokenDataModule, module: GPTModule, share: Share) -> None:
-    store, block_size = datamodule.open_store(), datamodule.block_size
-    vocab_size, positions = module.config.data_sizes()
-    if block_size > positions:
-        raise ConfigError(
-            "data.block_size is longer than the model has positions",
-            got=block_size,
-            allowed=f"1 to {positions}",
-            fix=f"Set --data.block_size {positions}, or leave model.config.block_size null.",
-        )
-    check_vocabulary(store.manifest, vocab_size)
+def _check_global_batch(datamodule: TokenDataModule, share: Share) -> None:
     windows = datamodule.windows_per_epoch()
     if windows is not None:
         check_global_batch(windows, batch_size=share.batch_size, accumulate=share.accumulate, world=share.world)
@@ -314,6 +303,8 @@ def _apply(plan: Plan, micro: MicroStep, trainer: Trainer, module: GPTModule, da
     """Hand the lengths to those who use them; ramp and schedule say now if their parts do not fit."""
     micro.check_sizes(plan.horizon.batch_sizes)
     module.schedule.check(plan.horizon)
+    for value in module.objective.step_values().values():
+        value.schedule.check(plan.horizon)
     module.horizon = plan.horizon
     datamodule.batch_sizes = plan.horizon.batch_sizes
     module.agree = lambda flag: (

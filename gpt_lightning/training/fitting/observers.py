@@ -127,7 +127,7 @@ def _build_insight(run: RunParts, board: RunTensorBoard) -> Diagnostics:
     return Diagnostics(
         settings,
         board,
-        run.datamodule.open_store().tokenizer,
+        run.module.text_tokenizer,
         prompts=prompts,
         probe_tokens=choose_probe(run),
         every_steps=None if every is None else choose_cadence(every, horizon, "monitor.details_every"),

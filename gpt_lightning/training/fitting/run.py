@@ -273,7 +273,7 @@ class Run(RunParts):
 
     def predict(self, checkpoint: str | Path, output: Path) -> Path:
         """Write log-probabilities of every window of ``data.predict_split`` to ``output``, one JSON line each."""
-        writer = PredictionFile(output, self.datamodule.open_store().tokenizer)
+        writer = PredictionFile(output, self.module.text_tokenizer)
         add_callbacks(self.trainer, StepSeed(self.seed), writer)
         with process_group_closed(), memory_told(self):
             self.trainer.predict(

@@ -70,7 +70,7 @@ def keep_sample(folder: Path, *, step: int, prompt: str, text: str) -> None:
 
 def sample_text(run: Run) -> str:
     """``run.prompt`` continued by the model as it is now."""
-    tokenizer = run.datamodule.open_store().tokenizer
+    tokenizer = run.module.text_tokenizer
     pieces = generate_text(
         run.module.model,
         tokenizer,

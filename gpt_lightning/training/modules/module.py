@@ -21,6 +21,7 @@ from torchmetrics import Metric, MetricCollection
 from gpt_lightning.batch import Batch, LossOutput
 from gpt_lightning.data.store.checks import check_tokenizer
 from gpt_lightning.data.store.manifest import Manifest
+from gpt_lightning.data.tokenizers.kinds import Tokenizer
 from gpt_lightning.errors import ConfigError
 from gpt_lightning.metrics.language import TokenLoss
 from gpt_lightning.model.config import GPTConfig
@@ -39,7 +40,7 @@ from gpt_lightning.training.engine.sharded_strategy import Sharded
 from gpt_lightning.training.loading.datamodule import TokenDataModule
 from gpt_lightning.training.modules.ema import EMA, OptimizerAverage
 from gpt_lightning.training.modules.nonfinite import BadStep, NonFinitePolicy, Stop
-from gpt_lightning.training.modules.stock import find_horizon, read_data
+from gpt_lightning.training.modules.stock import TextFacts, find_horizon, meet_needs
 from gpt_lightning.training.modules.weighing import StepWeight
 from gpt_lightning.weights.loading import check_fit, decoder_weights
 
@@ -106,7 +107,7 @@ class GPTModule(LightningModule):
         self.card: dict[str, Any] = {}
         self.initial_weights: dict[str, Tensor] | None = None
         self.manifest: Manifest | None = None
-        self.token_bytes: Tensor | None = None
+        self.tokenizer: Tokenizer | None = None
         self.grad_norm: Tensor | None = None
         self._step_loss: Tensor | None = None
         self._step_weight = StepWeight()
@@ -165,21 +166,26 @@ class GPTModule(LightningModule):
         """Create the validation metrics; under a Trainer that ``build`` did not make, learn of data and length."""
         data = getattr(self._trainer, "datamodule", None)  # None where somebody asks for the metrics alone
         if self.manifest is None and isinstance(data, TokenDataModule):
-            self.config, self.manifest, self.token_bytes = read_data(self.config, data)
+            self.take_text(meet_needs(self.config, self.objective, data.open_store(), data.block_size))
         if self.horizon is None and stage == "fit" and isinstance(data, TokenDataModule):
             self.horizon = find_horizon(self.trainer, data)
         if "language" not in self._modules:
-            self.context = self._describe_text()
             metrics: dict[str, Metric | MetricCollection] = {**self.objective.measures(self.context)}
             # torchmetrics would let metrics share sums that are equal after the first batch, for good: those of tokens
             # and of bytes are, where every token of it is one byte.
             self.language = MetricCollection(metrics, compute_groups=False)
             self.source_losses = nn.ModuleDict({name: TokenLoss() for name in self._sources_of("val", "test")})
 
-    def _describe_text(self) -> Context:
-        if self.manifest is None:
-            return Context(token_bytes=self.token_bytes)
-        return Context(self.manifest.vocab_size, self.manifest.eot_id, token_bytes=self.token_bytes)
+    def take_text(self, facts: TextFacts) -> None:
+        """Learn of the data, before the model is built."""
+        self.config, self.manifest = facts.config, facts.manifest
+        self.tokenizer, self.context = facts.tokenizer, facts.context
+
+    @property
+    def text_tokenizer(self) -> Tokenizer:
+        """That of the data, with the special tokens of the objective."""
+        assert self.tokenizer is not None, "the data are not known yet"
+        return self.tokenizer
 
     def _learner(self) -> Learner:
         """What learns, as the objective shall see it now."""

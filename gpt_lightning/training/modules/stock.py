@@ -1,4 +1,4 @@
-"""What ``build`` does beforehand, found out at ``setup`` under a stock ``lightning.Trainer``.
+"""Model, objective and data brought together: by ``build``, or at ``setup`` under a stock ``lightning.Trainer``.
 
     Trainer(max_steps=100).fit(GPTModule(GPTConfig(n_layer=2, n_head=2, n_embd=64)), TokenDataModule(source="my.txt"))
 
@@ -8,38 +8,90 @@ The model takes its open sizes from the data, the schedule its length from the T
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
-from jaxtyping import Int
 from lightning.pytorch import Trainer
-from torch import Tensor
 
 from gpt_lightning.data.store.checks import check_vocabulary
 from gpt_lightning.data.store.manifest import Manifest
-from gpt_lightning.data.store.shards import count_text_bytes
-from gpt_lightning.errors import ConfigError
+from gpt_lightning.data.store.shards import TokenStore, count_text_bytes
+from gpt_lightning.data.tokenizers.kinds import Tokenizer
+from gpt_lightning.errors import ConfigError, DataError
 from gpt_lightning.model.config import GPTConfig
+from gpt_lightning.objectives.base import Context, Objective
 from gpt_lightning.optim.schedules.lengths import Horizon
 from gpt_lightning.training.loading.datamodule import TokenDataModule
 
 
-def read_data(config: GPTConfig, data: TokenDataModule) -> tuple[GPTConfig, Manifest, Int[Tensor, " vocab"]]:
-    """The architecture with the sizes that it left to the data, the store's manifest, and the bytes of every token.
+@dataclass(frozen=True)
+class TextFacts:
+    """What a run knows once its data are open.
+
+    Attributes:
+        config: The architecture with the sizes that it left to the data.
+        manifest: Of the store.
+        tokenizer: The store's, with the special tokens of the objective.
+        context: For the objective.
+    """
+
+    config: GPTConfig
+    manifest: Manifest
+    tokenizer: Tokenizer
+    context: Context
+
+
+def meet_needs(config: GPTConfig, objective: Objective, store: TokenStore, block_size: int) -> TextFacts:
+    """Bring together what the model has, the objective needs and the data are.
+
+    Args:
+        config: Sizes that are set stay; what the objective adds has to fit in.
+        objective: Its special tokens come behind the ids of the store, where padded rows of the vocabulary fill up
+            first; its room comes behind the window's positions.
+        store: Stays as it was prepared.
+        block_size: Training positions of a window.
 
     Raises:
-        ConfigError: Vocabulary or window do not fit the model.
+        ConfigError: Windows or special tokens do not fit the model.
+        DataError: The store has ids that the model has not, or lacks a column.
     """
-    store = data.open_store()
-    complete = config.complete(vocab_size=store.vocab_size, block_size=data.block_size)
+    needs = objective.needs(config)
+    tokenizer = store.tokenizer.adding(needs.special_tokens)
+    complete = config.complete(
+        vocab_size=max(store.vocab_size, tokenizer.vocab_size), block_size=block_size + needs.room
+    )
     vocab_size, positions = complete.data_sizes()
-    check_vocabulary(store.manifest, vocab_size)
-    if data.block_size > positions:
+    if block_size + needs.room > positions:
+        extra = f", with the {needs.room} that {type(objective).__name__} adds" if needs.room else ""
         raise ConfigError(
-            "The windows of the data are longer than the model has positions",
-            got=data.block_size,
+            f"The windows of the data are longer than the model has positions{extra}",
+            got=block_size + needs.room,
             allowed=f"1 to {positions}",
-            fix=f"TokenDataModule(block_size={positions}, ...), or leave block_size out of GPTConfig.",
+            fix=f"Set --data.block_size {max(1, positions - needs.room)}, or leave model.config.block_size null.",
         )
-    return complete, store.manifest, torch.from_numpy(count_text_bytes(store))
+    check_vocabulary(store.manifest, vocab_size)
+    if tokenizer.added and tokenizer.vocab_size > vocab_size:
+        raise ConfigError(
+            f"The model's vocabulary has no place for the special tokens of {type(objective).__name__}: "
+            + ", ".join(tokenizer.added),
+            got=vocab_size,
+            allowed=f"vocab_size >= {tokenizer.vocab_size}",
+            fix="Leave model.config.vocab_size null.",
+        )
+    if needs.columns:
+        raise DataError(
+            f"{type(objective).__name__} needs columns that the store has not",
+            got=", ".join(needs.columns),
+            fix="Prepare the data with a layout that has them.",
+        )
+    token_bytes = torch.from_numpy(count_text_bytes(store))
+    context = Context(
+        store.vocab_size,
+        tokenizer.eot_id,
+        {name: tokenizer.specials[name] for name in needs.special_tokens},
+        torch.cat([token_bytes, token_bytes.new_zeros(len(tokenizer.added))]),
+    )
+    return TextFacts(complete, store.manifest, tokenizer, context)
 
 
 def find_horizon(trainer: Trainer, data: TokenDataModule) -> Horizon:
