@@ -90,7 +90,8 @@ class LossOutput:
     Attributes:
         loss: Mean over the counted positions (or rows), the number to differentiate; nats for language objectives.
         weight: How much the mean counts when batches are put together: the sum of the weights.
-        parts: Further means to log under ``<stage>/<name>``, detached.
+        parts: Further means to log under ``<stage>/part/<name>``, detached.
+        part_weights: How much a part counts when batches are put together, where that is not ``weight``.
         losses: Loss of every position in nats, detached; for validation metrics. None for objectives without tokens.
         weights: Weight of every position in ``losses``.
         targets: Token id that every position had to predict; for bits per byte.
@@ -99,6 +100,7 @@ class LossOutput:
     loss: Float[Tensor, ""]
     weight: Float[Tensor, ""]
     parts: dict[str, Tensor] = field(default_factory=dict)
+    part_weights: dict[str, Tensor] = field(default_factory=dict)
     losses: Float[Tensor, "batch time"] | None = None
     weights: Float[Tensor, "batch time"] | None = None
     targets: Int[Tensor, "batch time"] | None = None

@@ -133,6 +133,9 @@ COMMANDS = {
     "evaluate ppl": Command(
         f"{_EVALUATION}.commands.ppl", "ppl_command", "Perplexity and bits per byte on texts.", "Measuring a model"
     ),
+    "evaluate infill": Command(
+        f"{_EVALUATION}.commands.infill", "infill_command", "Fill gaps in held-out documents.", "Measuring a model"
+    ),
     "evaluate tasks": Command(
         f"{_EVALUATION}.commands.tasks", "tasks_command", "Benchmarks: choices, labels, cloze ...", "Measuring a model"
     ),

@@ -15,6 +15,7 @@ from gpt_lightning.errors import ConfigError, DataError
 from gpt_lightning.generation.batch_files import ProgressLine, answer_file
 from gpt_lightning.generation.beams import check_length_penalty, search_beams
 from gpt_lightning.generation.engine import Engine
+from gpt_lightning.generation.infilling import InfillForm, build_infill_request
 from gpt_lightning.generation.packing import check_weights, pack
 from gpt_lightning.generation.prompts import build_request, read_prompts
 from gpt_lightning.generation.requests import Request
@@ -25,6 +26,7 @@ from gpt_lightning.weights.loading import LoadedModel, load_model
 def generate_command(
     checkpoint: str,
     prompt: str | None = None,
+    infill: tuple[str, str] | None = None,
     input: str | None = None,
     output: str | None = None,
     max_tokens: int = 200,
@@ -52,10 +54,12 @@ def generate_command(
 
     Example: gpt-lightning generate runs/quickstart-1 --prompt "The module" --max_tokens 100
     Example: gpt-lightning generate runs/quickstart-1 --input prompts.jsonl --output texts.jsonl
+    Example: gpt-lightning generate runs/fim-1 --infill "def add(a, b):" "    return total"
 
     Args:
         checkpoint: Run folder or checkpoint folder.
         prompt: Text to continue; null = "The ", or where the vocabulary cannot write it the beginning of a text.
+        infill: Two texts, between which to write, instead of a prompt; for models that were trained to fill in.
         input: File of prompts to continue instead, one JSON object per line: {"prompt": "..."}, with "id" and any of
             the settings below where a line wants its own ("n" for num_samples).
         output: Where the texts of ``input`` go, one JSON object per line, in the same order. Started again after an
@@ -94,8 +98,11 @@ def generate_command(
         if logprobs is not None:
             raise ConfigError("--logprobs are written to a file", got=logprobs, fix="Use --input and --output.")
         loaded = load_for_decoding(checkpoint, prefer=prefer, device=device, weights=weights)
-        text = _choose_prompt(loaded, prompt)
-        _write_samples(loaded, text, build_request(loaded.tokenizer, text, settings))
+        if infill is None:
+            text = _choose_prompt(loaded, prompt)
+            _write_samples(loaded, build_request(loaded.tokenizer, text, settings), text)
+        else:
+            _write_samples(loaded, build_infill_request(InfillForm.of(loaded), *infill, settings), *infill)
         return
     loaded = load_for_decoding(checkpoint, prefer=prefer, device=device, weights=weights)
     prompts = read_prompts(Path(input), loaded.tokenizer, settings)
@@ -108,7 +115,7 @@ def generate_command(
 
 _NAMES = {"num_samples": "n"}
 _NOT_SETTINGS = (
-    *("checkpoint", "prompt", "input", "output", "beams", "length_penalty"),
+    *("checkpoint", "prompt", "infill", "input", "output", "beams", "length_penalty"),
     *("slots", "weights", "prefer", "device"),
 )
 _WITH_BEAMS = (
@@ -135,6 +142,9 @@ def check_files(given: Mapping[str, Any]) -> None:
     Raises:
         ConfigError: One of ``input`` and ``output`` is missing.
     """
+    asked = {name: given[name] for name in ("prompt", "infill", "input") if given.get(name) is not None}
+    if "infill" in asked and len(asked) > 1:
+        raise ConfigError("--infill says what to write, and so does another option", got=asked, fix="Leave out one.")
     files = {name: given[name] for name in ("input", "output")}
     if (files["input"] is None) != (files["output"] is None):
         raise ConfigError("--input and --output belong together", got=files, fix="Give both.")
@@ -202,8 +212,15 @@ def load_for_decoding(checkpoint: str, *, prefer: str, device: str, weights: str
     return dataclasses.replace(loaded, model=pack(loaded.model, weights))
 
 
-def _write_samples(loaded: LoadedModel, prompt: str, request: Request) -> None:
-    """All continuations are decoded together; the first is shown as it comes, the others behind it."""
+def _write_samples(loaded: LoadedModel, request: Request, prompt: str, behind: str = "") -> None:
+    """All continuations are decoded together; the first is shown as it comes, the others behind it.
+
+    Args:
+        loaded: The model.
+        request: What it is asked.
+        prompt: Text that is shown in front of each continuation.
+        behind: Text that is shown behind it.
+    """
     capacity = min(loaded.model.block_size, len(request.prompt) + request.max_tokens)
     engine = Engine(loaded.model, loaded.tokenizer, slots=min(request.n, 8), capacity=capacity)
     texts = {sample: "" for sample in range(request.n)}
@@ -220,7 +237,7 @@ def _write_samples(loaded: LoadedModel, prompt: str, request: Request) -> None:
         if event.completion is not None:
             finished.add(event.sample)
         while shown in finished:
-            sys.stdout.write("\n")
+            sys.stdout.write(f"{behind}\n")
             shown += 1
             if shown < request.n:
                 sys.stdout.write(prompt + texts[shown])

@@ -38,6 +38,34 @@ class ExactMatch(Score[Answer]):
         return {"exact_match": 100 * divide(sums[0], sums[1])}
 
 
+class Same(Score[Answer]):
+    """Share of texts equal to a reference to the last character, spaces included, in percent."""
+
+    size = 2
+
+    def measure(self, outcome: Answer) -> Sequence[float]:
+        """1 for a match; 1."""
+        return [float(outcome.prediction in outcome.references), 1.0]
+
+    def compute(self, sums: Float[np.ndarray, " size"]) -> dict[str, float]:
+        """``exact_match``."""
+        return {"exact_match": 100 * divide(sums[0], sums[1])}
+
+
+class Ended(Score[Answer]):
+    """Share of texts that their writer ended, in percent."""
+
+    size = 2
+
+    def measure(self, outcome: Answer) -> Sequence[float]:
+        """1 for an end; 1."""
+        return [float(outcome.ended), 1.0]
+
+    def compute(self, sums: Float[np.ndarray, " size"]) -> dict[str, float]:
+        """``ended``."""
+        return {"ended": 100 * divide(sums[0], sums[1])}
+
+
 class TokenF1(Score[Answer]):
     """Mean F1 of the bags of words of answer and reference, in percent (SQuAD; by characters for Chinese).
 

@@ -106,6 +106,30 @@ class Perplexity(TokenLoss):
         return compute_perplexity(self.nats, self.count)
 
 
+class PartLoss(_Ratio):
+    """Mean of one part that an objective reports beside its loss.
+
+    Args:
+        name: Of the part.
+    """
+
+    higher_is_better = False
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self._name = name
+
+    def update(self, output: LossOutput) -> None:
+        """Add a batch."""
+        weight = to_double(output.part_weights.get(self._name, output.weight))
+        self.nats += to_double(output.parts[self._name]) * weight
+        self.count += weight
+
+    def compute(self) -> Tensor:
+        """The mean over all batches so far."""
+        return compute_mean(self.nats, self.count)
+
+
 class BitsPerByte(_Ratio):
     """Bits needed per UTF-8 byte of text.
 

@@ -23,10 +23,17 @@ from gpt_lightning.parsing.extras import import_extra
 
 @dataclass(frozen=True)
 class Answer:
-    """A text, and what it should have been (one of several)."""
+    """A text, and what it should have been (one of several).
+
+    Attributes:
+        prediction: The text.
+        references: What it should have been.
+        ended: Whether whoever wrote it ended it, rather than a limit.
+    """
 
     prediction: str
     references: tuple[str, ...]
+    ended: bool = True
 
 
 def _import_eval(module: str) -> Any:

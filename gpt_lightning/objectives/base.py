@@ -10,7 +10,7 @@ step_values   everything in it that depends on the step and on the length of the
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from jaxtyping import Int
@@ -66,6 +66,7 @@ class Context:
         eot_id: The end-of-text token.
         special_ids: Ids of the special tokens that the objective needs, by name.
         token_bytes: UTF-8 bytes of text behind every id; None = not known.
+        texts: Bytes of every id of the text, empty for special tokens; () = not known.
         values: The objective's ``step_values`` in this step; in evaluation their ``base``, so that a validation is the
             same number whenever and in however long a run it is done.
     """
@@ -74,6 +75,7 @@ class Context:
     eot_id: int = 0
     special_ids: Mapping[str, int] = field(default_factory=dict)
     token_bytes: Int[Tensor, " vocab"] | None = None
+    texts: Sequence[bytes] = ()
     values: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -106,7 +108,11 @@ class Objective(ABC):
     """
 
     def needs(self, config: GPTConfig) -> Needs:
-        """What it asks of text and model; sizes of ``config`` that the data decide may still be open."""
+        """What it asks of text and model.
+
+        Args:
+            config: Its ``block_size`` is that of the windows; ``vocab_size`` may still be open.
+        """
         return Needs()
 
     def build_extras(self, config: GPTConfig) -> nn.ModuleDict:

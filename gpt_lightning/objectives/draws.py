@@ -53,7 +53,9 @@ class Draws:
         """Float32 numbers from 0 up to but not including 1, multiples of 2^-24: exact on every device."""
         return ((self.bits(purpose, count) >> 40) & 0xFFFFFF).to(torch.float32) * 2.0**-24
 
-    def below(self, purpose: str, count: int, limit: Int[Tensor, " batch"] | int) -> Int[Tensor, "batch count"]:
+    def below(
+        self, purpose: str, count: int, limit: Int[Tensor, " batch"] | Int[Tensor, "batch count"] | int
+    ) -> Int[Tensor, "batch count"]:
         """Whole numbers from 0 up to but not including ``limit``.
 
         Each is drawn with a probability within ``limit / 2^31`` of the others'.
@@ -61,9 +63,9 @@ class Draws:
         Args:
             purpose: As in ``bits``.
             count: How many per row.
-            limit: At least 1 and below 2^32; of every row, or of all.
+            limit: At least 1 and below 2^32; of every number, of every row, or of all.
         """
-        wide = limit[:, None] if isinstance(limit, Tensor) else limit
+        wide = limit[:, None] if isinstance(limit, Tensor) and limit.ndim == 1 else limit
         numbers: Tensor = ((self.bits(purpose, count) >> 33) & (2**_BITS - 1)) * wide >> _BITS
         return numbers
 

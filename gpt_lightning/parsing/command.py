@@ -12,7 +12,7 @@ import shlex
 from argparse import RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
 from itertools import takewhile
-from typing import Any, NoReturn, get_origin, get_type_hints
+from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
 from jsonargparse import DefaultHelpFormatter
 
@@ -75,7 +75,7 @@ def run_command(function: Callable[..., Any], args: Sequence[str], prog: str) ->
 
     Leading arguments without dashes are the values of the parameters that have no default (or of the first one), in
     their order: ``generate RUN --top_k 5``. One of them that is a list takes all the rest: ``evaluate ppl RUN A.txt
-    B.txt``.
+    B.txt``. An option that is a tuple takes as many arguments as it has members: ``--infill PREFIX SUFFIX``.
 
     Returns:
         What the function returns.
@@ -83,7 +83,7 @@ def run_command(function: Callable[..., Any], args: Sequence[str], prog: str) ->
     Raises:
         ConfigError: The arguments do not fit the function.
     """
-    given = _name_leading(function, args)
+    given = _join_tuples(function, _name_leading(function, args))
     parser = command_parser(function, prog)
     settings = parser.instantiate(parser.parse_args(given))
     settings.pop("config", None)
@@ -113,3 +113,25 @@ def _name_leading(function: Callable[..., Any], args: Sequence[str]) -> list[str
             fix=f"Options are written --name value; quote values that hold spaces. {example}".strip(),
         )
     return [*named, *rest]
+
+
+def _join_tuples(function: Callable[..., Any], args: Sequence[str]) -> list[str]:
+    """The arguments with the members of each tuple as one."""
+    sizes = {f"--{name}": _count_members(hint) for name, hint in get_type_hints(function).items()}
+    joined, rest = [], list(args)
+    while rest:
+        option = rest.pop(0)
+        size = sizes.get(option, 0)
+        if size:
+            if len(rest) < size:
+                raise ConfigError(f"{option} takes {size} values", got=" ".join(rest) or None)
+            members, rest = rest[:size], rest[size:]
+            option = f"{option}={json.dumps(members, ensure_ascii=False)}"
+        joined.append(option)
+    return joined
+
+
+def _count_members(hint: Any) -> int:
+    """How many members a tuple has; 0 for what is none, or has any number."""
+    members = next((get_args(each) for each in (hint, *get_args(hint)) if get_origin(each) is tuple), ())
+    return 0 if Ellipsis in members else len(members)

@@ -14,12 +14,34 @@ from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.model.gpt import GPT
 from gpt_lightning.objectives.base import Objective
 from gpt_lightning.objectives.causal import CausalLM
+from gpt_lightning.objectives.corruptions.infilling import FillInTheMiddle
+from gpt_lightning.objectives.corruptions.spans import SpanCorruption
+from gpt_lightning.objectives.mixture import Mixture, Part
 from tests.objectives.applying import apply
 
-OBJECTIVES: list[Objective] = [CausalLM()]
-_CONFIG = GPTConfig(n_layer=1, n_head=2, n_embd=8, block_size=6, vocab_size=7)
+# Which see nothing behind what counts.
+CAUSAL: list[Objective] = [CausalLM()]
+OBJECTIVES: list[Objective] = [
+    *CAUSAL,
+    FillInTheMiddle(rate=0.8, max_documents=1),
+    SpanCorruption(share=0.4, max_documents=1),
+    Mixture({"fim": Part(FillInTheMiddle(max_documents=1)), "clm": Part(CausalLM()), "spans": Part(SpanCorruption())}),
+]
+# Six positions and seven tokens of text; the rest is for what objectives add.
+_CONFIG = GPTConfig(n_layer=1, n_head=2, n_embd=8, block_size=20, vocab_size=13)
 
-each_objective = pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda objective: type(objective).__name__)
+
+def _name(objective: Objective) -> str:
+    return type(objective).__name__
+
+
+each_objective = pytest.mark.parametrize("objective", OBJECTIVES, ids=_name)
+# Where a test takes many passes: the others share the loss, and differ in what they make of the batch.
+each_but_slowly = pytest.mark.parametrize(
+    "objective",
+    [*CAUSAL, *(pytest.param(each, marks=pytest.mark.slow) for each in OBJECTIVES[len(CAUSAL) :])],
+    ids=_name,
+)
 
 
 def _build() -> GPT:
@@ -53,7 +75,7 @@ def test_every_objective_is_in_the_list() -> None:
     assert {type(objective) for objective in OBJECTIVES} == found
 
 
-@each_objective
+@pytest.mark.parametrize("objective", CAUSAL, ids=_name)
 def test_ignored_positions_contribute_nothing(objective: Objective) -> None:
     batch = _batch()
     changed = batch.tokens.clone()
@@ -110,7 +132,7 @@ def test_split_batch_gives_the_loss_of_the_whole(objective: Objective, rows_firs
     torch.testing.assert_close(weight.sum(), whole.weight, rtol=1e-12, atol=0)
 
 
-@each_objective
+@each_but_slowly
 def test_gradient_equals_the_difference_quotient(objective: Objective) -> None:
     model, batch = _build(), _batch(2)
     torch.autograd.backward(_run(objective, model, batch).loss)
@@ -129,7 +151,7 @@ def test_gradient_equals_the_difference_quotient(objective: Objective) -> None:
             assert parameter.grad.view(-1)[index].item() == pytest.approx(quotient, abs=1e-8, rel=1e-5)
 
 
-@each_objective
+@each_but_slowly
 def test_one_batch_can_be_learned_by_heart(objective: Objective) -> None:
     # float32 and without weights, as in training; every row begins differently, so that it can be told apart.
     model, batch = _build().float(), Batch((torch.arange(4)[:, None] + torch.tensor([0, 3, 1, 4, 1, 5, 2])) % 7)

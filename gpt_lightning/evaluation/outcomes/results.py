@@ -21,7 +21,7 @@ from jaxtyping import Float
 from gpt_lightning.errors import ConfigError, DataError
 from gpt_lightning.evaluation.outcomes.resampling import bootstrap_interval
 from gpt_lightning.files.atomic import write_text_durably
-from gpt_lightning.metrics.answers import EditDistance, ExactMatch, TokenF1
+from gpt_lightning.metrics.answers import EditDistance, Ended, ExactMatch, Same, TokenF1
 from gpt_lightning.metrics.labels import Accuracy, Brier, Calibration, Choice, MacroF1
 from gpt_lightning.metrics.likelihood import GuessAccuracy, Likelihood, Perplexity, UnitPerplexity
 from gpt_lightning.metrics.overlap import Answer, Bleu, ChrF, Rouge
@@ -32,7 +32,7 @@ Outcome = Answer | Choice | Likelihood
 _SCORES: dict[str, type[Score[Any]]] = {
     kind.__name__: kind
     for kind in (
-        Bleu, ChrF, Rouge, ExactMatch, TokenF1, EditDistance,
+        Bleu, ChrF, Rouge, ExactMatch, Same, TokenF1, EditDistance, Ended,
         Accuracy, MacroF1, Calibration, Brier, Perplexity, UnitPerplexity, GuessAccuracy,
     )
 }  # fmt: skip

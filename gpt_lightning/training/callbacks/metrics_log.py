@@ -67,9 +67,11 @@ class MetricsLog(Callback):
             # Not at a last step inside an interval: a longer run that begins at its checkpoint finishes the interval.
             self._pending, self._carried = [], {}
         weight = sums.pop("weight")
+        own = {name: sums.pop(f"weight {name}") for name in list(sums) if f"weight {name}" in sums}
         means = {
-            "train/loss" if name == "mean" else f"train/part/{name}": divide(total, weight)
+            "train/loss" if name == "mean" else f"train/part/{name}": divide(total, own.get(name, weight))
             for name, total in sums.items()
+            if own.get(name, 1.0) > 0  # a part of a mixture may have had no sample
         }
         values = means | largest
         values["train/perplexity"] = _exponential(values["train/loss"])
@@ -87,8 +89,13 @@ class MetricsLog(Callback):
         sums = torch.tensor([self._carried.get(name, 0.0) for name in names], dtype=torch.float64)
         sums = sums if device.type == "mps" else sums.to(device)
         for entries in self._pending:
-            weight = to_double(entries["weight"])
-            rows = [weight if name == "weight" else to_double(entries[name]) * weight for name in names]
+            weights = {name: to_double(entries[name]) for name in names if name.split(" ")[0] == "weight"}
+            rows = [
+                weights[name]
+                if name in weights
+                else to_double(entries[name]) * weights.get(f"weight {name}", weights["weight"])
+                for name in names
+            ]
             sums = sums + torch.stack(rows)
         if trainer.world_size > 1:
             if trainer.global_rank % team_size(trainer):

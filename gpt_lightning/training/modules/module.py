@@ -219,7 +219,8 @@ class GPTModule(LightningModule):
         loss = output.loss.detach()
         self._step_loss = loss if self._step_loss is None else self._step_loss + loss
         share = self._step_weight.add(output, batch)
-        return {"loss": share, "mean": loss, "weight": output.weight, **output.parts}
+        weights = {f"weight {name}": weight for name, weight in output.part_weights.items()}
+        return {"loss": share, "mean": loss, "weight": output.weight, **output.parts, **weights}
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor | None] | None:
         """Add one batch to the sums over the whole split, and over its source in a mixture.

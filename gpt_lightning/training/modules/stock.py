@@ -8,7 +8,7 @@ The model takes its open sizes from the data, the schedule its length from the T
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from lightning.pytorch import Trainer
@@ -55,7 +55,7 @@ def meet_needs(config: GPTConfig, objective: Objective, store: TokenStore, block
         ConfigError: Windows or special tokens do not fit the model.
         DataError: The store has ids that the model has not, or lacks a column.
     """
-    needs = objective.needs(config)
+    needs = objective.needs(replace(config, block_size=block_size))
     tokenizer = store.tokenizer.adding(needs.special_tokens)
     complete = config.complete(
         vocab_size=max(store.vocab_size, tokenizer.vocab_size), block_size=block_size + needs.room
@@ -90,6 +90,7 @@ def meet_needs(config: GPTConfig, objective: Objective, store: TokenStore, block
         tokenizer.eot_id,
         {name: tokenizer.specials[name] for name in needs.special_tokens},
         torch.cat([token_bytes, token_bytes.new_zeros(len(tokenizer.added))]),
+        tuple(b"" if token in tokenizer.special_ids else text for token, text in enumerate(tokenizer.pieces)),
     )
     return TextFacts(complete, store.manifest, tokenizer, context)
 
