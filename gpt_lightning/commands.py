@@ -130,6 +130,12 @@ COMMANDS = {
         "gpt_lightning.generation.command", "generate_command", "Continue a prompt, or a file of them.", "Using a model"
     ),
     "chat": Command("gpt_lightning.generation.chat_command", "chat_command", "Talk with a model.", "Using a model"),
+    "serve": Command(
+        "gpt_lightning.serving.command", "serve_command", "An OpenAI-compatible API, and a page.", "Using a model"
+    ),
+    "serve replay": Command(
+        "gpt_lightning.serving.replay", "replay_command", "Answer a server's log again, and compare.", "Using a model"
+    ),
     "evaluate ppl": Command(
         f"{_EVALUATION}.commands.ppl", "ppl_command", "Perplexity and bits per byte on texts.", "Measuring a model"
     ),
@@ -183,6 +189,7 @@ _ALIASES = {
     "fit": "train pretrain training run start resume continue",
     "fit --init_from RUN": "finetune fine-tune",
     "generate": "sample complete completion inference infer prompt text write",
+    "serve": "server api deploy host openai web ui page",
     "validate": "eval val validation loss",
     "evaluate ppl": "perplexity ppl",
     "evaluate tasks": "benchmark benchmarks tasks score lm-eval lm_eval",

@@ -84,7 +84,7 @@ def test_help_lists_every_command(args: list[str], capsys: pytest.CaptureFixture
     assert max(map(len, text.splitlines())) <= 100
 
 
-@pytest.mark.parametrize("noun", sorted({name.split()[0] for name in COMMANDS if " " in name}))
+@pytest.mark.parametrize("noun", sorted({name.split()[0] for name in COMMANDS if " " in name} - COMMANDS.keys()))
 @pytest.mark.parametrize("option", ["--help", "-h"])
 def test_every_group_has_help(noun: str, option: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([noun, option]) == 0

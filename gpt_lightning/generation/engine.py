@@ -85,6 +85,11 @@ class Engine:
         self._tickets = 0
 
     @property
+    def slots(self) -> int:
+        """Texts decoded at once, at most."""
+        return self._cache.slots
+
+    @property
     def busy(self) -> bool:
         """Whether a request is waiting or running."""
         return bool(self._waiting or self._running)

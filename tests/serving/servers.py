@@ -1,0 +1,76 @@
+"""Servers in process, with tiny models of random weights."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from starlette.testclient import TestClient
+
+from gpt_lightning.data.tokenizers.kinds import ByteTokenizer
+from gpt_lightning.model.config import GPTConfig
+from gpt_lightning.model.gpt import GPT
+from gpt_lightning.serving.app import build_app
+from gpt_lightning.serving.request_log import RequestLog
+from gpt_lightning.serving.server import build_service
+from gpt_lightning.serving.service import Service
+from gpt_lightning.serving.settings import EngineSettings, Limits
+from gpt_lightning.serving.versions import Version, build_version
+from gpt_lightning.weights.loading import LoadedModel
+
+CONFIG = GPTConfig(n_layer=2, n_head=2, n_embd=16, block_size=128, vocab_size=257)
+SETTINGS = EngineSettings(slots=4, piece_tokens=16, prompt_cache_mb=1)
+
+
+def load(source: str, settings: EngineSettings = SETTINGS) -> Version:
+    """Weights that are a function of the source, a number."""
+    model = GPT(CONFIG, torch.Generator().manual_seed(int(source)))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(4.0)  # so that some tokens are likelier than others
+    return build_version(LoadedModel(model.eval(), ByteTokenizer(), {}, Path(source)), settings, source)
+
+
+@contextlib.contextmanager
+def serve(
+    models: dict[str, str] | Path | None = None,
+    *,
+    settings: EngineSettings = SETTINGS,
+    queue: int = 64,
+    limits: Limits = Limits(),
+    log: Path | None = None,
+    **gate: Any,
+) -> Iterator[tuple[TestClient, Service]]:
+    """A client of a server that runs as long as the block."""
+    found = {"tiny": "1"} if models is None else models
+    service, metrics = build_service(
+        found,
+        lambda source: load(source, settings),
+        queue=queue,
+        limits=limits,
+        log=None if log is None else RequestLog(log),
+    )
+    with TestClient(build_app(service, metrics, **gate)) as client:
+        yield client, service
+
+
+def chat(text: str = "Hi", **changes: Any) -> dict[str, Any]:
+    """A request of a chat."""
+    return {"model": "tiny", "messages": [{"role": "user", "content": text}], "seed": 7, "max_tokens": 8, **changes}
+
+
+def completion(prompt: Any = "Once", **changes: Any) -> dict[str, Any]:
+    """A request of a completion."""
+    return {"model": "tiny", "prompt": prompt, "seed": 7, "max_tokens": 8, **changes}
+
+
+def read_events(text: str) -> list[dict[str, Any]]:
+    """The objects of a stream that ended as it should."""
+    parts = text.split("\n\n")
+    assert parts[-2:] == ["data: [DONE]", ""]
+    assert all(part.startswith("data: ") and "\n" not in part for part in parts[:-1])
+    return [json.loads(part.removeprefix("data: ")) for part in parts[:-2]]
