@@ -107,17 +107,14 @@ class Mixture(Corruption):
         )
 
     def step_values(self) -> Mapping[str, Scheduled]:
-        """The shares, where one of them changes, and what the parts declare."""
+        """The shares, and what the parts declare."""
         values = {
             f"{name}.{key}": value
             for name, part in self._parts.items()
             for key, value in part.objective.step_values().items()
         }
-        if any(part.schedule is not None for part in self._parts.values()):
-            values |= {
-                f"share.{name}": Scheduled(part.share, part.schedule or Constant())
-                for name, part in self._parts.items()
-            }
+        for name, part in self._parts.items():
+            values[f"share.{name}"] = Scheduled(part.share, part.schedule or Constant())
         return values
 
     def _shares(self, context: Context) -> list[float]:

@@ -167,6 +167,8 @@ def trace(run: RunParts) -> RunFingerprint:
 def _gather_facts(run: RunParts) -> dict[str, Any]:
     trainer, card = run.trainer, run.module.card
     settings = {key: value for key, value in flatten(run.config).items() if not is_indifferent(key)}
+    if run.module.objective.step_values():
+        settings = {key: value for key, value in settings.items() if not _is_in_the_chain(key)}
     facts: dict[str, Any] = {
         "settings": settings,
         "rates": run.module.optimizer_recipe.rates,
@@ -193,6 +195,11 @@ def _gather_facts(run: RunParts) -> dict[str, Any]:
 def is_indifferent(key: str) -> bool:
     """Whether a setting is no part of the facts."""
     return any(key == entry or key.startswith(f"{entry}.") for entry in INDIFFERENT)
+
+
+def _is_in_the_chain(key: str) -> bool:
+    """Whether a setting is a schedule of the objective; what it amounts to are its step values."""
+    return key.startswith("model.objective.") and any(part.endswith("schedule") for part in key.split("."))
 
 
 def describe_device(device: torch.device) -> dict[str, Any]:
