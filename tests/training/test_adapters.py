@@ -186,10 +186,10 @@ def test_generation_with_adapters(capsys: pytest.CaptureFixture[str], place: Pat
     lines = ['{"prompt": "Para"}', '{"prompt": "Para", "adapter": ""}', '{"prompt": "Para", "adapter": "lora-2"}']
     Path("in.jsonl").write_text("\n".join(lines), encoding="utf-8")
     generate_command(
-        "base", None, "in.jsonl", "out.jsonl", adapter=["lora-2"], temperature=0.0, max_tokens=12, device="cpu"
+        "base", input="in.jsonl", output="out.jsonl", adapter=["lora-2"], temperature=0.0, max_tokens=12, device="cpu"
     )
     found = Path("out.jsonl").read_text(encoding="utf-8").splitlines()
     assert found[0].split('"text"')[1] == found[2].split('"text"')[1] != found[1].split('"text"')[1]
     Path("in.jsonl").write_text('{"prompt": "a", "adapter": "x"}', encoding="utf-8")
     with pytest.raises(ConfigError, match=r"no adapter of this name.*allowed: lora-2"):
-        generate_command("base", None, "in.jsonl", "other.jsonl", adapter="lora-2", device="cpu")
+        generate_command("base", input="in.jsonl", output="other.jsonl", adapter="lora-2", device="cpu")
