@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from gpt_lightning.data.layouts.base import Layout
 from gpt_lightning.data.live.following import open_growing
 from gpt_lightning.data.live.growing import GrowingStore
 from gpt_lightning.data.prepare.prepare import PrepareSettings, find_or_prepare
@@ -40,9 +41,11 @@ def open_store(settings: PrepareSettings, store: str | None) -> TokenStore:
     if store is not None and is_url(store):
         remote = RemoteStore(store)
         _check_tokenizer(store, remote.manifest, settings.tokenizer)
+        _check_layout(store, remote.manifest, settings.layout)
         return remote
     files = find_token_files(store) if store is not None else _find_source_files(settings)
     if files:
+        _refuse_layout(settings, str(files[0]))
         return open_foreign(files, settings.tokenizer, val_fraction=settings.val_fraction, dtype=settings.dtype)
     _refuse_dtype(settings)
     if store is not None:
@@ -111,6 +114,27 @@ def _refuse_dtype(settings: PrepareSettings) -> None:
         )
 
 
+def _refuse_layout(settings: PrepareSettings, place: str) -> None:
+    if settings.layout is not None:
+        raise ConfigError(
+            f"data.layout reads records, and {place} is token files",
+            got=type(settings.layout).__name__,
+            allowed="records (.jsonl, .csv, .parquet ...)",
+            fix="Leave data.layout out, or name the records in data.source.",
+        )
+
+
+def _check_layout(place: str, manifest: Manifest, wanted: Layout | None) -> None:
+    found = None if manifest.layout is None else manifest.layout.name
+    if wanted is not None and type(wanted).__name__ != found:
+        raise DataError(
+            f"{place} was made with another layout",
+            got=type(wanted).__name__,
+            allowed=found or "running text",
+            fix="Set data.layout to that, or leave it out.",
+        )
+
+
 def _check_tokenizer(place: str, manifest: Manifest, wanted: str) -> None:
     if is_tokenizer_file(wanted):
         same = read_tokenizer(Path(wanted).expanduser()).fingerprint == manifest.tokenizer["fingerprint"]
@@ -141,15 +165,25 @@ def open_mixture(settings: PrepareSettings, mixture: Mixture) -> MixedStore:
         assert source.store is not None
         stores[name] = open_existing(source.store, settings.tokenizer, settings.val_fraction, settings.dtype)
         _check_tokenizer(source.store, stores[name].manifest, settings.tokenizer)
+        _check_layout(source.store, stores[name].manifest, settings.layout)
     return MixedStore(stores)
 
 
-def check_on_the_fly(packing: Packing, mixture: Mixture | None, store: str | None) -> None:
+def check_on_the_fly(
+    packing: Packing, mixture: Mixture | None, store: str | None, layout: Layout | None = None
+) -> None:
     """Refuse what needs the whole corpus before the first sample.
 
     Raises:
         ConfigError: Names the setting.
     """
+    if layout is not None:
+        raise ConfigError(
+            "data.on_the_fly reads running text; data.layout looks at the whole corpus first",
+            got=type(layout).__name__,
+            allowed="data.layout null",
+            fix="Leave data.on_the_fly out.",
+        )
     if not isinstance(packing, Concat):
         raise ConfigError(
             "data.on_the_fly cuts windows from the running text; other packings plan over the whole corpus",

@@ -1,7 +1,7 @@
 """From a prompt to text: one engine for single texts, files of prompts, conversations, samples and scores.
 
     command . chat_command          what is typed
-    batch_files . chat              a file of prompts, by one process or several; a conversation (transcripts: as text)
+    batch_files . chat              a file of prompts, by one process or several; a conversation (data.layouts)
     text.generate_text              one text as it comes
     engine <── requests             many texts at once: slots, continuous batching
       ├─ reading                prompts into slots, in pieces that nobody waits for; prompt_cache: what was read before

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
+from gpt_lightning.data.layouts.chat_formats import Message
+from gpt_lightning.data.layouts.transcripts import Transcript
 from gpt_lightning.errors import DataError
 from gpt_lightning.generation.engine import Engine
 from gpt_lightning.generation.requests import Request
 from gpt_lightning.generation.sampling import Sampling
-from gpt_lightning.generation.transcripts import Transcript
-from gpt_lightning.weights.chat_templates import Message
 from gpt_lightning.weights.loading import LoadedModel
 
 

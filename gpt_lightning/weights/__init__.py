@@ -7,7 +7,7 @@
     resizing      another vocabulary or other positions, by stated rules
     loading       a model with its tokenizer, from a run or such a folder
     starting      weights to start a run from
-    exporting     a model of ours -> a folder; chat_templates, model_card, verifying: what goes with it
+    exporting     a model of ours -> a folder; model_card, verifying: what goes with it
     command       import and export
 
 The tokenizer's part lies in ``data``: ``tokenizer_json`` and ``tokenizer_json_reading``.

@@ -28,6 +28,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gpt_lightning.data.layouts.transcripts import Transcript
 from gpt_lightning.data.tokenizers.kinds import EncodingTokenizer
 from gpt_lightning.data.tokenizers.tokenizer import Tokenizer
 from gpt_lightning.data.tokenizers.tokenizer_json import added_token, describe_as_json
@@ -36,7 +37,6 @@ from gpt_lightning.errors import CheckpointError, ConfigError
 from gpt_lightning.files.processes import own_mark
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.parsing.extras import import_extra
-from gpt_lightning.weights.chat_templates import choose_format
 from gpt_lightning.weights.families import Family, choose_family, write_settings
 from gpt_lightning.weights.hub import CONFIG_FILE
 from gpt_lightning.weights.loading import LoadedModel
@@ -145,8 +145,8 @@ def write_export(export: Export, folder: Path, *, max_shard_size: str = "5GB") -
         DataError: safetensors is not installed.
     """
     limit = parse_size(max_shard_size)
-    end, chat = export.tokenizer.eot_id, choose_format(export.tokenizer)
-    ends = list(chat.end_ids(export.tokenizer))
+    end, chat = export.tokenizer.eot_id, Transcript(export.tokenizer)
+    ends = list(chat.stop_ids)
     ids = {"bos_token_id": end, "eos_token_id": ends if len(ends) > 1 else end, "pad_token_id": end}
     # transformers 5 reads the first spelling, older ones and vLLM the second.
     formats = {"dtype": export.dtype, "torch_dtype": export.dtype}

@@ -115,12 +115,10 @@ def test_first_occurrences_are_those_of_a_set(numbers: list[int], num_units: int
 
 @given(st.text())
 def test_cleaned_text_can_be_encoded_and_keeps_its_length(text: str) -> None:
-    cleaned = Cleaning(normalize_nfc=False, min_characters=0, max_characters=None).apply(text)
-    if not text:
-        assert (cleaned.text, cleaned.reason) == (None, "empty")
-    else:
-        assert cleaned.text is not None
-        assert len(cleaned.text.encode().decode()) == len(text)
+    cleaning = Cleaning(normalize_nfc=False, min_characters=0, max_characters=None)
+    cleaned, _ = cleaning.clean(text)
+    assert cleaning.judge(cleaned) == ("" if text else "empty")
+    assert len(cleaned.encode().decode()) == len(text)
 
 
 @pytest.mark.parametrize(

@@ -148,8 +148,8 @@ def test_changed_and_newer_manifests_are_named(tmp_path: Path) -> None:
     store, _ = write_store(tmp_path / "s", LENGTHS)
     path = store.path / MANIFEST_FILE
     data = unseal(json.loads(path.read_text()))
-    path.write_text(json.dumps(seal(data | {"format": 2})))
-    with pytest.raises(DataError, match=r"store format: got 2 \(allowed: 1 to 1\)"):
+    path.write_text(json.dumps(seal(data | {"format": 3})))
+    with pytest.raises(DataError, match=r"store format: got 3 \(allowed: 1 to 2\)"):
         read_manifest(store.path)
     data["splits"]["train"]["sha256"] = "0" * 64
     path.write_text(json.dumps(data))

@@ -12,6 +12,7 @@ from gpt_lightning import cli
 from gpt_lightning.data.prepare import learning
 from gpt_lightning.data.prepare.chunks import plan_chunks
 from gpt_lightning.data.prepare.cleaning import Cleaning
+from gpt_lightning.data.prepare.intake import Intake
 from gpt_lightning.data.prepare.learning import sample_texts
 from gpt_lightning.data.prepare.prepare import PrepareSettings, prepare
 from gpt_lightning.data.readers.sources import open_sources
@@ -105,17 +106,17 @@ def test_a_large_corpus_is_sampled_evenly_and_always_alike(tmp_path: Path, monke
     path.write_text("".join(f"line {number:05d}\n" for number in range(10_000)))
     reading = PrepareSettings(document_per="line").reading
     readers = open_sources([str(path)], reading)
-    cleaning = Cleaning(normalize_nfc=False, min_characters=0, max_characters=None)
+    intake = Intake(Cleaning(normalize_nfc=False, min_characters=0, max_characters=None))
     units = plan_chunks(readers, reading, unit_bytes=1000)
     assert len(units) == 110
-    whole = list(sample_texts(readers, units, cleaning, max_bytes=200_000))
+    whole = list(sample_texts(readers, units, intake, max_bytes=200_000))
     assert whole == [f"line {number:05d}" for number in range(10_000)]
-    sample = list(sample_texts(readers, units, cleaning, max_bytes=20_000))
-    assert sample == list(sample_texts(readers, units, cleaning, max_bytes=20_000))
+    sample = list(sample_texts(readers, units, intake, max_bytes=20_000))
+    assert sample == list(sample_texts(readers, units, intake, max_bytes=20_000))
     assert 20_000 <= sum(map(len, sample)) < 20_000 + 64 * 10
     numbers = [int(text.split()[1]) for text in sample]
     assert numbers == sorted(set(numbers))
     assert numbers[-1] > 9_800
     assert max(after - before for before, after in itertools.pairwise(numbers)) < 200
     monkeypatch.setattr(learning, "_PLACES", 1)
-    assert len(list(sample_texts(readers, units, cleaning, max_bytes=1000))) == 91
+    assert len(list(sample_texts(readers, units, intake, max_bytes=1000))) == 91

@@ -12,15 +12,15 @@ from typing import Any
 import pytest
 
 from gpt_lightning.cli import main
+from gpt_lightning.data.layouts.chat_formats import MARKED, PLAIN, Message
+from gpt_lightning.data.layouts.transcripts import Transcript
 from gpt_lightning.data.tokenizers.bpe import Vocabulary
 from gpt_lightning.data.tokenizers.kinds import ByteTokenizer, EncodingTokenizer
 from gpt_lightning.errors import DataError
 from gpt_lightning.generation.chat import Chat
 from gpt_lightning.generation.engine import Engine
 from gpt_lightning.generation.sampling import Sampling
-from gpt_lightning.generation.transcripts import Transcript
 from gpt_lightning.model.config import GPTConfig
-from gpt_lightning.weights.chat_templates import MARKED, PLAIN, Message
 from gpt_lightning.weights.loading import LoadedModel
 from tests.generation.models import TINY, write_run
 from tests.model.options import build_stirred
@@ -40,7 +40,7 @@ def test_marks_are_special_tokens_and_typed_ones_are_text() -> None:
     assert transcript.format is MARKED
     ids = transcript.encode(_TALK)
     assert tokenizer.decode(ids) == (
-        "<|endoftext|><|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi <|im_end|><|im_end|>\n"
+        "<|endoftext|><|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi < |im_end|><|im_end|>\n"
         "<|im_start|>assistant\nHello.<|im_end|>\n<|im_start|>assistant\n"
     )
     assert ids.count(258) == 3

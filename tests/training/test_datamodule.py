@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,18 @@ import torch
 from lightning.pytorch import Trainer
 
 from gpt_lightning.batch import Batch
+from gpt_lightning.data.layouts.base import Layout
+from gpt_lightning.data.layouts.conversations import Preference
+from gpt_lightning.data.layouts.labelled import Labelled
 from gpt_lightning.data.stream.mixture import Mixture, MixtureSource
 from gpt_lightning.data.stream.packing import Concat, Document, Pack, Packing
 from gpt_lightning.data.stream.packing_plan import Rows
+from gpt_lightning.data.stream.stream import EvaluationWindows
 from gpt_lightning.errors import CheckpointError, ConfigError, DataError
 from gpt_lightning.training.fitting.run import Run
 from gpt_lightning.training.loading.datamodule import TokenDataModule
 from gpt_lightning.training.loading.loaders import make_batch
+from tests.data.labelled import make_preferences, make_reviews, write_jsonl
 from tests.training.forked import write_corpus
 from tests.training.runs import crash_at, tiny_run, weights_of
 from tests.training.test_resume_exact import assert_equal, outcome
@@ -217,3 +222,38 @@ def test_a_source_beside_a_mixture_is_told(caplog: pytest.LogCaptureFixture) -> 
 def test_a_wrong_policy_is_told_the_right_ones() -> None:
     with pytest.raises(ConfigError, match=r"data\.packing .* got 'Best' \(allowed: Concat, Document, Pack"):
         tiny_run({"data.packing": "Best"})
+
+
+@pytest.mark.parametrize(
+    ("layout", "make", "names"),
+    [
+        (Labelled(), make_reviews, {"label": torch.int32}),
+        (Preference(), make_preferences, {"marks": torch.uint8}),
+    ],
+    ids=["labels", "pairs"],
+)
+def test_what_stands_beside_the_tokens_reaches_the_batch_and_a_killed_run_reads_on(
+    layout: Layout, make: Callable[[int], list[dict[str, Any]]], names: dict[str, torch.dtype], tmp_path: Path
+) -> None:
+    data = TokenDataModule(
+        block_size=96, batch_size=4, packing=Document(), tokenizer="bytes", val_fraction=0.2, layout=layout,
+        source=str(write_jsonl(tmp_path / "x.jsonl", make(40))), store=str(tmp_path / "store"),
+    )  # fmt: skip
+    assert data.open_store().manifest.settings["layout"]["max_tokens"] == 96, "of the run's windows"
+    stream = data._stream()
+    read = [make_batch(rows) for part in stream.super_batches(0, 6, batch_size=4) for rows in part]
+    rest = [make_batch(rows) for part in stream.super_batches(4, 2, batch_size=4) for rows in part]
+    for batch, again in zip(read[4:], rest, strict=True):
+        assert set(batch.columns) == {*names, "ends"}
+        for name, values in batch.columns.items():
+            assert values.shape[0] == 4
+            assert torch.equal(values, again.columns[name])
+        assert batch.samples is not None
+        assert again.samples is not None
+        assert torch.equal(batch.samples, again.samples)
+    assert {name: read[0].columns[name].dtype for name in names} == names
+    moved = read[0].to("cpu").part(slice(2, 4))
+    assert torch.equal(moved.columns["ends"], read[0].columns["ends"][2:])
+    windows = EvaluationWindows(data.open_store().split("val"), 96, packing=Document())
+    val = make_batch(next(windows.batches(batch_size=4)))
+    assert set(val.columns) == {*names, "ends"}

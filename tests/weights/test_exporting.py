@@ -16,6 +16,8 @@ from safetensors import safe_open
 from torch import Tensor
 
 from gpt_lightning.cli import main
+from gpt_lightning.data.layouts.chat_formats import Message
+from gpt_lightning.data.layouts.transcripts import Transcript
 from gpt_lightning.data.tokenizers.bpe import train_vocabulary
 from gpt_lightning.data.tokenizers.kinds import CharTokenizer, EncodingTokenizer
 from gpt_lightning.data.tokenizers.tokenizer import Tokenizer
@@ -23,11 +25,9 @@ from gpt_lightning.errors import CheckpointError, ConfigError
 from gpt_lightning.generation.engine import Engine
 from gpt_lightning.generation.requests import Request
 from gpt_lightning.generation.sampling import Sampling
-from gpt_lightning.generation.transcripts import Transcript
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.model.gpt import GPT
 from gpt_lightning.weights import verifying
-from gpt_lightning.weights.chat_templates import Message
 from gpt_lightning.weights.exporting import parse_size, prepare_export, write_export
 from gpt_lightning.weights.families import choose_family, read_settings, write_settings
 from gpt_lightning.weights.loading import load_model
@@ -148,7 +148,7 @@ def test_the_template_that_leaves_gives_the_ids_that_chat_feeds(make: Callable[[
         assert transcript.encode(talk[:-1]) == told
         # And what was answered begins where that ended, so that training sees what chat feeds.
         whole = theirs.apply_chat_template([dataclasses.asdict(message) for message in talk])
-        assert whole["input_ids"][: len(told) - 1] == told[:-1]
+        assert whole["input_ids"][: len(told)] == told
     ends = json.loads(Path("out/generation_config.json").read_text())["eos_token_id"]
     assert set(transcript.stop_ids) == ({ends} if isinstance(ends, int) else set(ends))
     assert set(load_model("out").tokenizer.end_ids) == set(transcript.stop_ids)

@@ -66,6 +66,7 @@ def summarize(manifest: Manifest) -> str:
             line += f", {record.text_bytes:,} bytes of text ({per_token:.2f} bytes per token)"
         lines.append(line)
     lines += _describe_vocabulary(manifest)
+    lines += _describe_layout(manifest)
     skipped = ", ".join(f"{count:,} {reason}" for reason, count in manifest.skipped.items())
     lines.append(f"skipped     {skipped or 'nothing'}")
     lines += [f"bad record  {problem}" for problem in manifest.bad_records]
@@ -73,6 +74,24 @@ def summarize(manifest: Manifest) -> str:
         lines.append(f"replaced    {manifest.replaced_surrogates:,} lone surrogates by U+FFFD")
     lines += _describe_round_trip(manifest.round_trip)
     return "\n".join(lines)
+
+
+def _describe_layout(manifest: Manifest) -> list[str]:
+    """What the documents are, what stands beside them, and what of them stands on both sides of a split."""
+    layout = manifest.layout
+    if layout is None:
+        return []
+    columns = ", ".join(f"{column.name} ({column.dtype} per {column.per})" for column in layout.columns)
+    lines = [f"layout      {layout.name}: {columns}; documents of up to {layout.longest:,} tokens"]
+    if layout.labels:
+        lines.append(f"labels      {len(layout.labels)}: {', '.join(layout.labels[:12])}")
+    lines += [f"cut         {count:,} {what}" for what, count in layout.cut.items()]
+    lines += [
+        f"leaks       {leak['same'] + leak['near']:,} of {leak['documents']:,} {split} documents stand in train too "
+        f"({leak['same']:,} the same, {leak['near']:,} nearly)"
+        for split, leak in layout.leaks.items()
+    ]
+    return lines
 
 
 def _describe_round_trip(counts: Mapping[str, int]) -> list[str]:
@@ -200,8 +219,22 @@ def head_command(
         text = opened.tokenizer.decode(_read(tokens, start + first, length)) if length else ""
         whole = length == inside and len(text) <= characters
         title = f"{split} document {number} of {tokens.num_documents:,}, {inside:,} tokens"
-        sys.stdout.write(f"--- {title}\n{text[:characters]}{'' if whole else ' ...'}\n")
+        sys.stdout.write(
+            f"--- {title}{_show_known(tokens, number - 1)}\n{text[:characters]}{'' if whole else ' ...'}\n"
+        )
         start = end
+
+
+def _show_known(split: TokenSplit, document: int) -> str:
+    """What stands beside a document as a whole."""
+    layout, shown = split.layout, ""
+    for column in layout.columns if layout is not None else ():
+        if column.per == "document":
+            values = split.document_column(column.name)[document].tolist()
+            shown += f", {column.name} {' '.join(f'{value:g}' for value in values)}"
+            if layout is not None and column.name == "label":
+                shown += f" ({layout.labels[values[0]]})"
+    return shown
 
 
 def sample_command(

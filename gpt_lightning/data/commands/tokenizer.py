@@ -10,6 +10,7 @@ from pathlib import Path
 from gpt_lightning.data.commands.prepare import ProgressLine
 from gpt_lightning.data.prepare.chunks import plan_chunks
 from gpt_lightning.data.prepare.cleaning import Cleaning
+from gpt_lightning.data.prepare.intake import Intake
 from gpt_lightning.data.prepare.learning import SAMPLE_BYTES, sample_texts
 from gpt_lightning.data.prepare.prepare import PrepareSettings
 from gpt_lightning.data.readers.sources import open_sources
@@ -68,8 +69,8 @@ def train_tokenizer(
     readers = open_sources(settings.sources, settings.reading)
     units = plan_chunks(readers, settings.reading)
     total = min(max_bytes, sum(unit.num_bytes for unit in units))
-    cleaning = Cleaning(normalize_nfc, min_characters=0, max_characters=None)
-    count = _Count(sample_texts(readers, units, cleaning, max_bytes=max_bytes), total)
+    intake = Intake(Cleaning(normalize_nfc, min_characters=0, max_characters=None))
+    count = _Count(sample_texts(readers, units, intake, max_bytes=max_bytes), total)
     tokenizer = EncodingTokenizer(train_vocabulary(count, vocab_size, pattern))
     if not count.num_bytes:
         raise DataError("The corpus is empty", got=files, fix="Name files that hold text.")

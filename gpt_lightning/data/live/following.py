@@ -20,7 +20,7 @@ from gpt_lightning.data.live.background import Preparation
 from gpt_lightning.data.live.growing import POLL_SECONDS, GrowingStore, Growth, PartSupply, UnitParts
 from gpt_lightning.data.prepare.chunks import UnitPlan, read_plan
 from gpt_lightning.data.prepare.freshness import fingerprint_inputs, fingerprint_store, sign_inputs
-from gpt_lightning.data.prepare.parts import read_digests, read_parts
+from gpt_lightning.data.prepare.parts import read_hashes, read_parts
 from gpt_lightning.data.prepare.prepare import PrepareSettings, default_folder, find_prepared
 from gpt_lightning.data.readers.sources import open_sources
 from gpt_lightning.data.store.manifest import MANIFEST_FILE, read_manifest
@@ -144,7 +144,7 @@ class StoredParts(PartSupply):
         """A part is renamed into place when it is whole."""
         path = work_path(self._folder.store) / self._plan.parts[unit]
         try:
-            parts = UnitParts(read_parts(path, self._plan.splits), read_digests(path))
+            parts = UnitParts(read_parts(path, self._plan.splits), read_hashes(path).digests)
         except FileNotFoundError:
             return None
         self._last = max(self._last, unit)

@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from gpt_lightning.data.prepare.parts import Part, read_digests, read_parts
+from gpt_lightning.data.prepare.parts import Part, read_hashes, read_parts
+from gpt_lightning.data.store.columns import Column
 from gpt_lightning.data.store.manifest import SplitRecord
 from gpt_lightning.data.store.shard_files import ShardWriter
 from gpt_lightning.data.tokenizers.kinds import Tokenizer
@@ -30,11 +31,13 @@ class Assembled:
         splits: Their records.
         dropped: Documents left out here, by reason.
         counts: Totals over all splits, see ``Manifest.counts``.
+        keys: Hash of the key of every document of each split, ``(documents, 2)``; no rows for text.
     """
 
     splits: dict[str, SplitRecord]
     dropped: dict[str, int]
     counts: dict[str, int]
+    keys: dict[str, npt.NDArray[np.uint64]]
 
 
 def find_first_occurrences(digests: Sequence[npt.NDArray[np.uint64]]) -> list[Mask]:
@@ -60,7 +63,7 @@ def read_masks(paths: Iterable[Path], num_documents: Iterable[int], find_duplica
     """Which documents of each unit are kept, before any limit."""
     if not find_duplicates:
         return [np.ones(count, dtype=bool) for count in num_documents]
-    return find_first_occurrences([read_digests(path) for path in paths])
+    return find_first_occurrences([read_hashes(path).digests for path in paths])
 
 
 def assemble(
@@ -70,6 +73,7 @@ def assemble(
     tokenizer: Tokenizer,
     splits: Sequence[str],
     *,
+    columns: Sequence[Column] = (),
     max_tokens: int | None = None,
     shard_tokens: int = 100_000_000,
 ) -> Assembled:
@@ -81,16 +85,23 @@ def assemble(
         masks: Which documents of each are kept.
         tokenizer: That made the parts.
         splits: Splits to write.
+        columns: What stands beside the tokens.
         max_tokens: Documents from the one with which the training split would exceed this are left out.
         shard_tokens: Size at which a new shard begins.
     """
     tally = _Tally(tokenizer.vocab_size)
     limit = Limit(max_tokens)
+    keys: dict[str, list[npt.NDArray[np.uint64]]] = {name: [np.empty((0, 2), np.uint64)] for name in splits}
     with ExitStack() as stack:
         writers = {
             name: stack.enter_context(
                 ShardWriter(
-                    folder, name, dtype=tokenizer.dtype.name, eot_id=tokenizer.eot_id, shard_tokens=shard_tokens
+                    folder,
+                    name,
+                    dtype=tokenizer.dtype.name,
+                    eot_id=tokenizer.eot_id,
+                    shard_tokens=shard_tokens,
+                    columns=columns,
                 )
             )
             for name in splits
@@ -98,13 +109,17 @@ def assemble(
         for path, mask in zip(paths, masks, strict=True):
             parts = read_parts(path, splits)
             keep = limit.admit(parts["train"], mask)
+            own = read_hashes(path).keys if columns else None
             for name, part in parts.items():
                 chosen = part.select(keep[part.documents])
-                writers[name].extend(chosen.ids, chosen.num_tokens, chosen.text_bytes)
+                writers[name].extend(chosen.ids, chosen.num_tokens, chosen.text_bytes, chosen.columns)
+                if own is not None:
+                    keys[name].append(own[chosen.documents])
                 tally.add(chosen)
             tally.dropped["duplicates"] += len(mask) - int(mask.sum())
         records = {name: writer.finish() for name, writer in writers.items()}
-    return Assembled(records, {reason: n for reason, n in tally.dropped.items() if n}, tally.counts())
+    dropped = {reason: n for reason, n in tally.dropped.items() if n}
+    return Assembled(records, dropped, tally.counts(), {name: np.concatenate(each) for name, each in keys.items()})
 
 
 class Limit:

@@ -12,23 +12,27 @@ import platform
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from gpt_lightning._version import __version__
 from gpt_lightning.data.folders import build_folder, work_folder
+from gpt_lightning.data.layouts.chat_formats import choose_format
 from gpt_lightning.data.prepare.assembling import Assembled, Mask, assemble, read_masks
 from gpt_lightning.data.prepare.chunks import Chunk, UnitPlan, plan_chunks, write_plan
-from gpt_lightning.data.prepare.cleaning import Cleaning, choose_rule
 from gpt_lightning.data.prepare.freshness import fingerprint_inputs, sign_inputs
+from gpt_lightning.data.prepare.intake import Intake
 from gpt_lightning.data.prepare.journal import Journal
-from gpt_lightning.data.prepare.learning import find_tokenizer, iterate_texts
+from gpt_lightning.data.prepare.leaks import check_leaks, measure_leaks
+from gpt_lightning.data.prepare.learning import find_tokenizer
 from gpt_lightning.data.prepare.pool import process_chunks
 from gpt_lightning.data.prepare.tokenizing import ChunkResult, Job
 from gpt_lightning.data.readers.bad_records import MOST_NAMED
 from gpt_lightning.data.readers.readers import Reader, Reading
+from gpt_lightning.data.store.columns import LayoutRecord
 from gpt_lightning.data.store.manifest import InputRecord, Manifest, write_manifest
+from gpt_lightning.data.store.shards import open_split
 from gpt_lightning.data.tokenizers.kinds import Tokenizer
 from gpt_lightning.data.tokenizers.resolve import is_tokenizer_file
 from gpt_lightning.errors import DataError
@@ -44,25 +48,28 @@ class Recipe:
     Attributes:
         readers: The corpus.
         reading: How it becomes documents.
-        cleaning: What enters.
+        intake: What enters, and as what.
         shares: ``(validation, test)``.
         split_seed: Of the division.
         drop_duplicates: Whether a text enters once only.
         max_tokens: Limit of the training split.
+        max_leaked: Share of another split that may stand in training too.
     """
 
     readers: Sequence[Reader]
     reading: Reading
-    cleaning: Cleaning
+    intake: Intake
     shares: tuple[float, float]
     split_seed: int
     drop_duplicates: bool
     max_tokens: int | None
+    max_leaked: float
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """Names of the splits that are written."""
-        return ("train", *(name for name, share in zip(("val", "test"), self.shares, strict=True) if share > 0))
+        """Names of the splits that are written: all where the data name them themselves."""
+        shares = zip(("val", "test"), self.shares, strict=True)
+        return ("train", *(name for name, share in shares if share > 0 or self.intake.split_field is not None))
 
 
 @dataclass(frozen=True)
@@ -104,19 +111,21 @@ def make_stores(
         masks = read_masks(paths[0], [result.num_documents for result in results], recipe.drop_duplicates)
         done = _Pass(job, results, inputs)
         for store, (order, tokenizer) in enumerate(zip(orders, tokenizers, strict=True)):
-            _publish(recipe, order, tokenizer, paths[store], masks, done, done.round_trip(store))
+            _publish(recipe, order, tokenizer, paths[store], masks, done, store)
 
 
 def _start_job(
     recipe: Recipe, orders: Sequence[Order], units: list[Chunk], folder: Path
 ) -> tuple[Job, list[Tokenizer]]:
     """Learn what must be learned from the corpus before the first unit."""
-    tokenizers = [find_tokenizer(order.tokenizer, recipe.readers, units, recipe.cleaning, folder) for order in orders]
-    texts = iterate_texts(recipe.readers, units, recipe.cleaning)
+    intake = recipe.intake
+    if not intake.layout.is_text:
+        intake = replace(intake, layout=intake.layout.learn(intake.iterate(recipe.readers, units)))
+    tokenizers = [find_tokenizer(order.tokenizer, recipe.readers, units, intake, folder) for order in orders]
     job = Job(
         readers=recipe.readers,
-        cleaning=recipe.cleaning,
-        rule=choose_rule(texts, *recipe.shares, recipe.split_seed),
+        intake=intake,
+        rule=intake.choose_rule(intake.iterate(recipe.readers, units), *recipe.shares, recipe.split_seed),
         splits=recipe.splits,
         tokenizers=tuple(tokenizer.describe() for tokenizer in tokenizers),
         find_duplicates=recipe.drop_duplicates,
@@ -201,6 +210,23 @@ class _Pass:
             counts.update(result.skipped)
         return dict(sorted(counts.items()))
 
+    def describe_layout(self, tokenizer: Tokenizer, store: int) -> LayoutRecord | None:
+        layout = self.job.intake.layout
+        if layout.is_text:
+            return None
+        cut: Counter[str] = Counter()
+        for result in self.results:
+            cut.update(result.cut)
+        return LayoutRecord(
+            name=type(layout).__name__,
+            columns=layout.columns,
+            labels=tuple(layout.labels or ()),
+            rows_per_sample=layout.rows_per_sample,
+            longest=max((result.longest[store] for result in self.results), default=0),
+            cut=dict(sorted(cut.items())),
+            chat_format=choose_format(tokenizer).name if layout.is_chat else "",
+        )
+
     def round_trip(self, store: int) -> dict[str, int]:
         counts: Counter[str] = Counter()
         for result in self.results:
@@ -215,13 +241,18 @@ def _publish(
     parts: list[Path],
     masks: list[Mask],
     done: _Pass,
-    round_trip: dict[str, int],
+    store: int,
 ) -> None:
+    layout = done.describe_layout(tokenizer, store)
+    columns = layout.columns if layout is not None else ()
     with build_folder(order.store) as temporary:
-        assembled = assemble(temporary, parts, masks, tokenizer, recipe.splits, max_tokens=recipe.max_tokens)
+        assembled = assemble(
+            temporary, parts, masks, tokenizer, recipe.splits, columns=columns, max_tokens=recipe.max_tokens
+        )
         skipped = done.skipped(assembled)
         if not any(split.shards for split in assembled.splits.values()):
-            raise _empty(done.inputs, skipped, recipe.max_tokens)
+            cut = layout.cut if layout is not None else {}
+            raise _empty(done.inputs, {**skipped, **cut}, recipe.max_tokens)
         manifest = Manifest(
             settings=order.settings,
             tokenizer=tokenizer.describe(),
@@ -236,9 +267,22 @@ def _publish(
             replaced_surrogates=sum(result.num_replaced for result in done.results),
             created_by={"python": platform.python_version(), "gpt_lightning": __version__},
             counts=assembled.counts,
-            round_trip=round_trip,
+            round_trip=done.round_trip(store),
+            layout=layout,
         )
+        if layout is not None:
+            manifest = replace(manifest, layout=_look_for_leaks(temporary, manifest, layout, assembled, recipe))
         write_manifest(temporary, manifest)
+
+
+def _look_for_leaks(
+    folder: Path, manifest: Manifest, layout: LayoutRecord, assembled: Assembled, recipe: Recipe
+) -> LayoutRecord:
+    filled = {name: record for name, record in manifest.splits.items() if record.shards}
+    splits = {name: open_split(folder, name, record, manifest) for name, record in filled.items()}
+    leaks = measure_leaks(splits, assembled.keys)
+    check_leaks(leaks, recipe.max_leaked)
+    return replace(layout, leaks={name: asdict(leak) for name, leak in leaks.items()})
 
 
 def _empty(inputs: list[InputRecord], skipped: dict[str, int], max_tokens: int | None) -> DataError:

@@ -65,7 +65,7 @@ def plan_chunks(readers: Sequence[Reader], reading: Reading, unit_bytes: int | N
     size_held = 0
 
     def close() -> None:
-        content = json.dumps([FORMAT, vars(reading), identities], sort_keys=True)
+        content = json.dumps([FORMAT, reading.describe(), identities], sort_keys=True)
         units.append(Chunk(hashlib.sha256(content.encode()).hexdigest(), tuple(held), size_held))
         held.clear()
         identities.clear()

@@ -13,28 +13,14 @@ import hashlib
 import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from gpt_lightning.data.layouts.base import Example
 from gpt_lightning.data.tokenizers.bpe import replace_surrogates
 
 _CHINESE = ((0x3400, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x3FFFF))
-
-
-@dataclass(frozen=True)
-class Cleaned:
-    """A text after cleaning.
-
-    Attributes:
-        text: What goes to the tokenizer; None = left out.
-        reason: Why it was left out, in words; empty otherwise.
-        num_replaced: Surrogates that became U+FFFD.
-    """
-
-    text: str | None
-    reason: str = ""
-    num_replaced: int = 0
 
 
 @dataclass(frozen=True)
@@ -48,18 +34,20 @@ class Cleaning:
     min_characters: int
     max_characters: int | None
 
-    def apply(self, text: str) -> Cleaned:
-        """Replace what UTF-8 cannot hold, normalize, and measure."""
-        if not text:
-            return Cleaned(None, "empty")
+    def clean(self, text: str) -> tuple[str, int]:
+        """The text without what UTF-8 cannot hold, normalized; and how many surrogates became U+FFFD."""
         clean, num_replaced = replace_surrogates(text)
-        if self.normalize_nfc:
-            clean = unicodedata.normalize("NFC", clean)
-        if len(clean) < self.min_characters:
-            return Cleaned(None, f"shorter than {self.min_characters} characters")
-        if self.max_characters is not None and len(clean) > self.max_characters:
-            return Cleaned(None, f"longer than {self.max_characters} characters")
-        return Cleaned(clean, num_replaced=num_replaced)
+        return (unicodedata.normalize("NFC", clean) if self.normalize_nfc else clean), num_replaced
+
+    def judge(self, text: str) -> str:
+        """Why a clean text is left out, in words; empty = it enters."""
+        if not text:
+            return "empty"
+        if len(text) < self.min_characters:
+            return f"shorter than {self.min_characters} characters"
+        if self.max_characters is not None and len(text) > self.max_characters:
+            return f"longer than {self.max_characters} characters"
+        return ""
 
 
 def is_chinese(text: str) -> bool:
@@ -92,14 +80,37 @@ class SplitRule(ABC):
     def divide(self, text: str) -> list[tuple[str, str]]:
         """``(split, piece)`` of a document; the pieces joined give the text, none is empty."""
 
+    def assign(self, example: Example) -> list[tuple[str, Example]]:
+        """The same of an example, whose text is all there is to it."""
+        return [(split, replace(example, text=piece)) for split, piece in self.divide(example.text)]
+
 
 class HashSplit(SplitRule):
-    """Whole documents, by a hash of their text."""
+    """Whole documents, by a hash of their text, or of what else they have in common with those that may not part.
+
+    Args:
+        val_fraction: See ``SplitRule``.
+        test_fraction: See ``SplitRule``.
+        seed: See ``SplitRule``.
+        key: What is hashed, in words.
+        stated: Field that says the side itself where it is there.
+    """
+
+    def __init__(
+        self, val_fraction: float, test_fraction: float, seed: int, key: str = "their text", stated: str | None = None
+    ) -> None:
+        super().__init__(val_fraction, test_fraction, seed)
+        self.key, self.stated = key, stated
 
     @property
     def summary(self) -> str:
         """The rule in words."""
-        return f"whole documents by a hash of their text (seed {self.seed})"
+        rule = f"whole documents by a hash of {self.key} (seed {self.seed})"
+        return rule if self.stated is None else f"as the field {self.stated} says, else {rule}"
+
+    def assign(self, example: Example) -> list[tuple[str, Example]]:
+        """The example whole."""
+        return [(example.side or self.side(example.group or example.key), example)]
 
     def side(self, text: str) -> str:
         """The split of a document.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from gpt_lightning.data.prepare.chunks import Chunk
-from gpt_lightning.data.prepare.cleaning import Cleaning
+from gpt_lightning.data.prepare.intake import Intake
 from gpt_lightning.data.readers.compression import find_compression
 from gpt_lightning.data.readers.readers import Reader
 from gpt_lightning.data.tokenizers.kinds import Tokenizer, write_tokenizer
@@ -22,17 +22,8 @@ _PLACES = 64
 _EXPANSION = 4  # a guess: how much text a stored byte of a compressed file holds
 
 
-def iterate_texts(readers: Sequence[Reader], units: Iterable[Chunk], cleaning: Cleaning) -> Iterator[str]:
-    """The cleaned texts of units in order."""
-    for unit in units:
-        for document in unit.iterate_documents(readers):
-            cleaned = cleaning.apply(document.text)
-            if cleaned.text is not None:
-                yield cleaned.text
-
-
 def sample_texts(
-    readers: Sequence[Reader], units: Sequence[Chunk], cleaning: Cleaning, *, max_bytes: int = SAMPLE_BYTES
+    readers: Sequence[Reader], units: Sequence[Chunk], intake: Intake, *, max_bytes: int = SAMPLE_BYTES
 ) -> Iterator[str]:
     """All texts of a corpus of up to ``max_bytes``; of a larger one the beginnings of 64 units spread over it.
 
@@ -41,7 +32,7 @@ def sample_texts(
     Args:
         readers: The inputs.
         units: The whole plan.
-        cleaning: What enters.
+        intake: What enters.
         max_bytes: UTF-8 bytes to give at most (and up to one document more for each unit).
     """
     sizes = [
@@ -55,15 +46,15 @@ def sample_texts(
     budget = max_bytes if whole else max_bytes // count
     for group in [chosen] if whole else [[unit] for unit in chosen]:
         left = budget
-        for text in iterate_texts(readers, group, cleaning):
-            yield text
-            left -= len(text.encode("utf-8"))
+        for example in intake.iterate(readers, group):
+            yield example.text
+            left -= len(example.text.encode("utf-8"))
             if left <= 0:
                 break
 
 
 def find_tokenizer(
-    spec: str, readers: Sequence[Reader], units: Sequence[Chunk], cleaning: Cleaning, folder: Path
+    spec: str, readers: Sequence[Reader], units: Sequence[Chunk], intake: Intake, folder: Path
 ) -> Tokenizer:
     """The tokenizer that a spec asks for; a learned one is kept in ``folder``, so that a killed run learns it once.
 
@@ -74,7 +65,7 @@ def find_tokenizer(
     """
     if not is_learned(spec):
         return resolve(spec)
-    identity = [spec, vars(cleaning), *(unit.key for unit in units)]
+    identity = [spec, vars(intake.cleaning), *intake.describe(), *(unit.key for unit in units)]
     path = folder / f"tokenizer-{hashlib.sha256(repr(identity).encode()).hexdigest()[:32]}.json"
     if path.is_file():
         try:
@@ -82,7 +73,7 @@ def find_tokenizer(
         except DataError:
             path.unlink()  # torn by a kill
     _log.info("Learning the vocabulary %s", spec)
-    everything = iterate_texts(readers, units, cleaning)
-    tokenizer = resolve(spec, everything if spec == "chars" else sample_texts(readers, units, cleaning))
+    everything = (example.text for example in intake.iterate(readers, units))
+    tokenizer = resolve(spec, everything if spec == "chars" else sample_texts(readers, units, intake))
     write_tokenizer(tokenizer, path)
     return tokenizer

@@ -19,9 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from gpt_lightning.data.folders import cache_folder, check_place, hold_lock, remove_leftovers
+from gpt_lightning.data.layouts import conversations, labelled  # noqa: F401 (short names find imported classes)
+from gpt_lightning.data.layouts.base import Layout, Text
 from gpt_lightning.data.prepare.building import Order, Progress, Recipe, make_stores
 from gpt_lightning.data.prepare.cleaning import Cleaning
 from gpt_lightning.data.prepare.freshness import find_store
+from gpt_lightning.data.prepare.intake import Intake
 from gpt_lightning.data.readers.bad_records import BAD_RECORDS
 from gpt_lightning.data.readers.builtin import python_fingerprint
 from gpt_lightning.data.readers.files import check_encoding
@@ -64,6 +67,13 @@ class PrepareSettings:
         max_characters: Longer documents are left out; null = none is too long.
         max_tokens: The corpus ends with the document before the one with which the training split would have more;
             null = all of it.
+        layout: What a record is, and what of it is kept beside the tokens: Labelled, MultiLabelled, Regression,
+            Conversation, Preference or Rated; null = running text.
+        group_field: Field of what may not stand on two sides of the split, such as a user; null = the text itself.
+        split_field: Field in which records say their split themselves: train, val or test; those that say nothing are
+            divided as without it.
+        max_leaked: Share of the validation or test documents that may also stand in training, the same or nearly the
+            same; looked for with a layout.
         dtype: Width of the ids in token files that do not say it themselves (nanoGPT's): uint16 or uint32; null = the
             numbers tell.
 
@@ -85,6 +95,10 @@ class PrepareSettings:
     min_characters: int = 0
     max_characters: int | None = None
     max_tokens: int | None = None
+    layout: Layout | None = None
+    group_field: str | None = None
+    split_field: str | None = None
+    max_leaked: float = 0.01
     dtype: str | None = None
 
     def __post_init__(self) -> None:
@@ -105,6 +119,7 @@ class PrepareSettings:
                 "data.document_per", got=self.document_per, allowed=", ".join(TEXT_READERS), fix="Correct the name."
             )
         self._check_words()
+        self._check_layout()
         TextField(self.text_field)
         check_encoding(self.encoding)
         for name, least in (("min_characters", 0), ("max_characters", max(1, self.min_characters)), ("max_tokens", 1)):
@@ -128,6 +143,18 @@ class PrepareSettings:
         if self.dtype not in (None, "uint16", "uint32"):
             raise ConfigError("data.dtype", got=self.dtype, allowed="uint16, uint32, null", fix="Correct the name.")
 
+    def _check_layout(self) -> None:
+        if self.layout is not None and self.text_field != PrepareSettings.text_field:
+            raise ConfigError(
+                f"data.text_field is for running text; data.layout {type(self.layout).__name__} names its own fields",
+                got=self.text_field,
+                fix="Set the field in data.layout, and leave data.text_field out.",
+            )
+        if not 0 <= self.max_leaked <= 1:
+            raise ConfigError(
+                "data.max_leaked is a share", got=self.max_leaked, allowed="0 <= share <= 1", fix="Leave it out."
+            )
+
     @property
     def sources(self) -> list[str]:
         """``source`` as a list."""
@@ -136,7 +163,29 @@ class PrepareSettings:
     @property
     def reading(self) -> Reading:
         """The part that readers need."""
-        return Reading(self.document_per, self.text_field, self.encoding, self.bad_records)
+        others = [field for field in (self.group_field, self.split_field) if field is not None]
+        return Reading(
+            self.document_per,
+            self.text_field if self.layout is None else "",
+            self.encoding,
+            self.bad_records,
+            tuple(dict.fromkeys([*self.intake.layout.fields, *others])),
+        )
+
+    @property
+    def intake(self) -> Intake:
+        """The part that decides what enters, and as what."""
+        return Intake(
+            Cleaning(self.normalize_nfc, self.min_characters, self.max_characters),
+            self.layout or Text(),
+            self.group_field,
+            self.split_field,
+            skips_bad=self.bad_records == "skip",
+        )
+
+    def limited_to(self, max_tokens: int) -> PrepareSettings:
+        """The same for windows of so many tokens, where whole documents have to fit and nothing else is said."""
+        return self if self.layout is None else replace(self, layout=self.layout.limited_to(max_tokens))
 
     def describe(self) -> dict[str, Any]:
         """Plain JSON values, for the manifest.
@@ -153,7 +202,8 @@ class PrepareSettings:
         for field in fields(self):
             assert field.default is not MISSING
             if field.name not in _ALWAYS and getattr(self, field.name) != field.default:
-                described[field.name] = getattr(self, field.name)
+                value = getattr(self, field.name)
+                described[field.name] = value.describe() if isinstance(value, Layout) else value
         return described
 
 
@@ -323,11 +373,12 @@ def _make(
     recipe = Recipe(
         readers=readers,
         reading=settings.reading,
-        cleaning=Cleaning(settings.normalize_nfc, settings.min_characters, settings.max_characters),
+        intake=settings.intake,
         shares=(float(settings.val_fraction), float(settings.test_fraction)),
         split_seed=settings.split_seed,
         drop_duplicates=settings.drop_duplicates,
         max_tokens=settings.max_tokens,
+        max_leaked=settings.max_leaked,
     )
     orders = [Order(wish.folder, wish.settings.tokenizer, wish.settings.describe()) for wish in requests]
     make_stores(recipe, orders, workers=workers, progress=progress)

@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gpt_lightning.data.layouts.base import Encoded, Example
 from gpt_lightning.data.prepare.chunks import Chunk
-from gpt_lightning.data.prepare.cleaning import Cleaning, SplitRule
-from gpt_lightning.data.prepare.parts import Part, PartBuilder, write_parts
+from gpt_lightning.data.prepare.cleaning import SplitRule
+from gpt_lightning.data.prepare.intake import Intake, Taken
+from gpt_lightning.data.prepare.parts import Hashes, Part, PartBuilder, write_parts
 from gpt_lightning.data.readers.bad_records import MOST_NAMED
 from gpt_lightning.data.readers.readers import Reader
 from gpt_lightning.data.tokenizers.kinds import Tokenizer, from_description
@@ -32,7 +34,7 @@ class Job:
 
     Attributes:
         readers: The inputs.
-        cleaning: What enters.
+        intake: What enters, and as what.
         rule: Which split it enters.
         splits: Names of the splits that are written.
         tokenizers: Description of the tokenizer of each store.
@@ -41,7 +43,7 @@ class Job:
     """
 
     readers: Sequence[Reader]
-    cleaning: Cleaning
+    intake: Intake
     rule: SplitRule
     splits: tuple[str, ...]
     tokenizers: tuple[dict[str, Any], ...]
@@ -52,7 +54,8 @@ class Job:
         """JSON values that determine the result on given documents."""
         fingerprints = [description["fingerprint"] for description in self.tokenizers]
         rule = [type(self.rule).__name__, self.rule.val_fraction, self.rule.test_fraction, self.rule.seed]
-        return [fingerprints, rule, vars(self.cleaning), self.splits, self.find_duplicates]
+        known = [fingerprints, rule, vars(self.intake.cleaning), self.splits, self.find_duplicates]
+        return [*known, *self.intake.describe()]
 
     def key(self, unit: Chunk) -> str:
         """SHA-256 (hex) of everything that determines the result of a unit."""
@@ -76,6 +79,8 @@ class ChunkResult:
         num_replaced: Surrogates that became U+FFFD.
         skipped: Documents left out, by reason.
         bad_records: What was wrong with the first of the records left out as bad.
+        cut: What was shortened to fit, or left out where it could not be, by what was done; of the first store.
+        longest: Tokens of the longest document of each store, where documents are whole.
         round_trips: What encoding did to the text, for each store; see ``RoundTrip``.
     """
 
@@ -88,6 +93,8 @@ class ChunkResult:
     skipped: dict[str, int] = field(default_factory=dict)
     round_trips: list[dict[str, int]] = field(default_factory=list)
     bad_records: list[str] = field(default_factory=list)
+    cut: dict[str, int] = field(default_factory=dict)
+    longest: list[int] = field(default_factory=list)
 
 
 class RoundTrip:
@@ -148,68 +155,111 @@ class ChunkWorker:
         Raises:
             DataError: A document cannot be read or encoded; names it.
         """
-        job = self._job
-        builders = [{name: PartBuilder(each.eot_id, each.dtype) for name in job.splits} for each in self._tokenizers]
-        digests, skipped, num_replaced = bytearray(), Counter[str](), 0
-        self._proofs = [RoundTrip(each) for each in self._tokenizers]
-        self._bad_records: list[str] = []
-        num_documents = 0
+        job, done = self._job, _Unit(self._job, self._tokenizers)
         for document in unit.iterate_documents(job.readers):
-            if document.problem:
-                skipped["bad records"] += 1
-                self._bad_records.append(document.problem)
-                tell(document.num_bytes, 0)
-                continue
-            cleaned = job.cleaning.apply(document.text)
+            taken = job.intake.take(document)
             num_tokens = 0
-            if cleaned.text is None:
-                skipped[cleaned.reason] += 1
+            if taken.example is None:
+                done.skip(taken)
             else:
-                num_replaced += cleaned.num_replaced
-                if job.find_duplicates:
-                    digests += hashlib.blake2b(cleaned.text.encode("utf-8"), digest_size=16).digest()
-                num_tokens = self._add(cleaned.text, document.name, num_documents, builders)
-                num_documents += 1
+                num_tokens = done.add(taken.example, document.name)
+                done.num_replaced += taken.num_replaced
             tell(document.num_bytes, num_tokens)
-        hashes = np.frombuffer(bytes(digests), dtype=np.uint64).reshape(-1, 2)
-        return self._finish(unit, builders, hashes, num_documents, num_replaced, skipped)
+        return done.finish(unit)
 
-    def _add(self, text: str, name: str, number: int, builders: list[dict[str, PartBuilder]]) -> int:
-        counts = [0] * len(builders)
-        for split, piece in self._job.rule.divide(text):
-            for store in range(len(self._tokenizers)):
-                ids = self._encode(store, piece, name)
-                builders[store][split].add(ids, piece, number)
-                counts[store] += len(ids) + 1
+
+class _Unit:
+    """What has become of one unit so far."""
+
+    def __init__(self, job: Job, tokenizers: Sequence[Tokenizer]) -> None:
+        self._job, self._tokenizers = job, tokenizers
+        self._layout = job.intake.layout
+        columns = self._layout.columns
+        self._builders = [
+            {name: PartBuilder(each.eot_id, each.dtype, columns) for name in job.splits} for each in tokenizers
+        ]
+        self._proofs = [RoundTrip(each) for each in tokenizers]
+        self._specials = [np.array(sorted(each.special_ids)) for each in tokenizers]
+        self._digests, self._keys = bytearray(), bytearray()
+        self._skipped, self._bad_records = Counter[str](), list[str]()
+        self._cut = [Counter[str]() for _ in tokenizers]
+        self._longest = [0] * len(tokenizers)
+        self._num_documents = self.num_replaced = 0
+
+    def skip(self, taken: Taken) -> None:
+        """Note a document that is left out."""
+        self._skipped[taken.reason] += 1
+        if taken.problem:
+            self._bad_records.append(taken.problem)
+
+    def add(self, example: Example, name: str) -> int:
+        """Encode an example for every store.
+
+        Returns:
+            Its tokens in the first.
+        """
+        if self._job.find_duplicates:
+            self._digests += _hash(example.text)
+        if not self._layout.is_text:
+            self._keys += _hash(example.key)
+        counts = [0] * len(self._tokenizers)
+        for split, piece in self._job.rule.assign(example):
+            for store in range(len(counts)):
+                counts[store] += self._encode(store, split, piece, name)
+        self._num_documents += 1
         return counts[0]
 
-    def _finish(
-        self,
-        unit: Chunk,
-        builders: list[dict[str, PartBuilder]],
-        hashes: npt.NDArray[np.uint64],
-        num_documents: int,
-        num_replaced: int,
-        skipped: Counter[str],
-    ) -> ChunkResult:
+    def _encode(self, store: int, split: str, example: Example, name: str) -> int:
+        tokenizer, builder = self._tokenizers[store], self._builders[store][split]
+
+        def encode(text: str) -> npt.NDArray[Any]:
+            ids = tokenizer.encode(text)
+            self._proofs[store].add(text, ids)
+            return ids
+
+        try:
+            found = self._layout.encode(example, tokenizer, encode, self._cut[store])
+        except DataError as error:
+            raise DataError(f"{name}: {str(error).rstrip('.')}") from error
+        num_tokens = 0
+        for each in found:
+            builder.add(each.ids, self._text_of(store, example, each), self._num_documents, each.columns)
+            num_tokens += len(each.ids) + 1
+            self._longest[store] = max(self._longest[store], len(each.ids) + 1)
+        return num_tokens
+
+    def _text_of(self, store: int, example: Example, encoded: Encoded) -> str:
+        if self._layout.is_text:
+            return example.text
+        ordinary = encoded.ids[~np.isin(encoded.ids, self._specials[store])]
+        return self._tokenizers[store].decode(ordinary)
+
+    def finish(self, unit: Chunk) -> ChunkResult:
+        """Write the parts."""
         job, sizes = self._job, list[int]()
+        hashes = Hashes(*(np.frombuffer(bytes(each), np.uint64).reshape(-1, 2) for each in (self._digests, self._keys)))
         train_tokens: list[int] = []
         num_tokens = 0
-        for store, splits in enumerate(builders):
+        for store, splits in enumerate(self._builders):
             parts: dict[str, Part] = {name: builder.build() for name, builder in splits.items()}
             sizes.append(write_parts(job.part_path(unit, store), parts, hashes))
             train_tokens.append(len(parts["train"].ids))
             if store == 0:
                 num_tokens = sum(len(part.ids) for part in parts.values())
         return ChunkResult(
-            job.key(unit), sizes, num_documents, train_tokens, num_tokens, num_replaced, dict(sorted(skipped.items())),
-            [proof.counts for proof in self._proofs], self._bad_records[:MOST_NAMED],
-        )  # fmt: skip
+            job.key(unit),
+            sizes,
+            self._num_documents,
+            train_tokens,
+            num_tokens,
+            self.num_replaced,
+            dict(sorted(self._skipped.items())),
+            [proof.counts for proof in self._proofs],
+            self._bad_records[:MOST_NAMED],
+            {what: count for what, count in sorted(self._cut[0].items()) if count},
+            self._longest,
+        )
 
-    def _encode(self, store: int, text: str, name: str) -> npt.NDArray[Any]:
-        try:
-            ids = self._tokenizers[store].encode(text)
-            self._proofs[store].add(text, ids)
-            return ids
-        except DataError as error:
-            raise DataError(f"{name}: {str(error).rstrip('.')}") from error
+
+def _hash(text: str) -> bytes:
+    return hashlib.blake2b(text.encode("utf-8"), digest_size=16).digest()

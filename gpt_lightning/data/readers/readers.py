@@ -11,10 +11,10 @@ import difflib
 import hashlib
 import io
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 from gpt_lightning.data.readers.bad_records import BadRecord
 from gpt_lightning.data.readers.builtin import BUILTIN, python_fingerprint
@@ -42,12 +42,22 @@ class Document:
         name: Where it comes from, for messages: file, or file:line.
         num_bytes: Stored bytes of the input that it used up; for progress.
         problem: Why it cannot be used, under ``data.bad_records skip``; empty otherwise.
+        fields: What else of the record was asked for (``Reading.fields``) and is there.
     """
 
     text: str
     name: str
     num_bytes: int
     problem: str = ""
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Content:
+    """What one record holds: its text, and its other fields."""
+
+    text: str
+    fields: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -67,12 +77,28 @@ class Span:
 
 @dataclass(frozen=True)
 class Reading:
-    """How the bytes of files become documents; see ``PrepareSettings`` for the meaning of each."""
+    """How the bytes of files become documents; see ``PrepareSettings`` for the meaning of each.
+
+    Attributes:
+        document_per: What a document is in plain text.
+        text_field: Where the text of a record is; empty = the fields hold all that is wanted.
+        encoding: Of the files.
+        bad_records: What becomes of records that cannot be read.
+        fields: What else is taken of a record, where it is there.
+    """
 
     document_per: str
     text_field: str
     encoding: str
     bad_records: str = "refuse"
+    fields: tuple[str, ...] = ()
+
+    def describe(self) -> dict[str, Any]:
+        """Plain JSON values; no fields are left out, so that half-done work of text stays what it was."""
+        described = {**vars(self), "fields": list(self.fields)}
+        if not self.fields:
+            del described["fields"]
+        return described
 
 
 class Reader(ABC):
@@ -187,15 +213,15 @@ class FileReader(Reader):
                 ) from error
             raise
 
-    def _document(self, place: str, num_bytes: int, read: Callable[[], str | None]) -> Document | None:
+    def _document(self, place: str, num_bytes: int, read: Callable[[], Content | None]) -> Document | None:
         """What ``read`` gives as a document, None if it gives none; a bad record as the user wants it."""
         try:
-            text = read()
+            content = read()
         except BadRecord as error:
             if self.reading.bad_records == "refuse":
                 raise
             return Document("", place, num_bytes, error.brief)
-        return None if text is None else Document(text, place, num_bytes)
+        return None if content is None else Document(content.text, place, num_bytes, fields=content.fields)
 
     def _look(self, opened: OpenFile) -> None:
         """Refuse what is not text at all, though it may happen to decode."""

@@ -3,6 +3,9 @@
 The manifest is the only place that knows counts, checksums and the tokenizer. Its ``fingerprint`` covers tokens and
 tokenizer but neither paths nor times nor the size of shards: the same text prepared elsewhere has the same one. Its
 ``sha256`` covers all of it.
+
+Format 2 is that of stores with columns beside their tokens (``columns``); text alone is written as format 1, to the
+byte as before there was another.
 """
 
 from __future__ import annotations
@@ -14,11 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from gpt_lightning.data.folders import count_finished
+from gpt_lightning.data.store.columns import ColumnRecord, LayoutRecord
 from gpt_lightning.errors import DataError
 from gpt_lightning.files.atomic import write_text_durably
 from gpt_lightning.files.sealing import seal, unseal
 
 FORMAT = 1
+COLUMNS_FORMAT = 2
 MANIFEST_FILE = "manifest.json"
 SPLITS = ("train", "val", "test")
 
@@ -56,6 +61,7 @@ class ShardRecord:
         max_id: Largest id.
         tokens_crc32: CRC-32 of the ids as stored (without the header).
         documents_crc32: CRC-32 of the document ends as stored.
+        columns: Files of the columns, by the name of the column.
     """
 
     tokens_file: str
@@ -67,11 +73,12 @@ class ShardRecord:
     max_id: int
     tokens_crc32: int
     documents_crc32: int
+    columns: dict[str, ColumnRecord] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class SplitRecord:
-    """One split: its shards in order and the SHA-256 of all its ids, however they are cut into shards."""
+    """One split: its shards in order and the SHA-256 of all its ids (and columns), however it is cut into shards."""
 
     shards: list[ShardRecord]
     sha256: str
@@ -113,6 +120,7 @@ class Manifest:
             the documents that are mostly Chinese; ``unused_ids`` of the vocabulary. Empty in stores of older versions.
         round_trip: What became of the ``texts`` that were encoded: how many decoding gives ``changed``, and how many
             tokens are ``unknown``. Empty in older stores.
+        layout: What the documents are and what stands beside them; None = text.
     """
 
     settings: dict[str, Any]
@@ -129,14 +137,16 @@ class Manifest:
     created_by: dict[str, str] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     round_trip: dict[str, int] = field(default_factory=dict)
+    layout: LayoutRecord | None = None
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 (hex) over tokens and tokenizer."""
+        """SHA-256 (hex) over tokens, columns and tokenizer."""
         content = [
             self.tokenizer["fingerprint"],
             self.dtype,
             {name: split.sha256 for name, split in self.splits.items()},
+            *([] if self.layout is None else [self.layout.content()]),
         ]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
@@ -148,7 +158,14 @@ class Manifest:
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Put the manifest into a store, atomically and durably."""
-    data = seal({"format": FORMAT, "fingerprint": manifest.fingerprint, **asdict(manifest)})
+    written, version = asdict(manifest), COLUMNS_FORMAT
+    if manifest.layout is None:
+        version = FORMAT
+        del written["layout"]
+        for split in written["splits"].values():
+            for shard in split["shards"]:
+                del shard["columns"]
+    data = seal({"format": version, "fingerprint": manifest.fingerprint, **written})
     write_text_durably(folder / MANIFEST_FILE, json.dumps(data, indent=1) + "\n")
 
 
@@ -196,14 +213,23 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def _check_version(path: Path, version: int) -> None:
-    if not 1 <= version <= FORMAT:
-        raise DataError(f"{path} has store format", got=version, allowed=f"1 to {FORMAT}", fix="Update gpt-lightning.")
+    if not 1 <= version <= COLUMNS_FORMAT:
+        raise DataError(
+            f"{path} has store format", got=version, allowed=f"1 to {COLUMNS_FORMAT}", fix="Update gpt-lightning."
+        )
 
 
 def _parse(data: dict[str, Any]) -> Manifest:
     splits = {
-        name: SplitRecord([ShardRecord(**shard) for shard in split["shards"]], split["sha256"])
+        name: SplitRecord([_parse_shard(shard) for shard in split["shards"]], split["sha256"])
         for name, split in data.pop("splits").items()
     }
     inputs = [InputRecord(**record) for record in data.pop("inputs")]
+    if (layout := data.pop("layout", None)) is not None:
+        data["layout"] = LayoutRecord.parse(layout)
     return Manifest(splits=splits, inputs=inputs, **data)
+
+
+def _parse_shard(data: dict[str, Any]) -> ShardRecord:
+    columns = {name: ColumnRecord(**record) for name, record in data.pop("columns", {}).items()}
+    return ShardRecord(**data, columns=columns)

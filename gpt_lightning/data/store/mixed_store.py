@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 
+from gpt_lightning.data.store.columns import LayoutRecord
 from gpt_lightning.data.store.manifest import SPLITS, Manifest, SplitRecord
 from gpt_lightning.data.store.shards import TokenSplit, TokenStore
 from gpt_lightning.errors import DataError
@@ -18,7 +20,7 @@ class MixedStore(TokenStore):
         stores: By the name of the source, at least one.
 
     Raises:
-        DataError: They were not made by the same tokenizer.
+        DataError: They were not made by the same tokenizer, or have other columns or labels.
 
     Attributes:
         stores: By the name of the source.
@@ -28,6 +30,7 @@ class MixedStore(TokenStore):
         first = next(iter(stores))
         for name, store in stores.items():
             _check_same_tokenizer(first, stores[first].manifest, name, store.manifest)
+            _check_same_layout(first, stores[first].manifest, name, store.manifest)
         self.stores = dict(stores)
         super().__init__(stores[first].path, _merge({name: store.manifest for name, store in stores.items()}))
 
@@ -66,6 +69,20 @@ def _check_same_tokenizer(one: str, ours: Manifest, other: str, theirs: Manifest
     )
 
 
+def _check_same_layout(one: str, ours: Manifest, other: str, theirs: Manifest) -> None:
+    mine, its = (None if manifest.layout is None else manifest.layout.content() for manifest in (ours, theirs))
+    if mine != its:
+        raise DataError(
+            f"Sources {one} and {other} of data.mixture have different columns or labels",
+            got=f"{one} {mine or 'plain text'}, {other} {its or 'plain text'}",
+            fix="Prepare all with the same data.layout and labels.",
+        )
+
+
+def _merge_layouts(layouts: list[LayoutRecord]) -> LayoutRecord | None:
+    return replace(layouts[0], longest=max(layout.longest for layout in layouts)) if layouts else None
+
+
 def _merge(manifests: Mapping[str, Manifest]) -> Manifest:
     """One manifest whose splits hold the shards of all sources; the names of the sources are part of its content."""
     first = next(iter(manifests.values()))
@@ -85,4 +102,5 @@ def _merge(manifests: Mapping[str, Manifest]) -> Manifest:
         splits=splits,
         inputs=[record for manifest in manifests.values() for record in manifest.inputs],
         split_rule="by source",
+        layout=_merge_layouts([manifest.layout for manifest in manifests.values() if manifest.layout is not None]),
     )

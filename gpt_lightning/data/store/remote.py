@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,17 @@ import numpy.typing as npt
 from jaxtyping import Integer
 
 from gpt_lightning.data.folders import cache_folder
+from gpt_lightning.data.store.columns import Column
 from gpt_lightning.data.store.manifest import MANIFEST_FILE, Manifest, ShardRecord, read_manifest
+from gpt_lightning.data.store.mapping import MappedFile
 from gpt_lightning.data.store.shard_cache import RemoteFolder, ShardCache, cache_limit_bytes, crc32_of
-from gpt_lightning.data.store.shard_files import HEADER_BYTES, check_size, find_documents, find_tokens
+from gpt_lightning.data.store.shard_files import (
+    HEADER_BYTES,
+    check_size,
+    find_column,
+    find_documents,
+    find_tokens,
+)
 from gpt_lightning.data.store.shards import TokenSplit, TokenStore
 from gpt_lightning.errors import ConfigError, DataError
 
@@ -30,27 +39,60 @@ def is_url(place: str) -> bool:
     return "://" in place
 
 
-class _Files:
-    """Token files, or files of document ends, of some shards; fetched when they are looked at."""
+@dataclass(frozen=True)
+class _Part:
+    """One kind of file of a shard: of its tokens, its document ends or a column.
 
-    def __init__(self, cache: ShardCache, shards: list[ShardRecord], dtype: str, *, documents: bool) -> None:
-        self._cache, self._shards, self._dtype, self._documents = cache, shards, dtype, documents
+    Attributes:
+        find: Opens the one of a shard in a folder, as local stores do.
+        state: Its name, size in bytes, where its content begins, and the CRC-32 of that.
+    """
+
+    find: Callable[[Path, ShardRecord], MappedFile]
+    state: Callable[[ShardRecord], tuple[str, int, int, int]]
+
+
+_DOCUMENTS = _Part(
+    find_documents, lambda shard: (shard.documents_file, shard.num_documents * 8, 0, shard.documents_crc32)
+)
+
+
+def _tokens(dtype: str) -> _Part:
+    def state(shard: ShardRecord) -> tuple[str, int, int, int]:
+        size = HEADER_BYTES + shard.num_tokens * np.dtype(dtype).itemsize
+        return shard.tokens_file, size, HEADER_BYTES, shard.tokens_crc32
+
+    return _Part(lambda folder, shard: find_tokens(folder, shard, dtype), state)
+
+
+def _column(column: Column) -> _Part:
+    def state(shard: ShardRecord) -> tuple[str, int, int, int]:
+        record = shard.columns[column.name]
+        return (
+            record.file,
+            column.count(shard.num_tokens, shard.num_documents) * column.stored.itemsize,
+            0,
+            record.crc32,
+        )
+
+    return _Part(lambda folder, shard: find_column(folder, shard, column), state)
+
+
+class _Files:
+    """The files of one kind of some shards; fetched when they are looked at."""
+
+    def __init__(self, cache: ShardCache, shards: list[ShardRecord], part: _Part) -> None:
+        self._cache, self._shards, self._part = cache, shards, part
 
     def __len__(self) -> int:
         return len(self._shards)
 
     def __getitem__(self, index: int) -> npt.NDArray[Any]:
         shard, folder = self._shards[index], self._cache.folder
-        if self._documents:
-            return self._cache.read(*self._wish(index), lambda: find_documents(folder, shard).load())
-        return self._cache.read(*self._wish(index), lambda: find_tokens(folder, shard, self._dtype).load())
+        return self._cache.read(*self._wish(index), lambda: self._part.find(folder, shard).load())
 
     def _wish(self, index: int) -> tuple[str, int, Callable[[Path], None]]:
-        shard = self._shards[index]
-        if self._documents:
-            return _wish(shard.documents_file, shard.num_documents * 8, 0, shard.documents_crc32)
-        size = HEADER_BYTES + shard.num_tokens * np.dtype(self._dtype).itemsize
-        return _wish(shard.tokens_file, size, HEADER_BYTES, shard.tokens_crc32)
+        return _wish(*self._part.state(self._shards[index]))
 
     def fetch_anew(self, index: int) -> None:
         """Fetch and check one even if a copy is here."""
@@ -96,17 +138,25 @@ class RemoteStore(TokenStore):
     def __init__(self, url: str) -> None:
         far = RemoteFolder(url)
         manifest = _fetch_manifest(far)
-        layout = json.dumps([[vars(shard) for shard in split.shards] for split in manifest.splits.values()])
-        name = hashlib.sha256(f"{manifest.fingerprint} {layout}".encode()).hexdigest()[:24]
+        shards = json.dumps([[_describe(shard) for shard in split.shards] for split in manifest.splits.values()])
+        name = hashlib.sha256(f"{manifest.fingerprint} {shards}".encode()).hexdigest()[:24]
         super().__init__(cache_folder() / "remote" / name, manifest)
         self.url = far.url
         self._cache = ShardCache(far, self.path)
 
+    def _list_parts(self) -> dict[str, _Part]:
+        columns = () if self.manifest.layout is None else self.manifest.layout.columns
+        return {"": _tokens(self.manifest.dtype), **{column.name: _column(column) for column in columns}}
+
     def _open_split(self, name: str) -> TokenSplit:
         record = self._find_record(name)
-        dtype, eot_id = self.manifest.dtype, self.manifest.eot_id
-        tokens, ends = (_Files(self._cache, record.shards, dtype, documents=kind) for kind in (False, True))
-        return RemoteSplit(name, record, tokens, ends, eot_id=eot_id, dtype=dtype)
+        columns = {kind: _Files(self._cache, record.shards, part) for kind, part in self._list_parts().items()}
+        tokens, ends = columns.pop(""), _Files(self._cache, record.shards, _DOCUMENTS)
+        manifest = self.manifest
+        return RemoteSplit(
+            name, record, tokens, ends,
+            eot_id=manifest.eot_id, dtype=manifest.dtype, layout=manifest.layout, columns=columns,
+        )  # fmt: skip
 
     def verify(self) -> None:
         """Fetch every shard anew, whatever copies are here, and compare its checksums.
@@ -118,8 +168,8 @@ class RemoteStore(TokenStore):
             if not self.manifest.splits[name].shards:
                 continue
             record = self.manifest.splits[name]
-            for kind in (False, True):
-                files = _Files(self._cache, record.shards, self.manifest.dtype, documents=kind)
+            for part in (*self._list_parts().values(), _DOCUMENTS):
+                files = _Files(self._cache, record.shards, part)
                 for number in range(len(files)):
                     files.fetch_anew(number)
 
@@ -147,6 +197,13 @@ class RemoteStore(TokenStore):
                 fix="Set data.shuffle_tokens to shuffle within stretches of so many tokens, or raise "
                 "GPT_LIGHTNING_CACHE_GB.",
             )
+
+
+def _describe(shard: ShardRecord) -> dict[str, Any]:
+    described = asdict(shard)
+    if not shard.columns:
+        del described["columns"]  # the name of the cache of a store from before there were any
+    return described
 
 
 def _fetch_manifest(far: RemoteFolder) -> Manifest:

@@ -13,7 +13,9 @@ Write the shards of one split: documents in, files and their records out.
 from __future__ import annotations
 
 import hashlib
+import json
 import zlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -21,6 +23,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
+from gpt_lightning.data.store.columns import Column, ColumnWriter
 from gpt_lightning.data.store.manifest import ShardRecord, SplitRecord
 from gpt_lightning.data.store.mapping import MappedFile
 from gpt_lightning.errors import DataError
@@ -82,6 +85,18 @@ def find_documents(folder: Path, shard: ShardRecord) -> MappedFile:
     return MappedFile(path, "<u8", 0, shard.num_documents)
 
 
+def find_column(folder: Path, shard: ShardRecord, column: Column) -> MappedFile:
+    """A column of a shard, ``(tokens,)`` or ``(documents x width,)``; nothing is mapped yet.
+
+    Raises:
+        DataError: Missing, or shorter or longer than the manifest says.
+    """
+    path = folder / shard.columns[column.name].file
+    count = column.count(shard.num_tokens, shard.num_documents)
+    check_size(path, count * column.stored.itemsize)
+    return MappedFile(path, column.stored, 0, count)
+
+
 def check_size(path: Path, expected: int) -> None:
     """Raise DataError unless ``path`` has ``expected`` bytes."""
     found = path.stat().st_size if path.is_file() else None
@@ -112,10 +127,21 @@ class ShardWriter:
         dtype: ``uint16`` or ``uint32``.
         eot_id: Id written in front of every document.
         shard_tokens: Size at which a shard is full.
+        columns: What is written beside the ids.
     """
 
-    def __init__(self, folder: Path, split: str, *, dtype: str, eot_id: int, shard_tokens: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        split: str,
+        *,
+        dtype: str,
+        eot_id: int,
+        shard_tokens: int,
+        columns: Sequence[Column] = (),
+    ) -> None:
         self._folder, self._split, self._dtype, self._eot_id = folder, split, dtype, eot_id
+        self._columns, self._column_writer = columns, ColumnWriter(folder, split, columns)
         self._shard_tokens = min(shard_tokens, MAX_TOKENS)
         self._shards: list[ShardRecord] = []
         self._sha256 = hashlib.sha256()
@@ -137,7 +163,11 @@ class ShardWriter:
         self.extend(stored, np.array([len(stored)]), np.array([text_bytes]))
 
     def extend(
-        self, ids: npt.NDArray[Any], num_tokens: npt.NDArray[np.int64], text_bytes: npt.NDArray[np.int64]
+        self,
+        ids: npt.NDArray[Any],
+        num_tokens: npt.NDArray[np.int64],
+        text_bytes: npt.NDArray[np.int64],
+        columns: Mapping[str, npt.NDArray[Any]] | None = None,
     ) -> None:
         """Append documents.
 
@@ -145,6 +175,7 @@ class ShardWriter:
             ids: Of all of them, each with end-of-text in front, ``(tokens,)``.
             num_tokens: Ids of each, end-of-text included, ``(documents,)``.
             text_bytes: UTF-8 bytes of the text of each, ``(documents,)``.
+            columns: By name, ``(tokens,)`` or ``(documents, width)``; those that the writer was made with.
 
         Raises:
             DataError: A document alone is longer than a shard can be.
@@ -165,6 +196,10 @@ class ShardWriter:
             last = max(fitting, first + 1)
             stop = int(ends[last - 1])
             self._write(ids[start:stop], num_tokens[first:last], int(text_bytes[first:last].sum()))
+            if self._columns:
+                own = {"token": slice(start, stop), "document": slice(first, last)}
+                chosen = {each.name: (columns or {})[each.name][own[each.per]] for each in self._columns}
+                self._column_writer.write(chosen, len(self._shards))
             first, start = last, stop
 
     def _write(self, ids: npt.NDArray[Any], num_tokens: npt.NDArray[np.int64], text_bytes: int) -> None:
@@ -207,6 +242,7 @@ class ShardWriter:
             max_id=self._max_id,
             tokens_crc32=self._crc32,
             documents_crc32=zlib.crc32(ends),
+            columns=self._column_writer.finish(len(self._shards)),
         )
         self._shards.append(record)
         self._start()
@@ -215,7 +251,10 @@ class ShardWriter:
         """Complete the last shard and describe them all; a split without documents has no shards."""
         if self._file is not None:
             self._finish_shard()
-        return SplitRecord(list(self._shards), self._sha256.hexdigest())
+        digest = self._sha256.hexdigest()
+        if self._columns:
+            digest = hashlib.sha256(json.dumps([digest, self._column_writer.digests()]).encode()).hexdigest()
+        return SplitRecord(list(self._shards), digest)
 
     def __enter__(self) -> ShardWriter:
         return self
@@ -225,3 +264,4 @@ class ShardWriter:
     ) -> None:
         if self._file is not None:
             self._file.close()
+        self._column_writer.close()

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
-from jaxtyping import Integer, UInt
+from jaxtyping import Integer, Shaped, UInt
 from numpy.lib.stride_tricks import sliding_window_view
 
+from gpt_lightning.data.store.columns import LayoutRecord
 from gpt_lightning.data.store.manifest import Manifest, ShardRecord, SplitRecord, read_manifest
 from gpt_lightning.data.store.mapping import MappedFiles
-from gpt_lightning.data.store.shard_files import find_documents, find_tokens
+from gpt_lightning.data.store.shard_files import find_column, find_documents, find_tokens
 from gpt_lightning.data.store.verification import ChecksumCache, verify_once, verify_shard
 from gpt_lightning.data.tokenizers.kinds import Tokenizer, from_description
 from gpt_lightning.errors import DataError
@@ -59,6 +60,7 @@ class TokenSplit:
         num_documents: Documents.
         num_bytes: UTF-8 bytes of text behind the ids; for bits per byte.
         is_remote: Whether reading may have to fetch shards first; then ``expect`` helps.
+        layout: What the documents are, and which columns there are; None = text.
     """
 
     is_remote = False
@@ -73,8 +75,12 @@ class TokenSplit:
         eot_id: int,
         dtype: str,
         looks: Sequence[ChecksumCache] = (),
+        layout: LayoutRecord | None = None,
+        columns: Mapping[str, Arrays] | None = None,
     ) -> None:
         self.name, self.record, self.eot_id = name, record, eot_id
+        self.layout, self._columns = layout, dict(columns or {})
+        self._document_columns: dict[str, npt.NDArray[Any]] = {}
         self._looks = looks
         self.dtype = np.dtype(dtype)
         self.num_tokens = record.num_tokens
@@ -90,13 +96,27 @@ class TokenSplit:
         dtype = np.result_type(*(split.dtype for split in splits)).name
         tokens, ends = _Chain([split._shards for split in splits]), _Chain([split._ends for split in splits])
         looks = [look for split in splits for look in split._looks]
-        return cls(first.name, record, tokens, ends, eot_id=first.eot_id, dtype=dtype, looks=looks)
+        columns = {name: _Chain([split._columns[name] for split in splits]) for name in first._columns}
+        return cls(
+            first.name, record, tokens, ends,
+            eot_id=first.eot_id, dtype=dtype, looks=looks, layout=first.layout, columns=columns,
+        )  # fmt: skip
 
     @cached_property
     def document_ends(self) -> npt.NDArray[np.int64]:
         """Where each document ends, in tokens of the whole split, ``(documents,)``; the last is ``num_tokens``."""
         borders = self._borders.tolist()
         return np.concatenate([self._ends[n].astype(np.int64) + borders[n] for n in range(len(self._ends))])
+
+    def document_column(self, name: str) -> npt.NDArray[Any]:
+        """A column per document, ``(documents, width)``; read once and kept."""
+        if name not in self._document_columns:
+            assert self.layout is not None
+            (column,) = [column for column in self.layout.columns if column.name == name]
+            shards = self._columns[name]
+            whole = np.concatenate([shards[number] for number in range(len(shards))])
+            self._document_columns[name] = column.shape(whole)
+        return self._document_columns[name]
 
     def gather(self, starts: Integer[np.ndarray, " count"], length: int) -> UInt[np.ndarray, "count length"]:
         """Copies of the runs ``[start, start + length)``.
@@ -125,18 +145,20 @@ class TokenSplit:
 
     def copy_runs(
         self,
-        target: UInt[np.ndarray, " total"],
+        target: Shaped[np.ndarray, " total"],
         places: Integer[np.ndarray, " runs"],
         starts: Integer[np.ndarray, " runs"],
         lengths: Integer[np.ndarray, " runs"],
+        column: str | None = None,
     ) -> None:
         """Copy runs of different lengths to where they belong.
 
         Args:
-            target: Written in place, of the split's dtype.
+            target: Written in place, of the split's dtype (or the column's).
             places: Where in the target each run begins.
             starts: First token of each run.
             lengths: Tokens of each run; a run must not cross a border between shards (a document never does).
+            column: A column per token; None = the ids.
 
         Raises:
             DataError: A shard turned out to be damaged since the split was opened.
@@ -145,9 +167,10 @@ class TokenSplit:
         homes = np.searchsorted(self._borders, starts, side="right") - 1
         assert len(starts) == 0 or (starts + lengths <= self._borders[homes + 1]).all()
         firsts = starts - self._borders[homes]
+        shards = self._shards if column is None else self._columns[column]
         # Shard by shard, so that one is held at a time.
         for home in np.unique(homes).tolist():
-            shard, chosen = self._shards[home], homes == home
+            shard, chosen = shards[home], homes == home
             # A loop over slices: pieces are long enough that an index of every token takes several times longer.
             runs = zip(places[chosen].tolist(), firsts[chosen].tolist(), lengths[chosen].tolist(), strict=True)
             for place, first, length in runs:
@@ -193,6 +216,7 @@ class TokenStore:
         for shard in store._list_shards():
             find_tokens(store.path, shard, store.manifest.dtype)
             find_documents(store.path, shard)
+            _find_columns(store.path, [shard], store.manifest.layout)
         return store
 
     def _list_shards(self) -> list[ShardRecord]:
@@ -249,12 +273,40 @@ class TokenStore:
 
     def _open_split(self, name: str) -> TokenSplit:
         record = self._find_record(name)
-        look = verify_once(self.path, record.shards)
-        shards = MappedFiles([find_tokens(self.path, shard, self.manifest.dtype) for shard in record.shards])
-        ends = MappedFiles([find_documents(self.path, shard) for shard in record.shards])
-        return TokenSplit(
-            name, record, shards, ends, eot_id=self.manifest.eot_id, dtype=self.manifest.dtype, looks=[look]
-        )
+        return open_split(self.path, name, record, self.manifest, [verify_once(self.path, record.shards)])
+
+
+def open_split(
+    folder: Path, name: str, record: SplitRecord, manifest: Manifest, looks: Sequence[ChecksumCache] = ()
+) -> TokenSplit:
+    """A split that lies in a folder, as it is.
+
+    Args:
+        folder: The store, or one that is being made.
+        name: Of the split.
+        record: Its shards.
+        manifest: Of the store; type of the ids, end-of-text and layout are read.
+        looks: The first reading of its shards, for what is found while they are in use.
+
+    Raises:
+        DataError: A file is missing, truncated or foreign.
+    """
+    return TokenSplit(
+        name,
+        record,
+        MappedFiles([find_tokens(folder, shard, manifest.dtype) for shard in record.shards]),
+        MappedFiles([find_documents(folder, shard) for shard in record.shards]),
+        eot_id=manifest.eot_id,
+        dtype=manifest.dtype,
+        looks=looks,
+        layout=manifest.layout,
+        columns=_find_columns(folder, record.shards, manifest.layout),
+    )
+
+
+def _find_columns(folder: Path, shards: Sequence[ShardRecord], layout: LayoutRecord | None) -> dict[str, MappedFiles]:
+    columns = () if layout is None else layout.columns
+    return {each.name: MappedFiles([find_column(folder, shard, each) for shard in shards]) for each in columns}
 
 
 def count_text_bytes(store: TokenStore) -> npt.NDArray[Any]:

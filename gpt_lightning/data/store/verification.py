@@ -25,13 +25,15 @@ AT_ONCE_BYTES = 1 << 30
 
 
 def verify_shard(folder: Path, shard: ShardRecord) -> None:
-    """Compare the checksums of both files of a shard with the manifest.
+    """Compare the checksums of all files of a shard with the manifest.
 
     Raises:
         DataError: Names the file, the checksum expected and the one found.
     """
     _verify_file(folder / shard.tokens_file, HEADER_BYTES, shard.tokens_crc32)
     _verify_file(folder / shard.documents_file, 0, shard.documents_crc32)
+    for column in shard.columns.values():
+        _verify_file(folder / column.file, 0, column.crc32)
 
 
 def _verify_file(path: Path, start: int, expected: int) -> None:
@@ -130,8 +132,9 @@ def _memory_of(folder: Path) -> Path:
 
 def _state(folder: Path, shard: ShardRecord) -> list[int]:
     """Changes whenever a file or its expected checksum does; ctime, unlike mtime, cannot be set back."""
-    numbers = [shard.tokens_crc32, shard.documents_crc32]
-    for name in (shard.tokens_file, shard.documents_file):
+    columns = shard.columns.values()
+    numbers = [shard.tokens_crc32, shard.documents_crc32, *(column.crc32 for column in columns)]
+    for name in (shard.tokens_file, shard.documents_file, *(column.file for column in columns)):
         status = (folder / name).stat()
         numbers += [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
     return numbers

@@ -20,7 +20,7 @@ from gpt_lightning.data.stream.mixture import BLOCK, Mixture, Phase, plan_phases
 from gpt_lightning.data.stream.packing_plan import Rows
 from gpt_lightning.data.stream.permutation import Permutation, hash_words
 from gpt_lightning.data.stream.stream import SampleStream, TrainStream, interleave
-from gpt_lightning.errors import DataError
+from gpt_lightning.errors import ConfigError, DataError
 
 
 class MixedStream(SampleStream):
@@ -134,6 +134,13 @@ def mix(
         DataError: A source is shorter than one window.
     """
     streams, sizes, limits = {}, {}, []
+    layout = next(iter(stores.values())).manifest.layout
+    if layout is not None and layout.rows_per_sample > 1:
+        raise ConfigError(
+            f"data.mixture deals single rows, and a sample of {layout.name} is {layout.rows_per_sample}",
+            got=sorted(stores),
+            fix="List the files in one data.source.",
+        )
     for name, source in mixture.sources.items():
         # Another order for each source, or sources of equal size would go through the same places together.
         own_seed = int(hash_words("source", seed, name, count=1)[0]) >> 1

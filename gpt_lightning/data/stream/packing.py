@@ -11,13 +11,17 @@ None of them keeps attention inside documents; ``data.document_mask`` does, with
 or not, a document's last token has the end token as its target, or a model would never learn to stop; the first token
 of *another* document is no target where attention cannot know of it. Validation cuts its split in the same way as
 training, so that a model is measured on what it is trained for.
+
+What stands beside the tokens (``data.layout``) belongs to whole documents: they are never cut then, and running text is
+refused. Documents that belong together (a chosen and a rejected answer) have rows side by side.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
+from gpt_lightning.data.store.columns import LayoutRecord
 from gpt_lightning.data.store.shards import TokenSplit
 from gpt_lightning.data.stream.packing_plan import WindowPlan, find_or_make, plan_documents, plan_packed
 from gpt_lightning.data.stream.windows import MovingRuns, PlannedWindows, Runs, Windows
@@ -25,7 +29,13 @@ from gpt_lightning.errors import ConfigError, DataError
 
 
 class Packing(ABC):
-    """How one split becomes windows."""
+    """How one split becomes windows.
+
+    Attributes:
+        shares_rows: Whether several documents may stand in one row.
+    """
+
+    shares_rows: ClassVar[bool] = True
 
     @abstractmethod
     def train(self, split: TokenSplit, block_size: int, seed: int) -> Windows:
@@ -52,10 +62,12 @@ class Concat(Packing):
 
     def train(self, split: TokenSplit, block_size: int, seed: int) -> Windows:
         """Windows that move by a random offset from epoch to epoch."""
+        _refuse_columns(split)
         return MovingRuns(split, block_size, seed)
 
     def evaluate(self, split: TokenSplit, block_size: int) -> Windows:
         """Windows side by side."""
+        _refuse_columns(split)
         return Runs(split, block_size)
 
 
@@ -72,6 +84,7 @@ class _Planned(Packing):
 
     def evaluate(self, split: TokenSplit, block_size: int) -> Windows:
         """The planned windows."""
+        _check_whole(split, block_size)
         plan = self.plan(split, block_size)
         if plan.num_windows == 0:
             raise DataError(
@@ -97,15 +110,80 @@ class Pack(_Planned):
         self.min_fill = min_fill
 
     def plan(self, split: TokenSplit, block_size: int) -> WindowPlan:
-        """Few rows, few cuts."""
-        key = ("pack", split.record.sha256, block_size, str(self.min_fill))
-        return find_or_make(lambda: plan_packed(split.document_ends, block_size, self.min_fill), *key)
+        """Few rows, few cuts; none where something belongs to whole documents."""
+        if split.layout is not None and split.layout.rows_per_sample > 1:
+            raise ConfigError(
+                f"data.packing Pack would part what belongs together in a store of {split.layout.name}",
+                got="Pack",
+                allowed="Document",
+                fix="Set --data.packing Document.",
+            )
+        min_fill = self.min_fill if split.layout is None else 0.0
+        key = ("pack", split.record.sha256, block_size, str(min_fill))
+        return find_or_make(lambda: plan_packed(split.document_ends, block_size, min_fill), *key)
 
 
 class Document(_Planned):
     """One document per row, the rest of the row padding; a longer document takes several rows."""
 
+    shares_rows = False
+
     def plan(self, split: TokenSplit, block_size: int) -> WindowPlan:
         """As many rows as documents, or more."""
         key = ("document", split.record.sha256, block_size)
         return find_or_make(lambda: plan_documents(split.document_ends, block_size), *key)
+
+
+def check_rows(
+    layout: LayoutRecord | None, packing: Packing, document_mask: bool, batch_size: int, eval_batch_size: int
+) -> None:
+    """What belongs to whole documents must not be mixed up between them, nor what belongs together be parted.
+
+    Args:
+        layout: Of the store; None = text.
+        packing: How documents share rows.
+        document_mask: As data.document_mask.
+        batch_size: Rows of a micro-batch.
+        eval_batch_size: Rows of a batch in validation.
+
+    Raises:
+        ConfigError: Names the setting.
+    """
+    if layout is None:
+        return
+    if packing.shares_rows and not document_mask:
+        raise ConfigError(
+            f"Documents of a store of {layout.name} that share a row would see each other",
+            got=f"data.packing {type(packing).__name__}, data.document_mask false",
+            allowed="Document, or Pack with data.document_mask true",
+            fix="Set --data.packing Document.",
+        )
+    for name, rows in (("batch_size", batch_size), ("eval_batch_size", eval_batch_size)):
+        if rows % layout.rows_per_sample:
+            raise ConfigError(
+                f"data.{name} would part what belongs together: a sample of {layout.name} is "
+                f"{layout.rows_per_sample} rows",
+                got=rows,
+                allowed=f"a multiple of {layout.rows_per_sample}",
+                fix=f"Set --data.{name} {rows + layout.rows_per_sample - rows % layout.rows_per_sample}.",
+            )
+
+
+def _refuse_columns(split: TokenSplit) -> None:
+    if split.layout is not None:
+        raise ConfigError(
+            f"data.packing Concat cuts documents anywhere, and those of a store of {split.layout.name} are whole",
+            got="Concat",
+            allowed="Document, or Pack with data.document_mask",
+            fix="Set --data.packing Document.",
+        )
+
+
+def _check_whole(split: TokenSplit, block_size: int) -> None:
+    if split.layout is not None and split.layout.longest > block_size:
+        raise DataError(
+            f"A store of {split.layout.name} keeps documents whole, and they have up to {split.layout.longest} tokens",
+            got=f"block_size {block_size}",
+            allowed=f"block_size >= {split.layout.longest}",
+            fix=f"Prepare with data.layout.max_tokens {block_size}, or use a larger block_size.",
+        )

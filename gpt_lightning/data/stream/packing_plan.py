@@ -20,12 +20,12 @@ mapped from there: 32 bytes per piece.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32, Int32, Int64, Integer, UInt
+from jaxtyping import Float32, Int32, Int64, Integer, Shaped, UInt
 
 from gpt_lightning.data.folders import cache_folder
 from gpt_lightning.files.atomic import replacing
@@ -40,12 +40,23 @@ class Rows:
         weights: Weight of every predicted position, 0 = must not count; None = all 1.
         documents: Number of the document that a token belongs to, counted from 0 within its row; None = not asked for.
         position: Number of the first row among all samples (training) or windows (evaluation).
+        columns: What the store holds beside the tokens, and ``ends``: per token ``(count, time_plus_1)``; per document
+            ``(count, max_documents)``, or ``(count, max_documents, width)``, in the order of the documents in the row.
+        together: Rows of one sample, which follow each other: 2 for pairs.
     """
 
     tokens: UInt[np.ndarray, "count time_plus_1"]
     weights: Float32[np.ndarray, "count _time"] | None = None
     documents: Int32[np.ndarray, "count time_plus_1"] | None = None
     position: int = 0
+    columns: Mapping[str, Shaped[np.ndarray, "count ..."]] = field(default_factory=dict)
+    together: int = 1
+
+    @property
+    def samples(self) -> Int64[np.ndarray, " count"]:
+        """Global number of the sample of every row."""
+        numbers: Int64[np.ndarray, " count"] = (self.position + np.arange(len(self.tokens))) // self.together
+        return numbers
 
     def part(self, first: int, count: int, position: int) -> Rows:
         """``count`` rows from row ``first`` on (views), of which the first has the number ``position``."""
@@ -55,6 +66,8 @@ class Rows:
             None if self.weights is None else self.weights[rows],
             None if self.documents is None else self.documents[rows],
             position,
+            {name: values[rows] for name, values in self.columns.items()},
+            self.together,
         )
 
 
@@ -106,7 +119,8 @@ def plan_packed(ends: Integer[np.ndarray, " documents"], block_size: int, min_fi
     Args:
         ends: Where each document ends, in tokens of the split.
         block_size: Training positions per window.
-        min_fill: Cut further documents until this share of all places is used (or a single row is left unfilled).
+        min_fill: Cut further documents until this share of all places is used (or a single row is left unfilled); 0
+            cuts none.
     """
     pieces = _cut(ends, block_size)
     windows = _best_fit(_places(pieces, block_size), block_size)

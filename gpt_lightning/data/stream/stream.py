@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from jaxtyping import Int64, Shaped, UInt
 
+from gpt_lightning.data.store.columns import IGNORED
 from gpt_lightning.data.store.shards import TokenSplit
 from gpt_lightning.data.stream.packing import Concat, Packing
 from gpt_lightning.data.stream.packing_plan import Rows
@@ -131,6 +132,7 @@ class TrainStream(SampleStream):
         self._stretch = None if shuffle_tokens is None else max(1, shuffle_tokens // block_size)
         self._first_in_order = first_in_order
         self.windows_per_epoch = self._windows.count
+        self._together = 1 if split.layout is None else split.layout.rows_per_sample
 
     def read(self, samples: Int64[np.ndarray, " count"]) -> Rows:
         """The windows of any samples, in the order given; mostly of one epoch."""
@@ -154,11 +156,14 @@ class TrainStream(SampleStream):
 
     def _order(self, epoch: int, samples: Int64[np.ndarray, " count"]) -> npt.NDArray[np.int64]:
         key = (self.seed, epoch)
-        places = samples % self.windows_per_epoch
+        # Rows that belong together keep their order; what is shuffled is their groups.
+        places, inside = np.divmod(samples % self.windows_per_epoch, self._together)
+        count = self.windows_per_epoch // self._together
         if self._stretch is None:
-            return Permutation(self.windows_per_epoch, *key)(places)
-        in_order = self._first_in_order and epoch == 0
-        return StretchedPermutation(self.windows_per_epoch, self._stretch, *key, in_order=in_order)(places)
+            return Permutation(count, *key)(places) * self._together + inside
+        stretch, in_order = max(1, self._stretch // self._together), self._first_in_order and epoch == 0
+        order = StretchedPermutation(count, stretch, *key, in_order=in_order)
+        return order(places) * self._together + inside
 
 
 def interleave(parts: list[tuple[npt.NDArray[np.int64], Rows]], count: int) -> Rows:
@@ -173,14 +178,27 @@ def interleave(parts: list[tuple[npt.NDArray[np.int64], Rows]], count: int) -> R
         filled = [array for array in arrays if array is not None]
         if not filled:
             return None
-        merged = np.empty((count, filled[0].shape[1]), dtype=np.result_type(*filled))
+        widest = max(array.shape[1] for array in filled)
+        merged = np.full((count, widest, *filled[0].shape[2:]), _fill_of(filled[0]), dtype=np.result_type(*filled))
         for (places, _), array in zip(parts, filled, strict=True):
-            merged[places] = array
+            merged[places, : array.shape[1]] = array
         return merged
 
     tokens = merge([rows.tokens for _, rows in parts])
     assert tokens is not None
-    return Rows(tokens, merge([rows.weights for _, rows in parts]), merge([rows.documents for _, rows in parts]))
+    columns = {name: merge([rows.columns[name] for _, rows in parts]) for name in parts[0][1].columns}
+    return Rows(
+        tokens,
+        merge([rows.weights for _, rows in parts]),
+        merge([rows.documents for _, rows in parts]),
+        columns={name: values for name, values in columns.items() if values is not None},
+        together=parts[0][1].together,
+    )
+
+
+def _fill_of(values: npt.NDArray[Any]) -> int:
+    """What stands in a column where there is nothing; see ``Column.fill``."""
+    return IGNORED if values.dtype.kind == "i" else 0
 
 
 class EvaluationWindows:
@@ -212,7 +230,10 @@ class EvaluationWindows:
     ) -> None:
         self._windows, self._documents = packing.evaluate(split, block_size), documents
         self._eot_id, self.block_size = split.eot_id, block_size
-        self.num_windows = self._windows.count if limit is None else min(self._windows.count, limit)
+        together = 1 if split.layout is None else split.layout.rows_per_sample
+        self.num_windows = (
+            self._windows.count if limit is None else min(self._windows.count, limit // together * together)
+        )
 
     def num_batches(self, batch_size: int, world: int = 1) -> int:
         """Batches of every process."""
@@ -238,8 +259,11 @@ class EvaluationWindows:
             None if rows.weights is None else _pad(rows.weights, missing, 0),
             None if rows.documents is None else _pad(rows.documents, missing, 0),
             first,
+            {name: _pad(values, missing, _fill_of(values)) for name, values in rows.columns.items()},
+            rows.together,
         )
 
 
-def _pad(array: Shaped[np.ndarray, "count width"], rows: int, value: int) -> Shaped[np.ndarray, "rows width"]:
-    return np.pad(array, ((0, rows), (0, 0)), constant_values=value) if rows else array
+def _pad(array: Shaped[np.ndarray, "count ..."], rows: int, value: int) -> Shaped[np.ndarray, "rows ..."]:
+    edges = ((0, rows), *((0, 0) for _ in array.shape[1:]))
+    return np.pad(array, edges, constant_values=value) if rows else array

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from jaxtyping import Float32, Int32, Int64, Shaped
 
 from gpt_lightning.data.store.checks import check_block_size
+from gpt_lightning.data.store.columns import ENDS, IGNORED
 from gpt_lightning.data.store.shards import TokenSplit
 from gpt_lightning.data.stream.packing_plan import Rows, WindowPlan
 from gpt_lightning.data.stream.permutation import hash_words
@@ -140,6 +141,8 @@ class PlannedWindows(Windows):
         super().__init__(split, block_size)
         self.plan = plan
         self.count = plan.num_windows
+        self._most = int(np.diff(plan.offsets).max(initial=0))
+        self._together = 1 if split.layout is None else split.layout.rows_per_sample
 
     def starts(self, numbers: Int64[np.ndarray, " count"], epoch: int) -> Int64[np.ndarray, " count"]:
         """First token of the first piece."""
@@ -166,8 +169,9 @@ class PlannedWindows(Windows):
         last = columns + lengths - 1
         weights[rows[~cut], last[~cut]] = _is_end(tokens[rows, last], tokens[rows, last + 1], self.split)[~cut]
         weights[rows[ends > 0], columns[ends > 0] - 1] = 0.0
+        beside = self._read_columns(entries, rows, columns, within, len(numbers))
         if not documents:
-            return Rows(tokens, weights)
+            return Rows(tokens, weights, columns=beside, together=self._together)
         # Padding is one document more, and so is an end token with a place of its own.
         inner, apart, padded = columns > 0, ends > 0, ~cut[np.cumsum(sizes) - 1]
         return Rows(
@@ -179,7 +183,45 @@ class PlannedWindows(Windows):
                 len(numbers),
                 length,
             ),
+            columns=beside,
+            together=self._together,
         )
+
+    def _read_columns(
+        self,
+        entries: Int64[np.ndarray, " pieces"],
+        rows: Int64[np.ndarray, " pieces"],
+        places: Int64[np.ndarray, " pieces"],
+        within: Int64[np.ndarray, " pieces"],
+        count: int,
+    ) -> dict[str, Shaped[np.ndarray, "count ..."]]:
+        """What stands beside the tokens of some windows, and where in its row each document ends.
+
+        Args:
+            entries: Pieces of the plan; of a store with columns each is a whole document.
+            rows: The row of each.
+            places: Where in its row each begins.
+            within: Its number in the row.
+            count: Rows.
+        """
+        layout, length = self.split.layout, self.block_size + 1
+        if layout is None:
+            return {}
+        starts, lengths = self.plan.starts[entries], self.plan.lengths[entries]
+        documents = np.searchsorted(self.split.document_ends, starts, side="right")
+        found: dict[str, npt.NDArray[np.generic]] = {}
+        for column in layout.columns:
+            if column.per == "token":
+                values = np.full((count, length), column.fill, dtype=column.dtype)
+                self.split.copy_runs(values.reshape(-1), rows * length + places, starts, lengths, column.name)
+            else:
+                values = np.full((count, self._most, column.width), column.fill, dtype=column.dtype)
+                values[rows, within] = self.split.document_column(column.name)[documents]
+                values = values[:, :, 0] if column.width == 1 else values
+            found[column.name] = values
+        ends = np.full((count, self._most), IGNORED, dtype=np.int32)
+        ends[rows, within] = places + lengths - 1
+        return {**found, ENDS: ends}
 
 
 def _is_end(

@@ -35,7 +35,7 @@ from gpt_lightning.data.store.shards import TokenSplit, TokenStore
 from gpt_lightning.data.store.verification import forget_verified
 from gpt_lightning.data.stream.mixed_stream import MixedStream, mix
 from gpt_lightning.data.stream.mixture import Mixture
-from gpt_lightning.data.stream.packing import Concat, Pack, Packing
+from gpt_lightning.data.stream.packing import Concat, Pack, Packing, check_rows
 from gpt_lightning.data.stream.stream import EvaluationWindows, SampleStream, TrainStream
 from gpt_lightning.errors import CheckpointError, ConfigError
 from gpt_lightning.optim.batch_ramps import BatchRamp
@@ -117,7 +117,7 @@ class TokenDataModule(LightningDataModule):
         self.global_batch_tokens, self.batch_ramp = global_batch_tokens, batch_ramp
         self.batch_sizes: BatchSizes | None = None
         self.shuffle_tokens, self.on_the_fly, self.keep_store = shuffle_tokens, on_the_fly, keep_store
-        self.settings = PrepareSettings(**settings)
+        self.settings = PrepareSettings(**settings).limited_to(block_size)
         self.seed = 0
         self.allow_changes: Collection[str] = ()
         self._store: TokenStore | None = None
@@ -145,14 +145,11 @@ class TokenDataModule(LightningDataModule):
                 fix="Set --data.on_the_fly true --data.store null, or leave data.keep_store out.",
             )
         if self.on_the_fly:
-            check_on_the_fly(self.packing, self.mixture, self.store_path)
+            check_on_the_fly(self.packing, self.mixture, self.store_path, self.settings.layout)
             self.shuffle_tokens = self.shuffle_tokens or STRETCH_TOKENS
 
     def open_store(self) -> TokenStore:
-        """The store of these settings: found, or prepared first when it is missing or stale.
-
-        Of a mixture, all its stores as one.
-        """
+        """The store of these settings (of a mixture all as one): found, or prepared when it is missing or stale."""
         if self._store is None:
             if self.on_the_fly:
                 self._store = self._open_on_the_fly()
@@ -163,6 +160,9 @@ class TokenDataModule(LightningDataModule):
                     # Not refused: a mixture may be laid over a config that names one source.
                     _log.warning("data.source %s is not read: data.mixture names the text", self.settings.source)
                 self._store = open_mixture(self.settings, self.mixture)
+            check_rows(
+                self._store.manifest.layout, self.packing, self.document_mask, self.batch_size, self.eval_batch_size
+            )
         return self._store
 
     def _open_on_the_fly(self) -> GrowingStore:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
-import numpy as np
 import torch
 
 from gpt_lightning.batch import Batch
@@ -100,9 +99,13 @@ def make_batch(rows: Rows, *, pin: bool = False) -> Batch:
             return None
         return torch.from_numpy(array).pin_memory() if pin else torch.from_numpy(array)
 
-    samples = np.arange(rows.position, rows.position + len(rows.tokens))
     return Batch(
-        wrap(rows.tokens), wrap(rows.weights), wrap(rows.documents), samples=wrap(samples), position=rows.position
+        wrap(rows.tokens),
+        wrap(rows.weights),
+        wrap(rows.documents),
+        samples=wrap(rows.samples),
+        columns={name: wrap(values) for name, values in rows.columns.items()},
+        position=rows.position,
     )
 
 

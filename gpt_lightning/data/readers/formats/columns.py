@@ -10,8 +10,8 @@ from typing import Any
 
 from gpt_lightning.data.readers.bad_records import BadRecord
 from gpt_lightning.data.readers.files import OpenFile, is_compressed, open_expanded, spool
-from gpt_lightning.data.readers.formats.records import TextField
-from gpt_lightning.data.readers.readers import Document, FileReader, Span
+from gpt_lightning.data.readers.formats.records import Picker
+from gpt_lightning.data.readers.readers import Content, Document, FileReader, Span
 from gpt_lightning.errors import DataError
 from gpt_lightning.parsing.extras import import_extra
 
@@ -43,16 +43,16 @@ class ParquetReader(FileReader):
         return spans or [self._whole()]
 
     def _iterate(self, opened: OpenFile, span: Span) -> Iterator[Document]:
-        field = TextField(self.reading.text_field)
+        picker = Picker(self.reading)
         with self._stream(opened) as stream:
             with self._explained():
                 file = _open_parquet(stream)
                 groups = range(span.start, file.metadata.num_row_groups if span.end is None else span.end)
-                columns = self._check_columns(field, file.schema_arrow.names)
+                columns = self._check_columns(picker, file.schema_arrow.names)
                 num_rows = sum(file.metadata.row_group(group).num_rows for group in groups)
                 row = sum(file.metadata.row_group(group).num_rows for group in range(span.start))
                 batches = file.iter_batches(_BATCH_ROWS, row_groups=list(groups), columns=columns)
-            yield from self._pick(field, columns, batches, row, _Shares(span.num_bytes, num_rows))
+            yield from self._pick(picker, columns, batches, row, _Shares(span.num_bytes, num_rows))
 
     @cached_property
     def _can_be_entered(self) -> bool:
@@ -70,22 +70,22 @@ class ParquetReader(FileReader):
         with spool(opened.stream) as copy:
             yield copy
 
-    def _check_columns(self, field: TextField, names: list[str]) -> list[str]:
+    def _check_columns(self, picker: Picker, names: list[str]) -> list[str]:
         """The columns that hold the fields, ``meta`` for ``meta.text``."""
-        columns = [wanted if wanted in names else wanted.partition(".")[0] for wanted in field.fields]
-        for wanted, column in zip(field.fields, columns, strict=True):
-            if column not in names:
-                raise field.complain(dict.fromkeys(names), wanted, self.name, DataError)
+        columns = {wanted: wanted if wanted in names else wanted.partition(".")[0] for wanted in picker.fields}
+        for wanted, column in columns.items():
+            if column not in names and picker.text is not None and wanted in picker.required:
+                raise picker.text.complain(dict.fromkeys(names), wanted, self.name, DataError)
             if names.count(column) > 1:
                 raise DataError(
                     f"{self.name} has several columns of the same name",
                     got=column,
                     fix="Write it again without one of them, or set data.text_field to another.",
                 )
-        return list(dict.fromkeys(columns))
+        return [column for column in dict.fromkeys(columns.values()) if column in names]
 
     def _pick(
-        self, field: TextField, columns: list[str], batches: Iterator[Any], row: int, shares: _Shares
+        self, picker: Picker, columns: list[str], batches: Iterator[Any], row: int, shares: _Shares
     ) -> Iterator[Document]:
         batches = iter(batches)
         while True:
@@ -97,7 +97,7 @@ class ParquetReader(FileReader):
             for number in range(batch.num_rows):
                 row += 1
                 place = f"{self.name}, row {row}"
-                read = partial(_read, field, values, number, place)
+                read = partial(_read, picker, values, number, place)
                 if document := self._document(place, shares.next(), read):
                     yield document
 
@@ -126,12 +126,12 @@ class ArrowReader(ParquetReader):
         return [self._whole()]
 
     def _iterate(self, opened: OpenFile, span: Span) -> Iterator[Document]:
-        field = TextField(self.reading.text_field)
+        picker = Picker(self.reading)
         with self._stream(opened) as stream:
             with self._explained():
                 names, batches = _open_arrow(stream)
-            columns = self._check_columns(field, names)
-            yield from self._pick(field, columns, batches, 0, _Shares(span.num_bytes, 0))
+            columns = self._check_columns(picker, names)
+            yield from self._pick(picker, columns, batches, 0, _Shares(span.num_bytes, 0))
 
 
 def _to_list(column: Any) -> Sequence[Any]:
@@ -154,7 +154,7 @@ class _OneByOne(Sequence[Any]):
         return len(self._column)
 
 
-def _read(field: TextField, values: Mapping[str, Sequence[Any]], number: int, place: str) -> str:
+def _read(picker: Picker, values: Mapping[str, Sequence[Any]], number: int, place: str) -> Content:
     try:
         record = {name: column[number] for name, column in values.items()}
     except UnicodeDecodeError as error:
@@ -163,7 +163,7 @@ def _read(field: TextField, values: Mapping[str, Sequence[Any]], number: int, pl
             got=error.object[error.start : error.start + 4],
             fix="Write the file again from sound text.",
         ) from error
-    return field.pick(record, place)
+    return picker.pick(record, place)
 
 
 class _Shares:

@@ -13,7 +13,7 @@ from typing import Any
 
 from gpt_lightning.data.readers.bad_records import BadRecord
 from gpt_lightning.data.readers.files import BOM, OpenFile, decode
-from gpt_lightning.data.readers.readers import Document, FileReader, Line, LineFileReader, Span
+from gpt_lightning.data.readers.readers import Content, Document, FileReader, Line, LineFileReader, Reading, Span
 from gpt_lightning.errors import ConfigError, DataError
 
 _HOLE = re.compile(r"\{([^{}]+)\}")
@@ -97,15 +97,39 @@ def shorten(text: str) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def _pick(field: TextField, record: object, place: str) -> str:
-    if isinstance(record, dict):
-        return field.pick(record, place)
-    raise BadRecord(
-        f"{place} has no text in the field {field.fields[0]!r}",
-        got=type(record).__name__,
-        allowed=f'{{"{field.fields[0]}": "..."}}',
-        fix="Write one JSON object per record.",
-    )
+class Picker:
+    """What is taken of a record: its text, and the fields that a layout reads.
+
+    Args:
+        reading: Says which.
+
+    Attributes:
+        required: Fields without which there is no text.
+        fields: All that are looked for.
+    """
+
+    def __init__(self, reading: Reading) -> None:
+        self.text = TextField(reading.text_field) if reading.text_field else None
+        self._others = reading.fields
+        self.required = [] if self.text is None else self.text.fields
+        self.fields = list(dict.fromkeys([*self.required, *reading.fields]))
+
+    def pick(self, record: object, place: str) -> Content:
+        """Text and fields of a record; fields that are missing are left out, whoever needs them says so.
+
+        Raises:
+            BadRecord: It is no record, or has no text.
+        """
+        if not isinstance(record, Mapping):
+            raise BadRecord(
+                f"{place} has no text in the field {self.fields[0]!r}",
+                got=type(record).__name__,
+                allowed=f'{{"{self.fields[0]}": "..."}}',
+                fix="Write one JSON object per record.",
+            )
+        text = "" if self.text is None else self.text.pick(record, place)
+        found = {name: find_value(record, name) for name in self._others}
+        return Content(text, {name: value for name, value in found.items() if value is not None})
 
 
 class JsonLinesReader(LineFileReader):
@@ -114,8 +138,8 @@ class JsonLinesReader(LineFileReader):
     suffixes = (".jsonl", ".ndjson")
 
     @cached_property
-    def _field(self) -> TextField:
-        return TextField(self.reading.text_field)
+    def _picker(self) -> Picker:
+        return Picker(self.reading)
 
     def _iterate(self, opened: OpenFile, span: Span) -> Iterator[Document]:
         for line in self.iterate_lines(opened, span):
@@ -124,10 +148,10 @@ class JsonLinesReader(LineFileReader):
             if document := self._document(line.place, line.num_bytes, partial(self._read, line)):
                 yield document
 
-    def _read(self, line: Line) -> str | None:
+    def _read(self, line: Line) -> Content | None:
         # A mark in the middle is from files that were put one behind the other.
         content = decode(line.content, self.codec, self.name, line.offset).strip().lstrip(BOM)
-        return _pick(self._field, _parse(content, line.place), line.place) if content else None
+        return self._picker.pick(_parse(content, line.place), line.place) if content else None
 
 
 def _parse(content: str, place: str) -> object:
@@ -145,14 +169,14 @@ class JsonReader(FileReader):
     suffixes = (".json",)
 
     def _iterate(self, opened: OpenFile, span: Span) -> Iterator[Document]:
-        field = TextField(self.reading.text_field)
+        picker = Picker(self.reading)
         data = opened.stream.read()
         size = opened.use(len(data))
         records = self._load(decode(data, self.reading.encoding, self.name, 0, DataError))
         for number, record in enumerate(records):
             place = f"{self.name}, record {number + 1}"
             share = size * (number + 1) // len(records) - size * number // len(records)
-            if document := self._document(place, share, partial(_pick, field, record, place)):
+            if document := self._document(place, share, partial(picker.pick, record, place)):
                 yield document
 
     def _load(self, content: str) -> list[Any]:

@@ -12,8 +12,8 @@ from typing import ClassVar
 
 from gpt_lightning.data.readers.bad_records import BadRecord
 from gpt_lightning.data.readers.files import OpenFile, decode
-from gpt_lightning.data.readers.formats.records import TextField, shorten
-from gpt_lightning.data.readers.readers import Document, LineFileReader, Span
+from gpt_lightning.data.readers.formats.records import Picker, shorten
+from gpt_lightning.data.readers.readers import Content, Document, LineFileReader, Span
 from gpt_lightning.errors import DataError
 
 # Python refuses fields over 128 KB unless told otherwise; a document is often longer.
@@ -47,7 +47,7 @@ class CsvReader(LineFileReader):
         return [self._whole()]
 
     def _iterate(self, opened: OpenFile, span: Span) -> Iterator[Document]:
-        field = TextField(self.reading.text_field)
+        picker = Picker(self.reading)
         used = 0
 
         def texts() -> Iterator[str]:
@@ -59,11 +59,11 @@ class CsvReader(LineFileReader):
         header: list[str] | None = None
         for row in self._rows(texts()):
             if header is None:
-                header = self._check_header(row, field) or None
+                header = self._check_header(row, picker) or None
                 continue
 
-            def read(row: _Row = row, header: list[str] = header) -> str | None:
-                return self._read(row, header, field)
+            def read(row: _Row = row, header: list[str] = header) -> Content | None:
+                return self._read(row, header, picker)
 
             if document := self._document(f"{self.name}:{row.number}", used, read):
                 used = 0
@@ -104,7 +104,7 @@ class CsvReader(LineFileReader):
             raise problem from error
         return problem
 
-    def _read(self, row: _Row, header: list[str], field: TextField) -> str | None:
+    def _read(self, row: _Row, header: list[str], picker: Picker) -> Content | None:
         place = f"{self.name}:{row.number}"
         if row.problem is not None:
             raise row.problem
@@ -118,12 +118,12 @@ class CsvReader(LineFileReader):
             )
         if any("\udc80" <= character <= "\udcff" for cell in row.cells if not cell.isascii() for character in cell):
             raise BadRecord(f"{place} is not {self.reading.encoding.upper()}", got=shorten(ascii(row.cells)))
-        return field.pick(dict(zip(header, row.cells, strict=True)), place)
+        return picker.pick(dict(zip(header, row.cells, strict=True)), place)
 
-    def _check_header(self, row: _Row, field: TextField) -> list[str]:
+    def _check_header(self, row: _Row, picker: Picker) -> list[str]:
         if row.problem is not None:
             raise row.problem
-        twice = [name for name in field.fields if row.cells.count(name) > 1]
+        twice = [name for name in picker.fields if row.cells.count(name) > 1]
         if twice:
             raise DataError(
                 f"{self.name} has several columns of the same name",

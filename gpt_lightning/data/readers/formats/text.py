@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from gpt_lightning.data.readers.files import BOM, OpenFile, decode
-from gpt_lightning.data.readers.readers import Document, FileReader, Line, LineFileReader, Span
+from gpt_lightning.data.readers.readers import Content, Document, FileReader, Line, LineFileReader, Span
 
 _LONGEST_BLANK = 400
 
@@ -19,7 +19,11 @@ class TextReader(FileReader):
     def _iterate(self, opened: OpenFile, span: Span) -> Iterator[Document]:
         data = opened.stream.read()
         used = opened.use(len(data))
-        if document := self._document(self.name, used, lambda: decode(data, self.reading.encoding, self.name, 0)):
+
+        def read() -> Content:
+            return Content(decode(data, self.reading.encoding, self.name, 0))
+
+        if document := self._document(self.name, used, read):
             yield document
 
 
@@ -33,10 +37,10 @@ class LineReader(LineFileReader):
             if document := self._document(line.place, line.num_bytes, partial(self._read, line)):
                 yield document
 
-    def _read(self, line: Line) -> str | None:
+    def _read(self, line: Line) -> Content | None:
         # A mark in the middle is from files that were put one behind the other.
         text = decode(line.content, self.codec, self.name, line.offset).rstrip("\r\n").removeprefix(BOM)
-        return text if text.strip() else None
+        return Content(text) if text.strip() else None
 
 
 class ParagraphReader(LineFileReader):
@@ -73,8 +77,8 @@ class ParagraphReader(LineFileReader):
     def _join(self, lines: list[Line]) -> Iterator[Document]:
         data, used = b"".join(line.content for line in lines), sum(line.num_bytes for line in lines)
 
-        def read() -> str:
-            return decode(data, self.codec, self.name, lines[0].offset).rstrip("\r\n").removeprefix(BOM)
+        def read() -> Content:
+            return Content(decode(data, self.codec, self.name, lines[0].offset).rstrip("\r\n").removeprefix(BOM))
 
         if document := self._document(lines[0].place, used, read):
             yield document
