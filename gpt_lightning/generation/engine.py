@@ -274,8 +274,15 @@ def check_request(request: Request, model: GPT, capacity: int, tokenizer: TextTo
 
     Raises:
         DataError: The prompt has an id outside the vocabulary, or leaves no room and must not slide.
-        ConfigError: There are stop strings and no tokenizer.
+        ConfigError: There are stop strings and no tokenizer, or a biased token is outside the vocabulary.
     """
+    biased = max(request.sampling.logit_bias or (0,))
+    if biased >= model.vocab_size:
+        raise ConfigError(
+            "logit_bias names a token that the model does not have",
+            got=biased,
+            allowed=f"ids 0 to {model.vocab_size - 1}",
+        )
     wrong = next((token for token in request.prompt if not 0 <= token < model.vocab_size), None)
     if wrong is not None:
         raise DataError(

@@ -173,7 +173,7 @@ def read_chat(body: Any, version: Version) -> Call:
     prompt = _encode("messages", lambda: transcript.encode(messages))
     request = Request(
         prompt,
-        max_tokens=_choose_length(values, "max_completion_tokens", "max_tokens", prompt, version),
+        max_tokens=_choose_length(values, "messages", prompt, version),
         logprobs=values.get("top_logprobs", 0) if values.get("logprobs") else None,
         **_common(values),
     )
@@ -204,7 +204,7 @@ def read_completion(body: Any, version: Version) -> Call:
         ids = _encode_text("prompt", each, version) if isinstance(each, str) else each
         request = Request(
             ids,
-            max_tokens=_choose_length(values, "max_tokens", "max_tokens", ids, version, default=_COMPLETION_TOKENS),
+            max_tokens=_choose_length(values, "prompt", ids, version, default=_COMPLETION_TOKENS),
             logprobs=0 if logprobs is None and drawn > kept else logprobs,
             prompt_logprobs=logprobs if echo else None,
             **_common(values),
@@ -289,11 +289,13 @@ def _delivery(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _choose_length(
-    values: Mapping[str, Any], name: str, old: str, prompt: Sequence[int], version: Version, default: int | None = None
+    values: Mapping[str, Any], param: str, prompt: Sequence[int], version: Version, default: int | None = None
 ) -> int:
     """Tokens to write: what is asked, else all that fit; within the server's own limit."""
-    room = max(1, version.capacity - len(prompt))
-    named = name if name in values else old
+    room = version.capacity - len(prompt)
+    named = "max_completion_tokens" if "max_completion_tokens" in values else "max_tokens"
+    if room < 0:
+        raise _too_long(f"{len(prompt):,} tokens", param, version)
     if named in values:
         wanted: int = values[named]
         if wanted > version.max_tokens:
@@ -302,10 +304,10 @@ def _choose_length(
                 param=named,
                 code="invalid_value",
             )
-        if len(prompt) + wanted > version.capacity:
+        if wanted > room:
             raise _too_long(f"{len(prompt):,} of the prompt and {wanted:,} to write", named, version)
         return wanted
-    return min(room, version.max_tokens if default is None else default)
+    return min(max(1, room), version.max_tokens if default is None else default)
 
 
 def _encode(param: str, encode: Callable[[], list[int]]) -> list[int]:

@@ -89,12 +89,12 @@ def serve_command(
 
     log_to(sys.stderr)
     # Before the models are loaded: a port that is taken is told at once.
-    listening = bind(address.host, address.port)
-    log = None if request_log is None else RequestLog(Path(request_log))
-    service, metrics = build_service(named, loader(settings), queue=queue, limits=limits, log=log)
-    any_host = bool(keys) or not address.is_local
-    app = build_app(service, metrics, keys=Keys(keys), limit=RateLimit(requests_per_minute), any_host=any_host)
-    run_server(app, service, listening, drain_seconds)
+    with bind(address.host, address.port) as listening:
+        log = None if request_log is None else RequestLog(Path(request_log))
+        service, metrics = build_service(named, loader(settings), queue=queue, limits=limits, log=log)
+        any_host = bool(keys) or not address.is_local
+        app = build_app(service, metrics, keys=Keys(keys), limit=RateLimit(requests_per_minute), any_host=any_host)
+        run_server(app, service, listening, drain_seconds)
 
 
 def check_installed() -> None:

@@ -226,6 +226,7 @@ def test_log_probabilities_are_the_model_s_own() -> None:
         ({"n": 0}, ConfigError, "n is not positive: got 0"),
         ({"stop": ("a", "")}, ConfigError, "a stop string is empty"),
         ({"stop": ("a",)}, ConfigError, "stop strings need a tokenizer"),
+        ({"sampling": Sampling(logit_bias={11: 1.0})}, ConfigError, "logit_bias names a token"),
         ({"prompt": [1] * BLOCK, "slide": False}, DataError, "leaves no position"),
     ],
 )

@@ -22,7 +22,7 @@ from gpt_lightning.serving.settings import EngineSettings, Limits
 from gpt_lightning.serving.versions import Version, build_version
 from gpt_lightning.weights.loading import LoadedModel
 
-CONFIG = GPTConfig(n_layer=2, n_head=2, n_embd=16, block_size=128, vocab_size=257)
+CONFIG = GPTConfig(n_layer=1, n_head=2, n_embd=16, block_size=128, vocab_size=257)
 SETTINGS = EngineSettings(slots=4, piece_tokens=16, prompt_cache_mb=1)
 
 

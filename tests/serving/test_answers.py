@@ -140,8 +140,8 @@ def test_chinese_and_emoji_come_whole(client: TestClient) -> None:
     """Biased to the bytes of four characters, the model writes halves of them as well; nothing is lost or doubled."""
     letters = sorted(set("你好🙂é".encode()))
     bias = {str(byte): 100 for byte in letters}
-    for seed in range(10):
-        body = completion("中文🙂", logit_bias=bias, seed=seed, max_tokens=24, logprobs=0)
+    for seed in range(4):
+        body = completion("中文🙂", logit_bias=bias, seed=seed, max_tokens=16, logprobs=0)
         whole = post(client, TEXT, body)["choices"][0]["text"]
         chunks = stream(client, TEXT, body)
         assert "".join(chunk["choices"][0]["text"] for chunk in chunks) == whole
