@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from queue import Empty, SimpleQueue
 from typing import NamedTuple
 
@@ -50,7 +50,7 @@ class Job:
         self.left = call.num_texts
         self.inbox: asyncio.Queue[list[News] | Exception] = asyncio.Queue()
 
-    async def news(self) -> AsyncIterator[list[News]]:
+    async def news(self) -> AsyncGenerator[list[News], None]:
         """Events of each step, until all choices are complete.
 
         Raises:

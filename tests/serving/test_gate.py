@@ -38,7 +38,7 @@ def test_keys_open_all_but_the_page_and_the_health() -> None:
             "Bearer right-key-1x",
             "Bearer é",
         ):
-            headers = {} if header is None else {"authorization": header.encode("utf-8")}
+            headers = {} if header is None else {b"authorization": header.encode("utf-8")}
             for path in ("/v1/models", "/metrics", "/nowhere"):
                 response = client.get(path, headers=headers)
                 assert (response.status_code, response.json()["error"]["code"]) == (401, "invalid_api_key")

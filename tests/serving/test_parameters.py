@@ -77,7 +77,7 @@ def test_honoured_parameters_change_the_answer(client: TestClient) -> None:
 
 @pytest.mark.parametrize("name", sorted(calls.CHAT_REFUSED))
 def test_the_rest_is_refused_by_name(client: TestClient, name: str) -> None:
-    response = client.post(CHAT, json=chat(**{name: {"anything": 1}}))
+    response = client.post(CHAT, json={**chat(), name: {"anything": 1}})
     problem = response.json()["error"]
     assert (response.status_code, problem["param"], problem["code"]) == (400, name, "unsupported_parameter")
     assert problem["message"].startswith(f"{name} is not supported: ")
@@ -161,7 +161,7 @@ def test_bodies_that_are_no_requests(client: TestClient, content: bytes, kind: s
 def garble(draw: random.Random) -> bytes:
     """A request of which something is wrong, or almost."""
     body: dict[str, Any] = draw.choice([chat, completion])(max_tokens=draw.choice([0, 1, 2]))
-    values = [
+    values: list[Any] = [
         None, True, 0, -1, 1, 3.5, 1e300, 10**40, "", "x", "\ud83d", "中🙂\0", [], {}, [None], {"a": {}}, [0, 256],
         [{"role": "user", "content": "x"}] * 3, [{"role": [], "content": {}}], {"1": 2}, "a" * 2000, {"type": "text"},
     ]  # fmt: skip
