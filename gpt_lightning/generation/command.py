@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from gpt_lightning.generation.packing import check_weights, pack
 from gpt_lightning.generation.prompts import build_request, read_prompts
 from gpt_lightning.generation.requests import Request
 from gpt_lightning.generation.text import encode_prompt
+from gpt_lightning.weights.adapted import attach_adapters
 from gpt_lightning.weights.loading import LoadedModel, load_model
 
 
@@ -46,6 +47,7 @@ def generate_command(
     beams: int | None = None,
     length_penalty: float = 1.0,
     slots: int = 8,
+    adapter: list[str] | str | None = None,
     weights: str = "float32",
     prefer: str = "best",
     device: str = "auto",
@@ -82,6 +84,8 @@ def generate_command(
         beams: Search for the likeliest texts, following so many at once, instead of drawing tokens; null = draw.
         length_penalty: How beams are ranked: 0 by the whole log-probability, 1 by the mean per token.
         slots: Texts written at once, with ``input``.
+        adapter: Run folders or checkpoints of adapters that were trained on this model, or folders of peft. The first
+            is used; a line of ``input`` may name another by its folder ("adapter": "lora-1", "" = none).
         weights: float32, bfloat16, float16 or int8; fewer bytes are faster and a little less exact.
         prefer: Which checkpoint of a run folder: best or last.
         device: Where to run: auto, cpu, cuda, mps.
@@ -90,24 +94,25 @@ def generate_command(
     check_files(given)
     settings = collect_settings(given)
     _check_beams(given)
+    if input is None and logprobs is not None and beams is None:
+        raise ConfigError("--logprobs are written to a file", got=logprobs, fix="Use --input and --output.")
+    adapters = [adapter] if isinstance(adapter, str) else adapter or []
+    loaded = load_for_decoding(checkpoint, prefer=prefer, device=device, weights=weights, adapters=adapters)
     if beams is not None:
-        loaded = load_for_decoding(checkpoint, prefer=prefer, device=device, weights=weights)
         _write_beams(loaded, _choose_prompt(loaded, prompt), given)
         return
     if input is None:
-        if logprobs is not None:
-            raise ConfigError("--logprobs are written to a file", got=logprobs, fix="Use --input and --output.")
-        loaded = load_for_decoding(checkpoint, prefer=prefer, device=device, weights=weights)
         if infill is None:
             text = _choose_prompt(loaded, prompt)
             _write_samples(loaded, build_request(loaded.tokenizer, text, settings), text)
         else:
             _write_samples(loaded, build_infill_request(InfillForm.of(loaded), *infill, settings), *infill)
         return
-    loaded = load_for_decoding(checkpoint, prefer=prefer, device=device, weights=weights)
     prompts = read_prompts(Path(input), loaded.tokenizer, settings)
     engine = Engine(loaded.model, loaded.tokenizer, slots=slots)
-    origin = {"checkpoint": str(loaded.path.resolve()), "weights": weights}
+    origin: dict[str, Any] = {"checkpoint": str(loaded.path.resolve()), "weights": weights}
+    if adapter:
+        origin["adapter"] = [str(Path(each).resolve()) for each in adapters]
     done = answer_file(engine, prompts, Path(str(output)), origin, ProgressLine())
     before = f" ({done:,} of them before)" if done else ""
     sys.stdout.write(f"{len(prompts):,} {'prompt' if len(prompts) == 1 else 'prompts'} answered{before}: {output}\n")
@@ -116,11 +121,11 @@ def generate_command(
 _NAMES = {"num_samples": "n"}
 _NOT_SETTINGS = (
     *("checkpoint", "prompt", "infill", "input", "output", "beams", "length_penalty"),
-    *("slots", "weights", "prefer", "device"),
+    *("slots", "adapter", "weights", "prefer", "device"),
 )
 _WITH_BEAMS = (
     *("checkpoint", "prompt", "max_tokens", "num_samples", "beams", "length_penalty"),
-    *("slots", "weights", "prefer", "device"),
+    *("slots", "adapter", "weights", "prefer", "device"),
 )
 _PROMPT = "The "
 
@@ -205,10 +210,13 @@ class _NoTokenizer:
         return b""
 
 
-def load_for_decoding(checkpoint: str, *, prefer: str, device: str, weights: str) -> LoadedModel:
-    """A model with its tokenizer and packed weights; arguments as in the command."""
+def load_for_decoding(
+    checkpoint: str, *, prefer: str, device: str, weights: str, adapters: Sequence[str] = ()
+) -> LoadedModel:
+    """A model with its tokenizer, adapters and packed weights; arguments as in the command."""
     check_weights(weights)
     loaded = load_model(checkpoint, prefer=prefer, device=choose_device(device))
+    attach_adapters(loaded.model, adapters, loaded.path)
     return dataclasses.replace(loaded, model=pack(loaded.model, weights))
 
 

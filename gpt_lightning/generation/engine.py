@@ -9,7 +9,8 @@ request at once; nobody waits for the longest text.
 A text does not depend on its company. Draws are a function of the request's seed and the position; prompts are encoded
 alone; attention on a CPU runs row by row; and where the model's linear layers are packed (``packing``) their rounding
 does not depend on the number of rows either, so that logits are equal bit for bit alone and in a busy batch. Elsewhere
-(a GPU, a model that is not packed) logits agree up to rounding.
+(a GPU, a model that is not packed) logits agree up to rounding. Rows may go through different adapters of the model;
+on a CPU each does so alone.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from gpt_lightning.adapters.layers import adapted_rows, adapter_names, find_switch
 from gpt_lightning.errors import ConfigError, DataError
 from gpt_lightning.generation.lookup import propose
 from gpt_lightning.generation.prompt_cache import PromptCache
@@ -76,6 +78,7 @@ class Engine:
                 allowed="pieces of 1 or more tokens; a cache of 0 or more bytes, only with pieces",
             )
         self.model, self.tokenizer, self.capacity = model.eval(), tokenizer, limit
+        self._switch = find_switch(model)
         self._cache = SlotCache(model.config.n_layer, slots, limit)
         self._free = list(reversed(range(slots)))
         self._waiting: deque[RunningSequence] = deque()
@@ -213,8 +216,13 @@ class Engine:
             positions += range(each.held, each.held + len(plan))
         device = self.model.token_embedding.weight.device
         places = self._cache.rows(slots, positions, device)
-        hidden = self.model.advance(torch.tensor(tokens, device=device), torch.tensor(before, device=device), places)
-        self._follow(sequences, plans, self.model.logits(hidden))
+        adapters = [each.request.adapter for each, plan in zip(sequences, plans, strict=True) for _ in plan]
+        with adapted_rows(self._switch, adapters, device):
+            hidden = self.model.advance(
+                torch.tensor(tokens, device=device), torch.tensor(before, device=device), places
+            )
+            logits = self.model.logits(hidden)
+        self._follow(sequences, plans, logits)
 
     def _guess(self, sequence: RunningSequence) -> list[int]:
         request = sequence.request
@@ -274,7 +282,8 @@ def check_request(request: Request, model: GPT, capacity: int, tokenizer: TextTo
 
     Raises:
         DataError: The prompt has an id outside the vocabulary, or leaves no room and must not slide.
-        ConfigError: There are stop strings and no tokenizer, or a biased token is outside the vocabulary.
+        ConfigError: There are stop strings and no tokenizer, a biased token is outside the vocabulary, or an adapter is
+            none of the model's.
     """
     biased = max(request.sampling.logit_bias or (0,))
     if biased >= model.vocab_size:
@@ -297,6 +306,13 @@ def check_request(request: Request, model: GPT, capacity: int, tokenizer: TextTo
             got=f"{len(request.prompt)} tokens",
             allowed=f"fewer than {capacity + (request.max_tokens == 0)}",
             fix="Shorten the prompt.",
+        )
+    if request.adapter and request.adapter not in (known := adapter_names(model)):
+        raise ConfigError(
+            "the model has no adapter of this name",
+            got=request.adapter,
+            allowed=", ".join(known) or "none: it has no adapters",
+            fix="Name its folder with --adapter.",
         )
     if request.stop and tokenizer is None:
         raise ConfigError("stop strings need a tokenizer", got=request.stop, fix="Use stop_ids.")

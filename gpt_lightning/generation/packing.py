@@ -12,6 +12,8 @@ a batch shares the reading. On a CPU the linear layers, head included, are repla
 All three give each row the same bits whatever the number of rows (plain ``F.linear`` does not: it chooses its kernel
 by the shape), which is what makes a text independent of its batch. ``bfloat16``, and everything on other devices, is
 the plain model converted.
+
+Adapters stay what they are: only the product with the base's weights is another (``adapters.layers``).
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from gpt_lightning.adapters.layers import AdaptedLinear
 from gpt_lightning.errors import ConfigError
 from gpt_lightning.model.gpt import GPT
 
@@ -174,10 +177,17 @@ def _replace_linear_layers(model: GPT, weights: str) -> GPT:
     # A deep copy that stops at the parameters, which are shared.
     packed: GPT = copy.deepcopy(model, {id(parameter): parameter for parameter in model.parameters()})
     for name, layer in list(packed.blocks.named_modules()):
-        if isinstance(layer, nn.Linear):
+        if isinstance(layer, AdaptedLinear):
+            layer.product = _BLOCKS[weights](layer.weight, layer.bias)
+        elif isinstance(layer, nn.Linear):
             parent, _, own = name.rpartition(".")
             setattr(packed.blocks.get_submodule(parent), own, _BLOCKS[weights](layer.weight, layer.bias))
     head = packed.token_embedding.weight if packed.head is None else packed.head.weight
     # With a head of its own ``logits`` does not read the embedding any more.
-    nn.Module.__setattr__(packed, "head", _HEADS[weights](head, None))
+    product = _HEADS[weights](head, None)
+    own: nn.Module | None = packed.head
+    if isinstance(own, AdaptedLinear):
+        own.product = product
+    else:
+        nn.Module.__setattr__(packed, "head", product)
     return packed.eval()

@@ -21,11 +21,16 @@ from gpt_lightning.generation.text import TextTokenizer, encode_prompt
 
 _SAMPLING = tuple(field.name for field in fields(Sampling))
 _COUNTS = ("max_tokens", "seed", "n", "logprobs", "draft_tokens")
-SETTINGS = (*_SAMPLING, *_COUNTS, "stop", "slide")
+SETTINGS = (*_SAMPLING, *_COUNTS, "stop", "slide", "adapter")
 """Names that a line may set for itself."""
 _WHOLE = (*_COUNTS, "top_k")
 _OPEN = ("top_k", "top_p", "min_p", "logprobs", "logit_bias")
 """Settings that may be null."""
+_PLAIN: dict[str, tuple[type, str, str]] = {
+    "slide": (bool, "true or false", "true, false"),
+    "adapter": (str, "a name", 'the name of its folder, or "" for none'),
+}
+"""Settings of one type: what that is, and its values."""
 
 
 @dataclass(frozen=True)
@@ -72,10 +77,11 @@ def _check_type(name: str, value: Any) -> Any:
         if isinstance(value, list | tuple) and all(isinstance(each, str) for each in value):
             return tuple(value)
         raise ConfigError("stop is not a string or a list of strings", got=value)
-    if name == "slide":
-        if isinstance(value, bool):
+    if name in _PLAIN:
+        kind, wanted, allowed = _PLAIN[name]
+        if isinstance(value, kind):
             return value
-        raise ConfigError("slide is not true or false", got=value, allowed="true, false")
+        raise ConfigError(f"{name} is not {wanted}", got=value, allowed=allowed)
     if name == "logit_bias":
         return _check_bias(value)
     kinds, wanted = ((int,), "a whole number") if name in _WHOLE else ((int, float), "a number")

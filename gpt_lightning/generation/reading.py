@@ -11,12 +11,14 @@ holds is taken over only where the same piece would have been read.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from gpt_lightning.adapters.layers import adapted_rows, find_switch
 from gpt_lightning.generation.prompt_cache import PromptCache, name_pieces
 from gpt_lightning.generation.sequences import RunningSequence
 from gpt_lightning.model.cache import KeyValueCache
@@ -55,6 +57,7 @@ class PromptReader:
         self, model: GPT, slots: SlotCache, *, piece_tokens: int | None, prompt_cache: PromptCache | None
     ) -> None:
         self._model, self._slots, self._piece, self._found = model, slots, piece_tokens, prompt_cache
+        self._switch = find_switch(model)
         self._open: dict[RunningSequence, _Prompt] = {}
         self._firsts: dict[int, tuple[RunningSequence, Tensor | None]] = {}
         self._steps = self.tokens_read = self.tokens_found = 0
@@ -78,14 +81,19 @@ class PromptReader:
                 if self._piece is not None and spent and spent + cost > self._piece:
                     continue
                 spent += cost
-                logits = self._read_piece(sequence)
+                with self._adapted(sequence):
+                    logits = self._read_piece(sequence)
             if logits is not None:
                 yield sequence, logits
 
     def fill(self, sequence: RunningSequence, tokens: list[int]) -> Float[Tensor, " vocab"]:
         """Fill a slot anew with ``tokens`` at once; logits behind the last of them."""
         sequence.held = len(tokens)
-        return self._model.logits(self._run(tokens, self._slots.sequence(sequence.slot))[:, -1])[0]
+        with self._adapted(sequence):
+            return self._model.logits(self._run(tokens, self._slots.sequence(sequence.slot))[:, -1])[0]
+
+    def _adapted(self, sequence: RunningSequence) -> AbstractContextManager[None]:
+        return adapted_rows(self._switch, [sequence.request.adapter], self._device)
 
     def forget(self, sequence: RunningSequence) -> None:
         """The sequence gives up its slot."""
@@ -123,7 +131,9 @@ class PromptReader:
         keys: list[bytes] = []
         length = 0
         if self._piece is not None and self._found is not None:
-            keys = name_pieces(tokens, self._piece, scope="")
+            adapter = sequence.request.adapter
+            scope = self._switch.active if self._switch is not None and adapter is None else adapter
+            keys = name_pieces(tokens, self._piece, scope=scope or "")
             # The last piece is read in any case: its last row gives the logits.
             usable = [] if sequence.request.reports_prompt else keys[: (len(tokens) - 1) // self._piece]
             for piece in self._found.find(usable):
@@ -168,7 +178,8 @@ class PromptReader:
             for start in range(0, len(following), _LOGIT_ROWS):
                 rows = hidden[start : start + _LOGIT_ROWS]
                 tokens = following[start : start + _LOGIT_ROWS]
-                sequence.add_prompt_logits(tokens, self._model.logits(rows[: len(tokens)]))
+                # One row of positions, which all go through the adapter of the row.
+                sequence.add_prompt_logits(tokens, self._model.logits(rows[None, : len(tokens)])[0])
 
     @property
     def _device(self) -> torch.device:

@@ -36,6 +36,8 @@ class Request:
         slide: What happens when the model's positions are used up: True = the last half of the context is encoded
             anew and writing goes on (a longer prompt is read from its last positions); False = the text ends there,
             and a prompt that leaves no room is refused.
+        adapter: Name of the adapter to write with, among those of the model; "" = none, the base alone. None = the
+            one the model has in use.
 
     Raises:
         ConfigError: A count is out of range.
@@ -54,6 +56,7 @@ class Request:
     embed: bool = False
     draft_tokens: int = 0
     slide: bool = True
+    adapter: str | None = None
 
     def __post_init__(self) -> None:
         for name, least in (("max_tokens", 0), ("n", 1), ("draft_tokens", 0), ("logprobs", 0), ("prompt_logprobs", 0)):

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 import sys
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 from gpt_lightning.errors import ConfigError, RunFolderError
 from gpt_lightning.monitoring.records import RunRecord, open_runs, parse_time
 from gpt_lightning.monitoring.text_table import screen_width
 from gpt_lightning.parsing.suggest import did_you_mean
 from gpt_lightning.reports.charts import LineChart, Series
+from gpt_lightning.reports.pictures import check_picture, write_picture
 from gpt_lightning.training.profiling.line_chart import Curve, draw_text
 
 _UNITS = {
@@ -49,40 +49,13 @@ def plot_command(
         raise ConfigError("--smooth is a weight", got=smooth, allowed="0 to below 1", fix="Say --smooth 0.9.")
     if x not in _AXES:
         raise ConfigError("--x is unknown", got=x, allowed=", ".join(_AXES), fix="Say --x tokens.")
-    draw = None if output is None else _picture_maker(output)
+    check_picture(output, "runs plot")
     records = open_runs(runs)
     names = [name.strip() for name in metric.split(",") if name.strip()]
     series = build_series(records, names, x=x, smooth=smooth)
     sys.stdout.write(_draw(series, x))
-    if output is not None and draw is not None:
-        chart = build_chart(series, names, x=x, log=log, smooth=smooth)
-        _write(Path(output), draw(chart))
-
-
-def _picture_maker(output: str) -> Callable[[LineChart], bytes]:
-    makers: dict[str, Callable[[LineChart], bytes]] = {
-        ".svg": lambda chart: chart.svg().encode(),
-        ".png": lambda chart: chart.png(),
-    }
-    if Path(output).suffix not in makers:
-        raise ConfigError(
-            "runs plot writes SVG and PNG",
-            got=output,
-            allowed="a name that ends in .svg or .png",
-            fix="Say --output losses.svg.",
-        )
-    return makers[Path(output).suffix]
-
-
-def _write(path: Path, content: bytes) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-    except OSError as problem:
-        raise ConfigError(
-            f"The picture cannot be written, {problem.strerror}", got=str(path), fix="Name a file in another folder."
-        ) from problem
-    sys.stdout.write(f"{path}\n")
+    if output is not None:
+        write_picture(build_chart(series, names, x=x, log=log, smooth=smooth), output)
 
 
 def build_series(records: Sequence[RunRecord], metrics: Sequence[str], *, x: str, smooth: float = 0.0) -> list[Series]:

@@ -9,14 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from gpt_lightning.errors import ConfigError
-from gpt_lightning.files.atomic import write_text_durably
 from gpt_lightning.monitoring.comparing import caveats, differing_settings, metric_rows
 from gpt_lightning.monitoring.plotting import axis_values, build_chart, build_series
 from gpt_lightning.monitoring.portrait import add_portrait
 from gpt_lightning.monitoring.records import RunRecord, open_runs
 from gpt_lightning.reports.charts import Mark
 from gpt_lightning.reports.numbers import format_number, format_seconds
-from gpt_lightning.reports.page import Blocks, Page
+from gpt_lightning.reports.page import Blocks, Page, check_pages, write_page
 from gpt_lightning.tracking.texts import write_setting
 from gpt_lightning.training.runs.run_folder import RUNS
 
@@ -41,16 +40,9 @@ def report_command(runs: list[str], output: str | None = None) -> None:
         )
     home = records[0].folder if len(records) == 1 else RUNS
     path = home / "report.html" if output is None else Path(output)
-    page = build_report(records)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_text_durably(path, page.html())
-        write_text_durably(path.with_suffix(".md"), page.markdown())
-    except OSError as problem:
-        raise ConfigError(
-            f"The report cannot be written, {problem.strerror}", got=str(path), fix="Say --output report.html."
-        ) from problem
-    sys.stdout.write(f"{path}\n{path.with_suffix('.md')}\n")
+    check_pages()
+    for written in write_page(build_report(records), path):
+        sys.stdout.write(f"{written}\n")
 
 
 def build_report(records: Sequence[RunRecord]) -> Page:

@@ -7,8 +7,7 @@ import sys
 import unicodedata
 from collections.abc import Sequence
 
-from gpt_lightning.reports.drawing import clean
-from gpt_lightning.reports.numbers import format_number
+from gpt_lightning.reports.numbers import clean, format_number
 
 _GAP = "  "
 _PAINT = {"running": 34, "finished": 32, "stopped": 35, "failed": 31, "crashed": 31, "stale": 33}

@@ -4,8 +4,10 @@
     embedding   tables (token, position, ...); a tied head is the token table
     head        an untied head
     vector      biases, norm scales and shifts, other scales
+    adapter     whatever lies below ``deltas``: added to a trained model (``gpt_lightning.adapters``); of any shape
 
-Decaying a scale or a shift pulls it towards a value that means nothing, so vectors do not decay.
+Decaying a scale or a shift pulls it towards a value that means nothing, so vectors do not decay, those of adapters
+neither. No parametrization changes an adapter: its own rule says how its steps follow rank and width.
 """
 
 from __future__ import annotations
@@ -18,12 +20,12 @@ from torch import nn
 
 from gpt_lightning.errors import ConfigError
 from gpt_lightning.optim.dtensor import local_part
-from gpt_lightning.optim.parametrization import Parametrization, Standard, count_layers, layer_of
+from gpt_lightning.optim.parametrization import Multipliers, Parametrization, Standard, count_layers, layer_of
 
 _SETTINGS = ("initial_lr", "weight_decay", "betas", "eps", "momentum", "nesterov", "size", "pieces")
 """What a recipe says of a group; the rest is its state, or follows."""
 
-Role = Literal["matrix", "embedding", "head", "vector"]
+Role = Literal["matrix", "embedding", "head", "vector", "adapter"]
 _ROLE, _EXTRAS = "role", "extras."
 
 
@@ -63,12 +65,14 @@ def build_groups(
     layers = count_layers(model)
     groups: dict[str, dict[str, Any]] = {}
     for name, parameter, role in _roles(model):
-        factors = parametrization.multipliers(name, parameter, model)
+        factors = Multipliers() if role == "adapter" else parametrization.multipliers(name, parameter, model)
+        decays = role != "vector" and not (role == "adapter" and parameter.ndim < 2)
         scale = factors.size * (factors.lr**reach if role == "matrix" else factors.lr)
         depth = _depth(name, role, layers)
-        label = "_".join(filter(None, [role, factors.label, f"layer{depth}" if layer_decay < 1 else ""]))
+        ending = factors.label if decays or role == "vector" else "vector"
+        label = "_".join(filter(None, [role, ending, f"layer{depth}" if layer_decay < 1 else ""]))
         lr = rates[role] * scale * layer_decay ** (layers + 1 - depth)
-        decay = 0.0 if role == "vector" else weight_decay / scale
+        decay = weight_decay / scale if decays else 0.0
         settings: dict[str, float] = {"lr": lr, "initial_lr": lr, "weight_decay": decay, "size": factors.size}
         if eps is not None:
             settings["eps"] = eps * factors.eps
@@ -107,6 +111,8 @@ def _roles(model: nn.Module) -> Iterator[tuple[str, nn.Parameter, Role]]:
         own: Role | None = getattr(parameter, _ROLE, None)
         if own is not None:
             yield name, parameter, own
+        elif "deltas" in name.split("."):
+            yield name, parameter, "adapter"
         elif id(parameter) in tables:
             yield name, parameter, "embedding"
         elif parameter.ndim < 2:

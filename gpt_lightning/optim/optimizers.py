@@ -31,6 +31,7 @@ class OptimizerRecipe(ABC):
         embedding_lr: That of the tables; None = ``lr``.
         head_lr: That of an untied head; None = ``lr``.
         vector_lr: That of biases, norms and other vectors; None = ``lr``.
+        adapter_lr: That of adapters; None = ``lr``.
         weight_decay: Share of a weight, times its learning rate, that each step takes away; vectors are spared.
         layer_decay: What multiplies the rate for every layer further from the head.
 
@@ -48,6 +49,7 @@ class OptimizerRecipe(ABC):
         embedding_lr: float | None,
         head_lr: float | None,
         vector_lr: float | None,
+        adapter_lr: float | None,
         weight_decay: float,
         layer_decay: float,
     ) -> None:
@@ -56,9 +58,11 @@ class OptimizerRecipe(ABC):
             "embedding": lr if embedding_lr is None else embedding_lr,
             "head": lr if head_lr is None else head_lr,
             "vector": lr if vector_lr is None else vector_lr,
+            "adapter": lr if adapter_lr is None else adapter_lr,
         }
         self.weight_decay, self.layer_decay = weight_decay, layer_decay
-        _check_sizes(lr=lr, embedding_lr=embedding_lr, head_lr=head_lr, vector_lr=vector_lr, weight_decay=weight_decay)
+        _check_sizes(lr=lr, embedding_lr=embedding_lr, head_lr=head_lr, vector_lr=vector_lr)
+        _check_sizes(adapter_lr=adapter_lr, weight_decay=weight_decay)
         if not 0 < layer_decay <= 1:
             raise ConfigError("optimizer.layer_decay is out of range", got=layer_decay, allowed="above 0, at most 1")
 
@@ -97,6 +101,7 @@ class AdamW(OptimizerRecipe):
         embedding_lr: Peak learning rate of the embeddings. None = lr.
         head_lr: That of a head that is not tied to the embedding. None = lr.
         vector_lr: That of biases, norms and other vectors. None = lr.
+        adapter_lr: That of adapters (model.adaptation). None = lr.
         layer_decay: What multiplies the learning rate for every layer further from the head; above 0, at most 1.
             For fine-tuning.
 
@@ -114,6 +119,7 @@ class AdamW(OptimizerRecipe):
         embedding_lr: float | None = None,
         head_lr: float | None = None,
         vector_lr: float | None = None,
+        adapter_lr: float | None = None,
         layer_decay: float = 1.0,
     ) -> None:
         super().__init__(
@@ -121,6 +127,7 @@ class AdamW(OptimizerRecipe):
             embedding_lr=embedding_lr,
             head_lr=head_lr,
             vector_lr=vector_lr,
+            adapter_lr=adapter_lr,
             weight_decay=weight_decay,
             layer_decay=layer_decay,
         )
@@ -142,6 +149,7 @@ class Muon(OptimizerRecipe):
         embedding_lr: Peak learning rate of the embeddings, under Adam.
         head_lr: That of a head that is not tied to the embedding.
         vector_lr: That of biases, norms and other vectors.
+        adapter_lr: That of adapters (model.adaptation), under Adam.
         momentum: Share of the running mean of the gradient that each step keeps, from 0 to below 1.
         nesterov: Whether the gradient is mixed in once more.
         num_iterations: Newton-Schulz iterations, at least 1.
@@ -164,6 +172,7 @@ class Muon(OptimizerRecipe):
         embedding_lr: float = 3e-3,
         head_lr: float = 3e-3,
         vector_lr: float = 3e-3,
+        adapter_lr: float = 1e-3,
         momentum: float = 0.95,
         nesterov: bool = True,
         num_iterations: int = 5,
@@ -179,6 +188,7 @@ class Muon(OptimizerRecipe):
             embedding_lr=embedding_lr,
             head_lr=head_lr,
             vector_lr=vector_lr,
+            adapter_lr=adapter_lr,
             weight_decay=weight_decay,
             layer_decay=layer_decay,
         )
@@ -221,6 +231,7 @@ class Lion(OptimizerRecipe):
         embedding_lr: Peak learning rate of the embeddings. None = lr.
         head_lr: That of a head that is not tied to the embedding. None = lr.
         vector_lr: That of biases, norms and other vectors. None = lr.
+        adapter_lr: That of adapters (model.adaptation). None = lr.
         layer_decay: What multiplies the learning rate for every layer further from the head; above 0, at most 1.
 
     Raises:
@@ -235,6 +246,7 @@ class Lion(OptimizerRecipe):
         embedding_lr: float | None = None,
         head_lr: float | None = None,
         vector_lr: float | None = None,
+        adapter_lr: float | None = None,
         layer_decay: float = 1.0,
     ) -> None:
         super().__init__(
@@ -242,6 +254,7 @@ class Lion(OptimizerRecipe):
             embedding_lr=embedding_lr,
             head_lr=head_lr,
             vector_lr=vector_lr,
+            adapter_lr=adapter_lr,
             weight_decay=weight_decay,
             layer_decay=layer_decay,
         )
@@ -268,6 +281,7 @@ class ScheduleFree(OptimizerRecipe):
         embedding_lr: Learning rate of the embeddings. None = lr.
         head_lr: That of a head that is not tied to the embedding. None = lr.
         vector_lr: That of biases, norms and other vectors. None = lr.
+        adapter_lr: That of adapters (model.adaptation). None = lr.
         layer_decay: What multiplies the learning rate for every layer further from the head; above 0, at most 1.
 
     Raises:
@@ -285,6 +299,7 @@ class ScheduleFree(OptimizerRecipe):
         embedding_lr: float | None = None,
         head_lr: float | None = None,
         vector_lr: float | None = None,
+        adapter_lr: float | None = None,
         layer_decay: float = 1.0,
     ) -> None:
         super().__init__(
@@ -292,6 +307,7 @@ class ScheduleFree(OptimizerRecipe):
             embedding_lr=embedding_lr,
             head_lr=head_lr,
             vector_lr=vector_lr,
+            adapter_lr=adapter_lr,
             weight_decay=weight_decay,
             layer_decay=layer_decay,
         )

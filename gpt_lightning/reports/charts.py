@@ -1,51 +1,82 @@
-"""Charts as frozen records of what is shown; each draws itself as SVG or PNG, and says its key points as a table.
+"""Charts as frozen records of what is shown: each builds its interactive figure, and says its key points as a table.
 
 Labels carry units ("learning rate", "tokens", "seconds"). Numbers that are not finite are gaps, and the chart says so.
+plotly is imported when a figure is built, so that a record costs nothing.
 """
 
 from __future__ import annotations
 
+import colorsys
+import html
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
-from gpt_lightning.reports.axes import Limits
-from gpt_lightning.reports.drawing import Drawing
-from gpt_lightning.reports.numbers import Number, sparkline
+from gpt_lightning.errors import ConfigError
+from gpt_lightning.parsing.extras import import_extra
+from gpt_lightning.reports.numbers import Number, clean, sparkline
 
-_MOST_ROWS = 30
+PALETTE = ("#2f86cf", "#dd6b20", "#1a9c75", "#c565a8", "#c98a00", "#45a6dd", "#8a939d")
+"""After Okabe and Ito, whom colour-blind readers can tell apart, in tones that are legible on light and dark paper."""
+FAINT = "#8a939d"
+DASHES = ("solid", "dash", "dot", "dashdot")
+_MOST_ROWS, _MOST_POINTS = 30, 60_000
 Rows = tuple[list[str], list[list[object]]]
 """Headers and rows of a table."""
+Limits = tuple[Number | None, Number | None]
 
 
-def _whole(value: Number) -> Number:
-    """A count as a count: steps are kept as floats on their way here."""
-    return int(value) if math.isfinite(value) and value == int(value) else value
+def import_plotly() -> Any:
+    """``plotly.graph_objects``.
+
+    Raises:
+        ConfigError: It is not installed; says the command.
+    """
+    return import_extra("plotly.graph_objects", "reports", "Pages with charts need", ConfigError)
+
+
+def label(text: str) -> str:
+    """``text`` as plotly shows it: its few HTML elements are none in what people name things."""
+    return html.escape(clean(text), quote=False).replace("\n", "<br>")
 
 
 class Chart(ABC):
-    """Something that can be drawn; ``title`` stands above it."""
+    """Something that can be drawn; ``title`` stands above it, ``note`` below."""
 
     title: str
 
+    @property
+    def note(self) -> str:
+        """What the picture does not show."""
+        return ""
+
     @abstractmethod
-    def draw(self) -> Drawing:
-        """Its shapes."""
+    def figure(self) -> Any:
+        """A ``plotly.graph_objects.Figure`` without colours of the paper, which the page has."""
 
     @abstractmethod
     def key_points(self) -> Rows:
         """What a reader without pictures should know: headers and rows of a table."""
 
-    def svg(self, *, alone: bool = True) -> str:
-        """An SVG document that refers to nothing outside; ``alone=False``: an element for a ``Page``."""
-        return self.draw().svg(alone=alone)
 
-    def png(self) -> bytes:
-        """A PNG file of the same picture, twice as large; needs Pillow, which TensorBoard brings."""
-        from gpt_lightning.reports.raster import draw_png
+@dataclass(frozen=True)
+class Plot(Chart):
+    """A figure that is built elsewhere, with what it says in words; Optuna's plots for example."""
 
-        return draw_png(self.draw())
+    title: str
+    content: Any
+    headers: Sequence[str]
+    rows: Sequence[Sequence[object]]
+
+    def figure(self) -> Any:
+        """As it was given."""
+        return self.content
+
+    def key_points(self) -> Rows:
+        """As they were given."""
+        return list(self.headers), [list(row) for row in self.rows]
 
 
 def _same_length(**columns: Sequence[object] | None) -> None:
@@ -56,19 +87,20 @@ def _same_length(**columns: Sequence[object] | None) -> None:
 
 @dataclass(frozen=True)
 class Series:
-    """A curve.
+    """A curve, or points.
 
     Attributes:
-        name: For the legend.
+        name: For the legend; series of a name are shown and hidden together in all charts of a page.
         x: From left to right.
         y: As many; what is not finite is a gap.
         low: Lower edge of a band around the curve (a minimum over seeds, a quantile).
         high: Upper edge of it.
-        labels: A line more for each point under the pointer.
+        labels: A text more for each point under the pointer.
         dashed: Draw it dashed.
         dots: Mark every point.
+        line: Join the points.
         faint: Background: thin, grey, not in the legend.
-        colour: A role of ``pages.colours`` or "#rrggbb"; None = by its place among the series.
+        colour: "#rrggbb"; None = by its place among the series.
     """
 
     name: str
@@ -79,16 +111,30 @@ class Series:
     labels: Sequence[str] | None = None
     dashed: bool = False
     dots: bool = False
+    line: bool = True
     faint: bool = False
     colour: str | None = None
 
     def __post_init__(self) -> None:
         _same_length(x=self.x, y=self.y, low=self.low, high=self.high, labels=self.labels)
 
+    def thinned(self, most: int) -> Series:
+        """At most about ``most`` points: first, lowest and highest of each stretch, so that no spike or gap is lost."""
+        if len(self.x) <= most or self.low is not None or self.labels is not None:
+            return self
+        stretch = -(-len(self.x) // (most // 3))
+        kept: list[int] = []
+        for start in range(0, len(self.x), stretch):
+            part = range(start, min(start + stretch, len(self.x)))
+            finite = sorted((index for index in part if math.isfinite(self.y[index])), key=lambda at: float(self.y[at]))
+            kept += sorted({part[0], *finite[:1], *finite[-1:], *(set(part) - set(finite))})
+        kept += [len(self.x) - 1] if kept[-1] != len(self.x) - 1 else []
+        return replace(self, x=[self.x[index] for index in kept], y=[self.y[index] for index in kept])
+
 
 @dataclass(frozen=True)
 class Mark:
-    """A line across the plot at ``value``, with its text: horizontal, or upright at a value of x."""
+    """A line across the plot at ``value``, its text outside: horizontal, or upright at a value of x."""
 
     value: Number
     text: str
@@ -97,14 +143,14 @@ class Mark:
 
 @dataclass(frozen=True)
 class LineChart(Chart):
-    """Curves over a common axis.
+    """Curves and points over a common axis.
 
     Attributes:
-        series: The curves; many are drawn thinner, long ones thinned without losing spikes.
+        series: The curves; long ones are thinned without losing spikes.
         x_label: With its unit.
         y_label: With its unit.
         log_x: Logarithmic axis; so ``log_y``.
-        x_limits: Ends of the axis that are given; so ``y_limits``. Curves are cut off there.
+        x_limits: Ends of the axis at first, before anybody zooms; so ``y_limits``.
         marks: Lines across the plot.
         legend: Whether a single curve has a legend too.
     """
@@ -120,231 +166,115 @@ class LineChart(Chart):
     marks: Sequence[Mark] = ()
     legend: bool = False
 
-    def draw(self) -> Drawing:
-        """Its shapes."""
-        from gpt_lightning.reports.line_drawing import draw_lines
+    @property
+    def note(self) -> str:
+        """How many points have no place, because a curve that stops looks like a run that stopped."""
+        pairs = [pair for each in self.series for pair in zip(each.x, each.y, strict=True)]
+        finite = [(x, y) for x, y in pairs if math.isfinite(y)]
+        hidden = sum((self.log_x and x <= 0) or (self.log_y and y <= 0) for x, y in finite)
+        parts = [f"{len(pairs) - len(finite)} points are not finite"] if len(finite) < len(pairs) else []
+        parts += [f"{hidden} points <= 0 have no place on a logarithmic axis"] if hidden else []
+        return "; ".join(parts)
 
-        return draw_lines(self)
+    @property
+    def entries(self) -> list[Series]:
+        """What the legend lists; none where a single curve needs no name."""
+        shown = [each for each in self.series if not each.faint and len(each.x)]
+        return shown if self.legend or len(self.series) > 1 else []
+
+    def drawn(self) -> Iterator[tuple[Series, str, str]]:
+        """Series in the order of drawing, faint ones below, each with its colour and one of ``DASHES``."""
+        shown = [each for each in self.series if len(each.x)]
+        most = max(90, min(3000, _MOST_POINTS // max(1, len(shown))))
+        for each in shown:
+            if each.faint:
+                yield each.thinned(most), FAINT, "solid"
+        clear = [each for each in shown if not each.faint]
+        for number, each in enumerate(clear):
+            # A curve that coincides with an earlier one is broken: both are seen.
+            turn = sum(list(other.y) == list(each.y) and list(other.x) == list(each.x) for other in clear[:number])
+            turn += 1 if each.dashed else number // len(PALETTE) if len(clear) <= len(PALETTE) * len(DASHES) else 0
+            yield each.thinned(most), each.colour or _colour(number, len(clear)), DASHES[turn % len(DASHES)]
+
+    def figure(self) -> Any:
+        """The interactive figure: zoom, values under the pointer, curves that can be switched off."""
+        figure = import_plotly().Figure()
+        entries = self.entries
+        for series, colour, dash in self.drawn():
+            _add_band(figure, series, colour)
+            figure.add_scatter(
+                x=list(series.x), y=[float(value) if math.isfinite(value) else None for value in series.y],
+                name=label(series.name), legendgroup=label(series.name),
+                showlegend=any(series.name == each.name for each in entries) and not series.faint,
+                text=None if series.labels is None else list(map(label, series.labels)),
+                mode="+".join(["lines"] * series.line + ["markers"] * (series.dots or len(series.x) == 1)),
+                line={"color": colour, "dash": dash, "width": 1 if series.faint or len(entries) > 12 else 2},
+                marker={"color": colour, "size": 7 if series.line else 9}, opacity=0.45 if series.faint else 1.0,
+                hovertemplate="%{y:.6~g}" if series.labels is None else "%{text}",
+            )  # fmt: skip
+        together = len(self.series) <= 8 and all(each.labels is None for each in self.series)
+        figure.update_layout(hovermode="x unified" if together else "closest")
+        figure.update_xaxes(**_axis(self.x_label, self.log_x, self.x_limits), hoverformat=",.8~g")
+        figure.update_yaxes(**_axis(self.y_label, self.log_y, self.y_limits))
+        for mark in self.marks:
+            _add_mark(figure, mark)
+        beside = max((len(mark.text) for mark in self.marks if mark.horizontal), default=0)
+        if beside:
+            figure.update_layout(margin={"r": 16 + 7 * beside})
+        return figure
 
     def key_points(self) -> Rows:
         """First, lowest, highest and last value of each curve."""
         rows: list[list[object]] = []
         shown = [each for each in self.series if len(each.y) and not each.faint]
         for each in shown[:_MOST_ROWS]:
-            first, last = float(each.y[0]), float(each.y[-1])
             # A comparison with what is no number holds for neither side, so min and max would depend on its place.
             finite = [float(value) for value in each.y if math.isfinite(value)]
-            low, high = min(finite, default=None), max(finite, default=None)
-            rows.append([each.name, first, low, high, last, _whole(each.x[-1]), sparkline(each.y, 24)])
+            ends = [float(each.y[0]), min(finite, default=None), max(finite, default=None), float(each.y[-1])]
+            rows.append([each.name, *ends, _whole(each.x[-1]), sparkline(each.y, 24)])
         if len(shown) > _MOST_ROWS:
             rows.append([f"and {len(shown) - _MOST_ROWS} more", *[None] * 6])
         return ["curve", "first", "lowest", "highest", "last", f"last {self.x_label or 'x'}", "course"], rows
 
 
-@dataclass(frozen=True)
-class ScatterChart(Chart):
-    """Points, coloured by a third value or by group.
-
-    Attributes:
-        x: One for each point; so ``y``.
-        values: A number for each point, shown by colour; empty = none.
-        value_label: What it is.
-        groups: A name for each point (a state: "complete", "pruned" ...), shown by colour and legend; empty = none.
-        labels: A line for each point under the pointer.
-        log_values: Whether the colours are on a logarithmic scale.
-        x_names: Names of the places 0, 1, ... of an axis of choices instead of numbers; empty = numbers.
-        lines: Curves over the points: a best value so far, a front.
-    """
-
-    x: Sequence[Number]
-    y: Sequence[Number]
-    title: str
-    x_label: str = ""
-    y_label: str = ""
-    values: Sequence[Number] = ()
-    value_label: str = ""
-    groups: Sequence[str] = ()
-    labels: Sequence[str] = ()
-    log_x: bool = False
-    log_y: bool = False
-    log_values: bool = False
-    x_limits: Limits = (None, None)
-    y_limits: Limits = (None, None)
-    x_names: Sequence[str] = ()
-    lines: Sequence[Series] = ()
-
-    def __post_init__(self) -> None:
-        optional = {
-            name: column or None for name, column in vars(self).items() if name in ("values", "groups", "labels")
-        }
-        _same_length(x=self.x, y=self.y, **optional)
-
-    def draw(self) -> Drawing:
-        """Its shapes."""
-        from gpt_lightning.reports.point_drawing import draw_points
-
-        return draw_points(self)
-
-    def key_points(self) -> Rows:
-        """The lowest and the highest point."""
-        order = sorted(range(len(self.y)), key=lambda index: self.y[index])
-        names = ["lowest", "highest"] if len(order) > 1 else ["only"]
-        rows: list[list[object]] = [
-            [name, self._x_of(index), float(self.y[index]), self.labels[index] if self.labels else None]
-            for name, index in zip(names, dict.fromkeys([*order[:1], *order[-1:]]), strict=False)
-        ]
-        return ["point", self.x_label or "x", self.y_label or "y", "which"], rows
-
-    def _x_of(self, index: int) -> object:
-        place = float(self.x[index])
-        return self.x_names[round(place)] if self.x_names else place
+def _whole(value: Number) -> Number:
+    """A count as a count: steps are kept as floats on their way here."""
+    return int(value) if math.isfinite(value) and value == int(value) else value
 
 
-@dataclass(frozen=True)
-class Bars:
-    """Values of one kind, one for each name of the chart; ``errors``: half the length of the line across each end."""
-
-    name: str
-    values: Sequence[Number]
-    errors: Sequence[Number] | None = None
-
-    def __post_init__(self) -> None:
-        _same_length(values=self.values, errors=self.errors)
+def _colour(number: int, count: int) -> str:
+    """The palette, in turn with other dashes; a great many go through the hues in their order."""
+    if count <= len(PALETTE) * len(DASHES):
+        return PALETTE[number % len(PALETTE)]
+    red, green, blue = colorsys.hls_to_rgb(0.85 * number / count, 0.5, 0.6)
+    return f"#{round(255 * red):02x}{round(255 * green):02x}{round(255 * blue):02x}"
 
 
-@dataclass(frozen=True)
-class BarChart(Chart):
-    """Horizontal bars from 0, in rows of a name each; several ``bars`` stand side by side and have a legend."""
-
-    names: Sequence[str]
-    bars: Sequence[Bars]
-    title: str
-    value_label: str = ""
-
-    def __post_init__(self) -> None:
-        for bars in self.bars:
-            _same_length(names=self.names, values=bars.values)
-
-    def draw(self) -> Drawing:
-        """Its shapes."""
-        from gpt_lightning.reports.bar_drawing import draw_bars
-
-        return draw_bars(self)
-
-    def key_points(self) -> Rows:
-        """All values."""
-        rows: list[list[object]] = [
-            [name, *(float(bars.values[row]) for bars in self.bars)] for row, name in enumerate(self.names)
-        ]
-        return ["", *(bars.name or self.value_label or "value" for bars in self.bars)], rows
+def _add_band(figure: Any, series: Series, colour: str) -> None:
+    """The area between ``low`` and ``high``."""
+    if series.low is None or series.high is None:
+        return
+    red, green, blue = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
+    common = {"x": list(series.x), "mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False}
+    common["legendgroup"] = label(series.name)
+    figure.add_scatter(**common, y=list(series.low))
+    figure.add_scatter(**common, y=list(series.high), fill="tonexty", fillcolor=f"rgba({red},{green},{blue},0.18)")
 
 
-@dataclass(frozen=True)
-class Histogram(Chart):
-    """How often values occur: bins of equal width (equal factors with ``log_x``); ``bins=None``: a fitting number."""
-
-    values: Sequence[Number]
-    title: str
-    x_label: str = ""
-    y_label: str = "count"
-    bins: int | None = None
-    log_x: bool = False
-
-    def draw(self) -> Drawing:
-        """Its shapes."""
-        from gpt_lightning.reports.bar_drawing import draw_histogram
-
-        return draw_histogram(self)
-
-    def key_points(self) -> Rows:
-        """Number of values and their quartiles."""
-        ordered = sorted(float(value) for value in self.values)
-        at = [ordered[(len(ordered) - 1) * part // 4] if ordered else None for part in range(5)]
-        return ["values", "lowest", "first quartile", "median", "third quartile", "highest"], [[len(ordered), *at]]
+def _axis(title: str, log: bool, limits: Limits) -> dict[str, Any]:
+    ends = [None if end is None else math.log10(end) if log and end > 0 else float(end) for end in limits]
+    given: dict[str, Any] = {} if ends == [None, None] else {"range": ends}
+    if None in ends and given:
+        given["autorange"] = "max" if ends[1] is None else "min"
+    return {"title": {"text": label(title)}, "type": "log" if log else "linear", **given}
 
 
-@dataclass(frozen=True)
-class Span:
-    """A bar of a timeline: ``row`` was in ``state`` from ``start`` to ``end``; ``text`` is shown under the pointer."""
-
-    row: str
-    start: Number
-    end: Number
-    state: str
-    text: str = ""
-
-
-@dataclass(frozen=True)
-class Timeline(Chart):
-    """What was in which state when: a row for each name in order of appearance, times in seconds from 0."""
-
-    spans: Sequence[Span]
-    title: str
-    x_label: str = "seconds"
-
-    def draw(self) -> Drawing:
-        """Its shapes."""
-        from gpt_lightning.reports.bar_drawing import draw_timeline
-
-        return draw_timeline(self)
-
-    def key_points(self) -> Rows:
-        """Total time of each state."""
-        totals: dict[str, list[float]] = {}
-        for span in self.spans:
-            totals.setdefault(span.state, []).append(span.end - span.start)
-        rows: list[list[object]] = [[state, len(times), float(sum(times))] for state, times in totals.items()]
-        return ["state", "bars", "seconds"], rows
-
-
-@dataclass(frozen=True)
-class HeatMap(Chart):
-    """A value over two others.
-
-    Attributes:
-        x: Centre of each column in rising order, or its name.
-        y: Centre of each row in rising order (drawn upwards), or its name (drawn from top to bottom).
-        values: Rows of values, ``values[row][column]``; None = an empty cell.
-        contours: About how many contour lines to draw (only between numbers); 0 = none.
-        points: Places to mark, (x, y) in values of the axes: what was measured, the optimum.
-    """
-
-    x: Sequence[Number | str]
-    y: Sequence[Number | str]
-    values: Sequence[Sequence[Number | None]]
-    title: str
-    x_label: str = ""
-    y_label: str = ""
-    value_label: str = ""
-    log_x: bool = False
-    log_y: bool = False
-    log_values: bool = False
-    contours: int = 0
-    points: Sequence[tuple[Number, Number]] = ()
-
-    def __post_init__(self) -> None:
-        _same_length(y=self.y, values=self.values)
-        for row in self.values:
-            _same_length(x=self.x, row=row)
-
-    def draw(self) -> Drawing:
-        """Its shapes."""
-        from gpt_lightning.reports.grid_drawing import draw_grid
-
-        return draw_grid(self)
-
-    def key_points(self) -> Rows:
-        """The lowest and the highest cell."""
-        cells = [
-            (float(value), x, y)
-            for y, row in zip(self.y, self.values, strict=True)
-            for x, value in zip(self.x, row, strict=True)
-            if value is not None and value == value
-        ]
-        ends = (
-            [("lowest", min(cells, key=lambda cell: cell[0])), ("highest", max(cells, key=lambda cell: cell[0]))]
-            if cells
-            else []
-        )
-        rows: list[list[object]] = [[name, x, y, value] for name, (value, x, y) in ends]
-        return ["cell", self.x_label or "x", self.y_label or "y", self.value_label or "value"], rows
+def _add_mark(figure: Any, mark: Mark) -> None:
+    """The text stands at the edge of the plot, where no curve is."""
+    place: dict[str, Any] = {"yref": "y", "y": mark.value, "xref": "paper", "x": 1.0, "xanchor": "left", "xshift": 4}
+    ends: dict[str, Any] = {"yref": "y", "y0": mark.value, "y1": mark.value, "xref": "paper", "x0": 0, "x1": 1}
+    if not mark.horizontal:
+        place = {"xref": "x", "x": mark.value, "yref": "paper", "y": 1.0, "yanchor": "bottom"}
+        ends = {"xref": "x", "x0": mark.value, "x1": mark.value, "yref": "paper", "y0": 0, "y1": 1}
+    figure.add_shape(type="line", line={"color": FAINT, "dash": "dash", "width": 1.5}, **ends)
+    figure.add_annotation(text=label(mark.text), showarrow=False, font={"size": 12}, **place)

@@ -1,15 +1,21 @@
-"""Numbers as people write them: few digits, separators in large ones, and durations in the largest unit that fits."""
+"""Numbers as people write them: few digits, separators in large ones, durations in their largest unit, clean texts."""
 
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Sequence
-from itertools import pairwise
 
 Number = int | float
 
 _UNITS = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
 _BLOCKS = "▁▂▃▄▅▆▇█"
+
+
+def clean(text: str) -> str:
+    """``text`` without what no document may hold: control characters, and halves of characters."""
+    kept = (char if char in "\n\t" or unicodedata.category(char) not in ("Cc", "Cs") else "\ufffd" for char in text)
+    return "".join(kept)
 
 
 def format_number(value: object, digits: int = 4) -> str:
@@ -60,23 +66,6 @@ def format_short(value: Number) -> str:
 def _plain_exponent(value: Number) -> str:
     mantissa, _, exponent = f"{value:.3e}".partition("e")
     return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
-
-
-def label_ticks(ticks: Sequence[Number]) -> list[str]:
-    """Labels of evenly spaced ticks, all in one unit and with as many decimals as their distance needs.
-
-    >>> label_ticks([0.0, 0.5, 1.0]), label_ticks([0.0, 500_000.0, 1_000_000.0]), label_ticks([0.0, 2e-4, 4e-4])
-    (['0.0', '0.5', '1.0'], ['0', '0.5M', '1.0M'], ['0', '2e-4', '4e-4'])
-    """
-    largest = max(abs(tick) for tick in ticks)
-    distance = min((abs(b - a) for a, b in pairwise(ticks) if a != b), default=largest)
-    if largest >= 1e15 or 0 < largest < 1e-3:
-        return ["0" if tick == 0 else _plain_exponent(tick).replace("e+", "e") for tick in ticks]
-    size, unit = next(((size, unit) for size, unit in _UNITS if largest >= max(size, 1e5)), (1.0, ""))
-    decimals = 0
-    while decimals < 12 and abs(round(distance / size, decimals) - distance / size) > 1e-6 * distance / size:
-        decimals += 1
-    return ["0" if unit and tick == 0 else f"{tick / size:,.{decimals}f}{unit}" for tick in ticks]
 
 
 def format_seconds(seconds: Number) -> str:

@@ -1,26 +1,39 @@
-"""A page from top to bottom, as one HTML file that needs nothing else, and as Markdown for terminals and reviews."""
+"""A page from top to bottom, as one HTML file that needs no network, and as Markdown for terminals and reviews.
+
+The HTML comes from ``page_parts/page.html.jinja``. It holds its style, plotly.js (packed, about 2 MB) and the figures;
+a policy lets the browser run these two scripts, known by their hashes, and fetch nothing.
+"""
 
 from __future__ import annotations
 
-import math
+import base64
+import functools
+import gzip
+import hashlib
 import re
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any, ClassVar
 
-from gpt_lightning.reports.charts import Chart
-from gpt_lightning.reports.drawing import clean, escaped
-from gpt_lightning.reports.numbers import Number, format_number
-from gpt_lightning.reports.style import page_style
+from gpt_lightning.errors import ConfigError
+from gpt_lightning.files.atomic import write_text_durably
+from gpt_lightning.parsing.extras import import_extra
+from gpt_lightning.reports.charts import Chart, import_plotly
+from gpt_lightning.reports.numbers import clean, format_number
 
+_PARTS = Path(__file__).with_name("page_parts")
+_POLICY = "style-src 'unsafe-inline'; img-src data: blob:; form-action 'none'"
 _CODE_SPAN = re.compile(r"`([^`\n]+)`")
 _MARKDOWN_SIGNS = re.compile(r"([\\`*_\[\]|#~])")
 
 
 class _Block(ABC):
-    @abstractmethod
-    def html(self) -> str:
-        """As an element."""
+    kind: ClassVar[str]
+    """Which macro of the template draws it."""
 
     @abstractmethod
     def markdown(self) -> str:
@@ -29,12 +42,10 @@ class _Block(ABC):
 
 @dataclass(frozen=True)
 class _Heading(_Block):
+    kind = "heading"
     text: str
     level: int
     anchor: str
-
-    def html(self) -> str:
-        return f'<h{self.level} id="{self.anchor}">{escaped(self.text)}</h{self.level}>'
 
     def markdown(self) -> str:
         return f"{'#' * self.level} {_plain(self.text)}"
@@ -42,42 +53,32 @@ class _Heading(_Block):
 
 @dataclass(frozen=True)
 class _Text(_Block):
+    kind = "text"
     text: str
 
-    def html(self) -> str:
-        pieces = _CODE_SPAN.split(self.text)
-        inner = "".join(
-            f"<code>{escaped(piece)}</code>" if number % 2 else escaped(piece) for number, piece in enumerate(pieces)
-        )
-        return f"<p>{inner}</p>"
+    def pieces(self) -> list[str]:
+        """Text and code in turn."""
+        return _CODE_SPAN.split(clean(self.text))
 
     def markdown(self) -> str:
-        pieces = _CODE_SPAN.split(clean(self.text))
-        return "".join(f"`{piece}`" if number % 2 else _plain(piece) for number, piece in enumerate(pieces))
+        return "".join(
+            f"`{piece}`" if number % 2 else _plain(piece) for number, piece in enumerate(self.pieces())
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class _Table(_Block):
+    kind = "table"
     headers: list[str]
     rows: list[list[object]]
 
-    def _right(self) -> list[bool]:
+    def right(self) -> list[bool]:
         """Columns of numbers."""
         columns = [[row[number] for row in self.rows if row[number] is not None] for number in range(len(self.headers))]
         return [bool(column) and all(_is_number(cell) for cell in column) for column in columns]
 
-    def html(self) -> str:
-        classes = [' class="n"' if right else "" for right in self._right()]
-        head = "".join(f"<th{kind}>{escaped(name)}</th>" for name, kind in zip(self.headers, classes, strict=True))
-        rows = [
-            "".join(f"<td{kind}>{escaped(format_number(cell))}</td>" for cell, kind in zip(row, classes, strict=True))
-            for row in self.rows
-        ]
-        body = "".join(f"<tr>{row}</tr>\n" for row in rows)
-        return f'<div class="wide"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody></table></div>'
-
     def markdown(self) -> str:
-        rules = ["---:" if right else "---" for right in self._right()]
+        rules = ["---:" if right else "---" for right in self.right()]
         rows = [[_plain(format_number(cell)).replace("\n", " ") for cell in row] for row in self.rows]
         lines = [[_plain(name) for name in self.headers], rules, *rows]
         return "\n".join(f"| {' | '.join(line)} |" for line in lines)
@@ -85,13 +86,8 @@ class _Table(_Block):
 
 @dataclass(frozen=True)
 class _Facts(_Block):
+    kind = "facts"
     pairs: list[tuple[str, object]]
-
-    def html(self) -> str:
-        items = "".join(
-            f"<dt>{escaped(name)}</dt><dd>{escaped(format_number(value))}</dd>\n" for name, value in self.pairs
-        )
-        return f"<dl>\n{items}</dl>"
 
     def markdown(self) -> str:
         return "\n".join(f"- {_plain(name)}: {_plain(format_number(value))}" for name, value in self.pairs)
@@ -99,10 +95,8 @@ class _Facts(_Block):
 
 @dataclass(frozen=True)
 class _Code(_Block):
+    kind = "code"
     text: str
-
-    def html(self) -> str:
-        return f"<pre>{escaped(self.text)}</pre>"
 
     def markdown(self) -> str:
         longest = max((len(run) for run in re.findall("`+", self.text)), default=0)
@@ -112,14 +106,25 @@ class _Code(_Block):
 
 @dataclass(frozen=True)
 class _Figure(_Block):
+    kind = "figure"
     chart: Chart
 
-    def html(self) -> str:
-        return f"<figure>{self.chart.svg(alone=False)}</figure>"
+    def json(self) -> str:
+        """Data and layout, as it may stand in a script element."""
+        from plotly.io.json import to_json_plotly
+
+        content = self.chart.figure().to_plotly_json()
+        layout = {name: part for name, part in content["layout"].items() if name not in ("template", "title")}
+        text: str = to_json_plotly({"data": content["data"], "layout": layout})
+        return text.replace("<", "\\u003c")
+
+    def table(self) -> _Table:
+        """Its key points."""
+        return _Table(*self.chart.key_points())
 
     def markdown(self) -> str:
-        headers, rows = self.chart.key_points()
-        return f"**{_plain(self.chart.title)}**\n\n{_Table(headers, rows).markdown()}"
+        note = f"\n\n{_plain(self.chart.note)}" if self.chart.note else ""
+        return f"**{_plain(self.chart.title)}**\n\n{self.table().markdown()}{note}"
 
 
 class Blocks:
@@ -177,17 +182,10 @@ class Blocks:
         self._blocks.append(part)
         return part
 
-    def _html_blocks(self) -> str:
-        pieces: list[str] = []
-        for before, block in zip([None, *self._blocks], self._blocks, strict=False):
-            if isinstance(block, _Figure) and not isinstance(before, _Figure):
-                pieces.append('<div class="charts">')
-            elif isinstance(before, _Figure) and not isinstance(block, _Figure):
-                pieces.append("</div>")
-            pieces.append(block.html())
-        if self._blocks and isinstance(self._blocks[-1], _Figure):
-            pieces.append("</div>")
-        return "\n".join(pieces)
+    def groups(self) -> list[tuple[bool, list[_Block]]]:
+        """Blocks in succession, and whether they are charts, which share a row."""
+        grouped = groupby(self._blocks, key=lambda block: isinstance(block, _Figure))
+        return [(are_charts, list(blocks)) for are_charts, blocks in grouped]
 
     def _markdown_blocks(self) -> str:
         return "\n\n".join(block.markdown() for block in self._blocks)
@@ -196,18 +194,15 @@ class Blocks:
 class Collapsible(Blocks, _Block):
     """A part that is closed at first; see ``Blocks.collapsible``."""
 
+    kind = "collapsible"
+
     def __init__(self, title: str, opened: bool, anchors: dict[str, int]) -> None:
         super().__init__(anchors)
-        self._title, self._opened = title, opened
-
-    def html(self) -> str:
-        """As an element."""
-        state = " open" if self._opened else ""
-        return f"<details{state}><summary>{escaped(self._title)}</summary>\n{self._html_blocks()}\n</details>"
+        self.title, self.opened = title, opened
 
     def markdown(self) -> str:
         """Open, under its title."""
-        return f"**{_plain(self._title)}**\n\n{self._markdown_blocks()}"
+        return f"**{_plain(self.title)}**\n\n{self._markdown_blocks()}"
 
 
 class Page(Blocks):
@@ -220,31 +215,107 @@ class Page(Blocks):
 
     def __init__(self, title: str, subtitle: str = "") -> None:
         super().__init__()
-        self._title, self._subtitle = title, subtitle
+        self.title, self.subtitle = title, subtitle
 
     def html(self) -> str:
-        """One file: no script, no reference, and a policy that forbids both."""
-        policy = "default-src 'none'; style-src 'unsafe-inline'"
-        below = f'<p class="soft">{escaped(self._subtitle)}</p>\n' if self._subtitle else ""
-        return (
-            f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-            f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
-            f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-            f"<title>{escaped(self._title)}</title>\n<style>{page_style()}</style>\n</head>\n<body>\n<main>\n"
-            f"<h1>{escaped(self._title)}</h1>\n{below}{self._contents()}{self._html_blocks()}\n</main>\n</body>\n</html>\n"
-        )
+        """One file that fetches nothing, and runs no script but its own two.
 
-    def _contents(self) -> str:
+        Raises:
+            ConfigError: A library of the extra ``reports`` is not installed.
+        """
+        check_pages()
         headings = [block for block in self._blocks if isinstance(block, _Heading) and block.level == 2]
-        if len(headings) < 3:
-            return ""
-        items = "".join(f'<li><a href="#{heading.anchor}">{escaped(heading.text)}</a></li>' for heading in headings)
-        return f"<nav><ul>{items}</ul></nav>\n"
+        script = (_PARTS / "page.js").read_text(encoding="utf-8")
+        # A page without charts is small, and runs nothing.
+        library, packed = _plotly_script() if _has_charts(self._blocks) else ("", "")
+        allowed = " ".join(f"'sha256-{_hash(text)}'" for text in (script, library)) if library else "'none'"
+        text: str = _template().render(
+            page=self,
+            headings=headings if len(headings) > 2 else [],
+            policy=f"default-src 'none'; script-src {allowed}; {_POLICY}",
+            style=(_PARTS / "page.css").read_text(encoding="utf-8"),
+            script=script,
+            library=packed,
+        )
+        return text
 
     def markdown(self) -> str:
         """The same in Markdown: charts as tables of their key points."""
-        below = f"{_plain(self._subtitle)}\n\n" if self._subtitle else ""
-        return f"# {_plain(self._title)}\n\n{below}{self._markdown_blocks()}\n"
+        below = f"{_plain(self.subtitle)}\n\n" if self.subtitle else ""
+        return f"# {_plain(self.title)}\n\n{below}{self._markdown_blocks()}\n"
+
+
+def check_pages() -> None:
+    """Whether HTML can be written, for commands that do nothing else.
+
+    Raises:
+        ConfigError: A library is not installed; says the command.
+    """
+    import_plotly()
+    import_extra("jinja2", "reports", "Pages with charts need", ConfigError)
+
+
+def write_page(page: Page, path: Path) -> list[Path]:
+    """Write ``page`` to ``path``, which ends in .html, and its Markdown twin beside it.
+
+    Without the extra ``reports`` the twin alone is written, and the standard error says how to get the page: long work
+    does not end in an error for its picture.
+
+    Returns:
+        What was written.
+
+    Raises:
+        ConfigError: They cannot be written.
+    """
+    twin = path.with_suffix(".md")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text_durably(twin, page.markdown())
+        try:
+            content = page.html()
+        except ConfigError as missing:
+            sys.stderr.write(f"No {path.name}: {missing}\n")
+            return [twin]
+        write_text_durably(path, content)
+    except OSError as problem:
+        raise ConfigError(
+            f"The report cannot be written, {problem.strerror}",
+            got=str(path),
+            fix="Say another name that ends in .html.",
+        ) from problem
+    return [path, twin]
+
+
+def _has_charts(blocks: Iterable[_Block]) -> bool:
+    return any(
+        isinstance(block, _Figure) or (isinstance(block, Collapsible) and _has_charts(block._blocks))
+        for block in blocks
+    )  # fmt: skip
+
+
+@functools.cache
+def _template() -> Any:
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_PARTS), autoescape=True, trim_blocks=True, lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )  # fmt: skip
+    environment.filters |= {"clean": clean, "number": lambda value: clean(format_number(value))}
+    return environment.get_template("page.html.jinja")
+
+
+@functools.cache
+def _plotly_script() -> tuple[str, str]:
+    """plotly.js, and the same packed: a third of its size."""
+    from plotly.offline import get_plotlyjs
+
+    text: str = get_plotlyjs()
+    return text, base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
+
+
+def _hash(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def _is_number(cell: object) -> bool:
@@ -255,8 +326,3 @@ def _plain(text: str) -> str:
     """Text that Markdown shows as it is: no element, no emphasis, no cell border."""
     safe = clean(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return _MARKDOWN_SIGNS.sub(r"\\\1", safe)
-
-
-def finite_or_none(value: Number | None) -> float | None:
-    """``value`` for a table, None where it is no number."""
-    return value if value is not None and math.isfinite(value) else None

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Trainer
+from torch import Tensor
 
 from gpt_lightning.training.loading.datamodule import TokenDataModule
 from gpt_lightning.training.modules.module import GPTModule
@@ -53,7 +54,9 @@ class RunParts:
     initial_path: Path | None = None
     varied: Mapping[str, Any] | None = None
 
-    def begin_with(self, weights: Path) -> None:
-        """Read the weights that the run begins with, unless it has them."""
+    def begin_with(self, weights: Path) -> Mapping[str, Tensor]:
+        """Read the weights that the run begins with, unless it has them; what it begins with."""
         if self.module.initial_weights is None:
-            self.module.initial_weights = read_initial_weights(weights).fit(self.module.config)
+            self.module.begin_with(read_initial_weights(weights).fit(self.module.config), weights)
+        assert self.module.initial_weights is not None
+        return self.module.initial_weights

@@ -16,10 +16,11 @@ from gpt_lightning.errors import CheckpointError, ConfigError
 from gpt_lightning.model.gpt import GPT
 from gpt_lightning.parsing.command import run_command
 from gpt_lightning.parsing.strict_yaml import dump_yaml
+from gpt_lightning.weights.checking import check_finite, check_fit
 from gpt_lightning.weights.exporting import new_folder, parse_size, prepare_export, write_export
 from gpt_lightning.weights.foreign import ForeignModel, as_parameters, read_foreign
 from gpt_lightning.weights.hub import is_foreign
-from gpt_lightning.weights.loading import check_finite, check_fit, describe_foreign, load_model
+from gpt_lightning.weights.loading import describe_foreign, load_model
 from gpt_lightning.weights.model_card import find_scores, read_scores, write_card
 from gpt_lightning.weights.starting import TOKENIZER_FILE
 from gpt_lightning.weights.verifying import verify_export

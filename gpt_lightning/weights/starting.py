@@ -21,11 +21,12 @@ from gpt_lightning.data.tokenizers.tokenizer import text_fingerprint
 from gpt_lightning.errors import CheckpointError, ConfigError, DataError
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.model.gpt import GPT
+from gpt_lightning.weights.adapted import attach_trained, find_base, names_base, plain_weights
+from gpt_lightning.weights.checking import check_finite, check_fit, decoder_weights, hash_weights
 from gpt_lightning.weights.foreign import as_parameters, read_foreign, read_foreign_config
 from gpt_lightning.weights.gpt2 import rename_gpt2
 from gpt_lightning.weights.hub import is_foreign
 from gpt_lightning.weights.keys import own_names
-from gpt_lightning.weights.loading import check_finite, check_fit, decoder_weights
 from gpt_lightning.weights.resizing import resize
 
 TOKENIZER_FILE = "tokenizer.json"
@@ -110,9 +111,30 @@ def _read_initial_weights(place: Path) -> InitialWeights:
         return _read_file(place)
     checkpoint = locate(place)
     state = read_checkpoint(checkpoint)
-    weights, card = decoder_weights(state["state_dict"]), state.get("gpt_lightning") or {}
+    card = state.get("gpt_lightning") or {}
+    if names_base(card):
+        weights = plain_weights(open_adapted(checkpoint, state), checkpoint)
+    else:
+        weights = decoder_weights(state["state_dict"])
     config = GPTConfig.from_dict(card["model"]) if "model" in card else None
     return InitialWeights(weights, checkpoint, config, card.get("tokenizer"))
+
+
+def open_adapted(checkpoint: Path, state: Mapping[str, Any]) -> GPT:
+    """The model of a checkpoint that holds an adapter, on the base it names.
+
+    Args:
+        checkpoint: Where it lies.
+        state: What was read there.
+
+    Raises:
+        CheckpointError: The base is gone, or another one.
+    """
+    card = state["gpt_lightning"]
+    model = GPT(GPTConfig.from_dict(card["model"]))
+    base = read_initial_weights(find_base(checkpoint, card)).fit(model.config)
+    model.load_state_dict(base)
+    return attach_trained(model, hash_weights(base), card, state["state_dict"], checkpoint)
 
 
 def _read_file(place: Path) -> InitialWeights:

@@ -90,4 +90,5 @@ def test_own_settings_out_of_range(recipe: Callable[..., OptimizerRecipe], setti
 
 @pytest.mark.parametrize("recipe", [AdamW, Lion])
 def test_roles_share_the_rate_unless_they_have_their_own(recipe: Callable[..., OptimizerRecipe]) -> None:
-    assert recipe(lr=0.5, head_lr=0.1).rates == {"matrix": 0.5, "embedding": 0.5, "head": 0.1, "vector": 0.5}
+    rates = recipe(lr=0.5, head_lr=0.1).rates
+    assert rates == {"matrix": 0.5, "embedding": 0.5, "head": 0.1, "vector": 0.5, "adapter": 0.5}

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from html.parser import HTMLParser
-from xml.etree import ElementTree
+from typing import Any
 
-from gpt_lightning.reports.charts import Chart
-
-SVG = "{http://www.w3.org/2000/svg}"
 _VOID = {"meta", "br", "hr", "img", "link", "input"}
 
 
@@ -19,6 +17,7 @@ class Document(HTMLParser):
         self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.texts: list[str] = []
         self._open: list[str] = []
+        self._scripts: list[tuple[str | None, str]] = []
         self.feed(text)
         self.close()
         assert self._open == []
@@ -35,7 +34,18 @@ class Document(HTMLParser):
         assert self._open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        self.texts.append(data)
+        if self._open[-1:] == ["script"]:
+            self._scripts.append((self.elements[-1][1].get("type"), data))
+        else:
+            self.texts.append(data)
+
+    def figures(self) -> list[dict[str, Any]]:
+        """Data and layout of every chart."""
+        return [json.loads(text) for text in self.scripts("application/json")]
+
+    def scripts(self, kind: str | None) -> list[str]:
+        """What stands in script elements of a type; None = those that run."""
+        return [text for found, text in self._scripts if found == kind]
 
     def references(self) -> list[str]:
         """What the page would have to fetch."""
@@ -49,27 +59,3 @@ class Document(HTMLParser):
                 if "url(" in (value or "") or "//" in (value or ""):
                     found.append(f"{tag} {name}={value}")
         return found + [text for text in self.texts if "url(" in text or "@import" in text]
-
-
-def parse_svg(chart: Chart) -> ElementTree.Element:
-    """The chart as a browser reads its file."""
-    return ElementTree.fromstring(chart.svg())
-
-
-def texts_of(root: ElementTree.Element) -> list[str]:
-    """What can be read without a pointer."""
-    return [
-        element.text or "" if element.find(f"{SVG}title") is None else _tail(element)
-        for element in root.iter(f"{SVG}text")
-    ]
-
-
-def _tail(element: ElementTree.Element) -> str:
-    title = element.find(f"{SVG}title")
-    assert title is not None
-    return title.tail or ""
-
-
-def titles_of(root: ElementTree.Element) -> list[str]:
-    """What the pointer shows."""
-    return [element.text or "" for element in root.iter(f"{SVG}title")]

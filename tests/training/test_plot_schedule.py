@@ -43,7 +43,7 @@ def test_every_config_is_a_curve_and_settings_hold_for_all(tmp_path: Path, capsy
     assert "a  quickstart: WSD" in shown
     assert "b  other: Linear, peak 0.02, 70 steps" in shown
     assert shown.count("70 steps,") == 2
-    assert output.read_text().count('stroke-width="2"') == 2
+    assert output.read_text().count('stroke-width="2.5"') == 2
 
 
 def test_without_a_config_the_settings_are_drawn(capsys: pytest.CaptureFixture[str]) -> None:

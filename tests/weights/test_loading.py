@@ -10,7 +10,8 @@ import torch
 from gpt_lightning.checkpoints.checkpoint_dir import CHECKPOINTS_DIR
 from gpt_lightning.checkpoints.folder import write_checkpoint
 from gpt_lightning.errors import CheckpointError
-from gpt_lightning.weights.loading import check_fit, decoder_weights, load_model
+from gpt_lightning.weights.checking import check_fit, decoder_weights
+from gpt_lightning.weights.loading import load_model
 from gpt_lightning.weights.starting import read_initial_weights
 from tests.generation.models import TINY, tiny_model, write_run
 

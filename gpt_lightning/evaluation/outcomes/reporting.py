@@ -49,6 +49,10 @@ class Outputs:
             if Path(self.report).suffix not in (".html", ".md"):
                 raise ConfigError("report is a page", got=self.report, allowed="a file *.html or *.md")
             check_output(Path(self.report))
+            if self.report.endswith(".html"):
+                from gpt_lightning.reports.page import check_pages
+
+                check_pages()
 
     def write(self, evaluations: Sequence[Evaluation], step: int = 0) -> None:
         """The table to standard output, and the files.

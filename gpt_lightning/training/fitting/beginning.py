@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from gpt_lightning.checkpoints.best import point_to_best
 from gpt_lightning.checkpoints.checkpoint_dir import CHECKPOINTS_DIR, discard_after, sweep
-from gpt_lightning.checkpoints.durable import step_of
+from gpt_lightning.checkpoints.durable import read_manifest, step_of
 from gpt_lightning.data.commands.stores import summarize
 from gpt_lightning.errors import CheckpointError, UserError
 from gpt_lightning.files.atomic import write_text_durably
 from gpt_lightning.parsing.strict_yaml import dump_yaml
 from gpt_lightning.tracking.notifications import cut_alerts
+from gpt_lightning.training.modules.adapting import check_based
 from gpt_lightning.training.parts import RunParts
-from gpt_lightning.training.reuse.fingerprint import hash_weights
 from gpt_lightning.training.runs.resume import check_resumable, list_changes
 from gpt_lightning.training.runs.run_folder import CONFIG_FILE, command_line, cut_metrics, read_starts, write_manifest
 from gpt_lightning.training.runs.start import (
@@ -30,6 +30,8 @@ from gpt_lightning.training.runs.start import (
     find_checkpoint,
     home_of,
 )
+from gpt_lightning.weights.adapted import find_base, keep_base, names_base
+from gpt_lightning.weights.checking import hash_weights
 
 if TYPE_CHECKING:
     from gpt_lightning.training.reuse.reuse import PrefixReuse
@@ -78,6 +80,8 @@ def prepare_folder(run: RunParts, start: Start, sharing: PrefixReuse | None) -> 
         "trajectory": None if sharing is None else sharing.trajectory.base,
         "reused_steps": 0 if sharing is None else sharing.reused_steps(prefix),
     }
+    if run.module.base is not None:
+        keep_base(Path(run.module.base["path"]), start.folder)
     # Before the configuration: what makes a folder a run must not be there without what it began with.
     write_manifest(start.folder, command=command_line(), seed=run.seed, facts=facts)
     write_text_durably(start.folder / CONFIG_FILE, dump_yaml(run.config))
@@ -117,14 +121,26 @@ def _choose_beginning(
     """What the run began with, for its manifest; and the weights to read again, where that was not typed again."""
     known = began_with(start.folder) if start.continues else {}
     if checkpoint is not None:
-        return known or ({} if source is None else {"checkpoint": str(checkpoint.resolve())}), None
+        base = _find_base(run, checkpoint)
+        return known or ({} if source is None else {"checkpoint": str(checkpoint.resolve())}), base
     typed = run.initial_path
     path = Path(known["weights"]) if typed is None and "weights" in known else typed
     if path is None:
+        check_based(run.module.adaptation, None)
         return {}, None
-    run.begin_with(path)
-    found = {"weights": str(path.resolve()), "sha256": str(hash_weights(run.module.initial_weights))}
+    weights = run.begin_with(path)
+    found = {"weights": str(path.resolve()), "sha256": hash_weights(weights)}
     return check_same_beginning(start.folder, known, found), path if typed is None else None
+
+
+def _find_base(run: RunParts, checkpoint: Path) -> Path | None:
+    """The weights beside which a checkpoint was trained; None where it holds all."""
+    facts = read_manifest(checkpoint)["facts"]
+    if not names_base(facts):
+        return None
+    base = find_base(checkpoint, facts)
+    run.begin_with(base)
+    return base.resolve()
 
 
 def _describe_data(run: RunParts) -> str:

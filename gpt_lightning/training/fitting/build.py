@@ -136,7 +136,7 @@ def _complete(
     if initial is not None:
         # Here rather than when the model is built: by then the run has a folder.
         initial.check_tokenizer(store.manifest.tokenizer, settings.allow_changes)
-        module.initial_weights = initial.fit(module.config)
+        module.begin_with(initial.fit(module.config), initial.path)
     plan = plan_run(
         settings,
         max_steps=config.trainer.max_steps,
@@ -160,6 +160,8 @@ def _complete(
         "config": resolved,
         "environment": describe_environment(trainer.strategy.root_device, trainer.world_size),
     }
+    if module.adaptation is not None:
+        module.card["adaptation"] = resolved["model"]["adaptation"]
     return Run(
         trainer=trainer,
         module=module,

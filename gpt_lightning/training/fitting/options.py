@@ -91,7 +91,7 @@ OWN = {
 """Options of the commands themselves -> help."""
 _ONLY_FIT, _NOT_FIT = ("progress", "resume", "dry_run", "init_from"), ("checkpoint",)
 
-NOT_FOR_FILES = ("checkpoint", "prompt", "beams", "length_penalty", "prefer", "device")
+NOT_FOR_FILES = ("checkpoint", "prompt", "beams", "length_penalty", "adapter", "prefer", "device")
 """Of ``generate``, what a file of prompts answered by a Trainer's devices does not need."""
 
 

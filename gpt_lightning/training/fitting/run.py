@@ -14,7 +14,7 @@ import torch
 from lightning.pytorch import Callback, Trainer
 
 from gpt_lightning.checkpoints.checkpoint_dir import CHECKPOINTS_DIR, locate
-from gpt_lightning.checkpoints.durable import step_of
+from gpt_lightning.checkpoints.durable import read_manifest, step_of
 from gpt_lightning.checkpoints.prefixes import Prefix
 from gpt_lightning.errors import ConfigError, UserError
 from gpt_lightning.tracking.patient import cannot_write
@@ -44,6 +44,7 @@ from gpt_lightning.training.runs.run_folder import RUNS, RunLock
 from gpt_lightning.training.runs.run_status import EarlyEnd, end_recorded, explain_early_end
 from gpt_lightning.training.runs.start import Decision, check_same_view, choose_start
 from gpt_lightning.training.watch.loggers import JsonLines, RunTensorBoard
+from gpt_lightning.weights.adapted import find_base, names_base
 
 log = logging.getLogger("gpt_lightning")
 
@@ -265,11 +266,19 @@ class Run(RunParts):
         return self._evaluate(self.trainer.test, checkpoint)
 
     def _evaluate(self, method: Any, checkpoint: str | Path | None) -> dict[str, float]:
-        path = None if checkpoint is None else locate(checkpoint)
+        path = None if checkpoint is None else self._locate(checkpoint)
         add_callbacks(self.trainer, StepSeed(self.seed))
         with process_group_closed(), memory_told(self):
             method(self.module, datamodule=self.datamodule, ckpt_path=path, verbose=False)
         return {name: float(value) for name, value in self.trainer.callback_metrics.items()}
+
+    def _locate(self, checkpoint: str | Path) -> Path:
+        """The checkpoint; the base that it was trained beside is read."""
+        path = locate(checkpoint)
+        facts = read_manifest(path)["facts"]
+        if names_base(facts):
+            self.begin_with(find_base(path, facts))
+        return path
 
     def predict(self, checkpoint: str | Path, output: Path) -> Path:
         """Write log-probabilities of every window of ``data.predict_split`` to ``output``, one JSON line each."""
@@ -277,7 +286,7 @@ class Run(RunParts):
         add_callbacks(self.trainer, StepSeed(self.seed), writer)
         with process_group_closed(), memory_told(self):
             self.trainer.predict(
-                self.module, datamodule=self.datamodule, ckpt_path=locate(checkpoint), return_predictions=False
+                self.module, datamodule=self.datamodule, ckpt_path=self._locate(checkpoint), return_predictions=False
             )
         return writer.path
 

@@ -15,6 +15,7 @@ from gpt_lightning.optim.schedules.lengths import Horizon
 from gpt_lightning.optim.schedules.schedules import Schedule
 from gpt_lightning.parsing.strict_yaml import dump_yaml
 from gpt_lightning.reports.charts import LineChart, Series
+from gpt_lightning.reports.pictures import draw_picture
 from gpt_lightning.tracking.hparams import Session, Status, choose_values
 from gpt_lightning.tracking.records import build_layout, build_picture, build_text
 from gpt_lightning.tracking.texts import describe_changes, describe_code, describe_facts
@@ -106,7 +107,7 @@ class RunSummary:
             Series(", ".join(names), done, [rate * factor for factor in factors]) for rate, names in groups.items()
         ]
         chart = LineChart(curves, "learning rate by parameter group", x_label="steps done", y_label="learning rate")
-        self._board.add_summary(build_picture("schedule/lr", chart.png()), step)
+        self._board.add_summary(build_picture("schedule/lr", draw_picture(chart)), step)
 
     def end(self, status: Status) -> None:
         """Write how the run really ended."""

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
-from torch import Tensor
+from torch import Tensor, nn
 
 from gpt_lightning.errors import CheckpointError, ConfigError
 from gpt_lightning.optim.schedule_free import ScheduleFreeOptimizer
@@ -51,7 +51,7 @@ class AveragedWeights(StepKeeper):
         """Validate the mean."""
         mean = self.average(trainer, pl_module)
         if mean:
-            self._trained = {name: value.detach().clone() for name, value in pl_module.named_parameters()}
+            self._trained = {name: value.detach().clone() for name, value in _trained(pl_module).items()}
             _put(pl_module, mean)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -102,7 +102,7 @@ class OptimizerAverage(AveragedWeights):
             return {}
         (optimizer,) = trainer.optimizers
         assert isinstance(optimizer, ScheduleFreeOptimizer)
-        return {name: optimizer.average(value) for name, value in module.named_parameters() if value.requires_grad}
+        return {name: optimizer.average(value) for name, value in _trained(module).items()}
 
 
 class EMA(AveragedWeights):
@@ -133,7 +133,7 @@ class EMA(AveragedWeights):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The mean begins as the initial weights, or where the checkpoint left it; on the weights' device."""
         super().on_fit_start(trainer, pl_module)
-        for name, parameter in pl_module.named_parameters():
+        for name, parameter in _trained(pl_module).items():
             # At least float32: a narrower mean would not notice a step's small share.
             wide = torch.promote_types(parameter.dtype, torch.float32)
             loaded = self._mean.get(name)
@@ -144,7 +144,7 @@ class EMA(AveragedWeights):
         """Take the step just done into the mean."""
         step = trainer.global_step
         decay = min(self._decay, (1 + step) / (10 + step))
-        same = {name: value.detach() for name, value in module.named_parameters()}
+        same = {name: value.detach() for name, value in _trained(module).items()}
         for name in [name for name, value in same.items() if value.dtype != self._mean[name].dtype]:
             # One by one, so that no more than one of them is there a second time in the mean's type.
             self._mean[name].lerp_(same.pop(name).to(self._mean[name].dtype), 1 - decay)
@@ -155,6 +155,11 @@ class EMA(AveragedWeights):
         """Leave the mean, and let go of it."""
         super().on_train_end(trainer, pl_module)
         self._mean = {}
+
+
+def _trained(module: LightningModule) -> dict[str, nn.Parameter]:
+    """What is trained: a mean of what stays as it is would be that again."""
+    return {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
 
 
 @torch.no_grad()

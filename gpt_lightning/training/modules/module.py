@@ -9,15 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule
-from lightning.pytorch.plugins import MixedPrecision
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torchmetrics import Metric, MetricCollection
 
+from gpt_lightning.adapters import lora  # noqa: F401 (short names find imported classes)
+from gpt_lightning.adapters.base import Adaptation
 from gpt_lightning.batch import Batch, LossOutput
 from gpt_lightning.data.store.checks import check_tokenizer
 from gpt_lightning.data.store.manifest import Manifest
@@ -38,11 +40,12 @@ from gpt_lightning.optim.schedules.lengths import Horizon
 from gpt_lightning.optim.schedules.schedules import Cosine, Schedule
 from gpt_lightning.training.engine.sharded_strategy import Sharded
 from gpt_lightning.training.loading.datamodule import TokenDataModule
+from gpt_lightning.training.modules import adapting
 from gpt_lightning.training.modules.ema import EMA, OptimizerAverage
-from gpt_lightning.training.modules.nonfinite import BadStep, NonFinitePolicy, Stop
+from gpt_lightning.training.modules.nonfinite import BadStep, NonFinitePolicy, Stop, unscale_gradients
 from gpt_lightning.training.modules.stock import TextFacts, find_horizon, meet_needs
 from gpt_lightning.training.modules.weighing import StepWeight
-from gpt_lightning.weights.loading import check_fit, decoder_weights
+from gpt_lightning.weights.checking import check_fit, decoder_weights, hash_weights
 
 _CHANGING = frozenset({"_current_fx_name", "_step_loss", "grad_norm"})
 _EVALUATION_SEED = -1
@@ -63,6 +66,8 @@ class GPTModule(LightningModule):
         nonfinite: What happens when a loss or a gradient is not finite.
         ema_decay: Keep a running mean of the weights with this decay, e.g. 0.999: it is what is validated and what a
             checkpoint offers to generate. Null = none.
+        adaptation: What of the decoder is trained, and what is added to it for that (LoRA, ...); wants --init_from.
+            Null = all of it.
         checkpoint_activations: Every so-many-th block is computed a second time in the backward pass instead of
             keeping its activations: 1 = every block, which saves most memory for about a third more work. Null = none.
 
@@ -80,6 +85,7 @@ class GPTModule(LightningModule):
         parametrization: Parametrization = Standard(),  # noqa: B008 (no state)
         nonfinite: NonFinitePolicy = Stop(),  # noqa: B008 (no state)
         ema_decay: float | None = None,
+        adaptation: Adaptation | None = None,
         checkpoint_activations: int | None = None,
     ) -> None:
         super().__init__()
@@ -99,6 +105,8 @@ class GPTModule(LightningModule):
         self.checkpoint_activations = checkpoint_activations
         self.config, self.objective, self.optimizer_recipe, self.schedule = config, objective, optimizer, schedule
         self.compile_model, self.parametrization, self.nonfinite = compile, parametrization, nonfinite
+        self.adaptation = adaptation
+        self.strict_loading = adaptation is None
         self._ema = None if ema_decay is None else EMA(ema_decay)
         self.skipped_steps: list[int] = []
         self._trained: list[Tensor] = []
@@ -106,6 +114,7 @@ class GPTModule(LightningModule):
         self.horizon: Horizon | None = None
         self.card: dict[str, Any] = {}
         self.initial_weights: dict[str, Tensor] | None = None
+        self.base: dict[str, str] | None = None
         self.manifest: Manifest | None = None
         self.tokenizer: Tokenizer | None = None
         self.grad_norm: Tensor | None = None
@@ -125,6 +134,12 @@ class GPTModule(LightningModule):
             object.__setattr__(self, name, value)
         else:
             super().__setattr__(name, value)
+
+    def begin_with(self, weights: dict[str, Tensor], path: Path) -> None:
+        """Set the weights (of a decoder of ``config``, found at ``path``) to begin with; the base of an adaptation."""
+        self.initial_weights = weights
+        if self.adaptation is not None:
+            self.base = {"sha256": hash_weights(weights), "path": str(path.resolve())}
 
     def configure_model(self) -> None:
         """Build the decoder once, on whatever device and dtype the strategy has set."""
@@ -151,6 +166,9 @@ class GPTModule(LightningModule):
         self.parametrization.scale_weights(self.model)
         if self.initial_weights is not None:
             self.model.load_state_dict(self.initial_weights)
+        if self.adaptation is not None:
+            adapting.check_based(self.adaptation, self.initial_weights)
+            self.adaptation.attach(self.model, torch.Generator().manual_seed(self.seed))
         if self.compile_model:
             self.model.compile()
 
@@ -215,7 +233,7 @@ class GPTModule(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """One micro-step's share of the step's loss; the extra entries are what the metrics log reads."""
-        output = self._compute_loss(batch, self.seed)
+        output = adapting.add_penalty(self.adaptation, self.model, self._compute_loss(batch, self.seed))
         loss = output.loss.detach()
         self._step_loss = loss if self._step_loss is None else self._step_loss + loss
         share = self._step_weight.add(output, batch)
@@ -281,6 +299,8 @@ class GPTModule(LightningModule):
     def weight_copies(self) -> list[tuple[str, str]]:
         """Names of the settings that copy all weights, which no sharded strategy can, each with its alternative."""
         copies = [] if self._ema is None else [("ema_decay", "Leave model.ema_decay out")]
+        if self.adaptation is not None:
+            copies.append((f"adaptation {type(self.adaptation).__name__}", "Leave model.adaptation out"))
         if self.optimizer_recipe.keeps_average:
             copies.append((f"The optimizer {type(self.optimizer_recipe).__name__}", "Say --model.optimizer AdamW"))
         if self.nonfinite.needs_whole_weights:
@@ -296,6 +316,8 @@ class GPTModule(LightningModule):
 
     def configure_optimizers(self) -> Optimizer:
         """The optimizer alone: the schedule is applied in ``optimizer_step``, from the step and nothing else."""
+        if self.adaptation is not None:
+            adapting.widen_trained(self.model)
         # Kept, because walking through the modules at every step costs; in the model's order, so that the last digit of
         # the gradient's norm does not depend on how parameters are grouped.
         trained = self.model if not self.extras else join_extras(self.model, self.extras, self.objective.roles())
@@ -316,7 +338,10 @@ class GPTModule(LightningModule):
                 fix="Set module.horizon = Horizon(total_steps=..., tokens_per_step=...) before fit.",
             )
         set_learning_rates(optimizer, self.schedule.factor(self.trainer.global_step, self.horizon))
+        step = self.trainer.global_step
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        if self.adaptation is not None:
+            self.adaptation.after_step(self.model, step, self.horizon)
 
     def configure_gradient_clipping(
         self,
@@ -330,8 +355,10 @@ class GPTModule(LightningModule):
         precision, and because the norm is wanted for the log anyway.
         """
         trainer = self.trainer
-        scaler = self._unscale(optimizer)
+        scaler = unscale_gradients(trainer, optimizer)
         scale_gradients(optimizer)
+        if self.adaptation is not None and self.horizon is not None:
+            self.adaptation.before_step(self.model, trainer.global_step, self.horizon)
         scale = self._step_weight.close(trainer.accumulate_grad_batches, trainer.strategy, trainer.world_size)
         self.grad_norm = clip_gradients(self._trained, gradient_clip_val, self.measure_norm, scale)
         loss, self._step_loss = self._step_loss, None
@@ -348,25 +375,15 @@ class GPTModule(LightningModule):
             self.nonfinite.meet(step, self.skipped_steps)
             optimizer.zero_grad(set_to_none=True)  # without gradients an optimizer leaves weights and state alone
 
-    def _unscale(self, optimizer: Optimizer) -> torch.amp.GradScaler | None:
-        """The gradient scaler of float16, whose factor the gradients have lost when this returns; None without one.
-
-        Lightning leaves a fused optimizer's gradients scaled, because its kernel can divide. Clipped like that they
-        would keep their direction but none of their size, so they are divided here; the scaler then tells the kernel.
-        """
-        plugin = self.trainer.precision_plugin
-        if not isinstance(plugin, MixedPrecision) or plugin.scaler is None:
-            return None
-        if getattr(optimizer, "_step_supports_amp_scaling", False):
-            plugin.scaler.unscale_(optimizer)
-        return plugin.scaler
-
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse weights of another architecture, or of another tokenizer than that of the data; then go on."""
         self.skipped_steps = list(checkpoint.get("skipped_steps", []))
         card = checkpoint.get("gpt_lightning", {})
         if self.manifest is not None and "tokenizer" in card:
             check_tokenizer(self.manifest, card["tokenizer"])
+        if self.adaptation is not None:
+            adapting.check_adapted(self, checkpoint, self.base)
+            return
         with torch.device("meta"):  # self.model may be a share of the whole
             check_fit(decoder_weights(checkpoint["state_dict"]), GPT(self.config), "The checkpoint")
 
@@ -374,3 +391,5 @@ class GPTModule(LightningModule):
         """Add what rebuilds the model without this run: architecture, tokenizer, data, config (plain data)."""
         checkpoint["gpt_lightning"] = dict(self.card)
         checkpoint["skipped_steps"] = list(self.skipped_steps)
+        if self.adaptation is not None:
+            adapting.keep_trained(self, checkpoint, self.base)

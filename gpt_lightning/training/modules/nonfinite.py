@@ -18,7 +18,10 @@ import logging
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
-from lightning.pytorch import Callback
+import torch
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.plugins import MixedPrecision
+from torch.optim import Optimizer
 
 from gpt_lightning.errors import ConfigError, DivergedError
 from gpt_lightning.training.engine.processes import process_rank
@@ -154,3 +157,17 @@ class Rollback(Skip):
             log.warning(
                 "step %d is left out, and the weights are those of step %d: %s", step.number, back, step.describe()
             )
+
+
+def unscale_gradients(trainer: Trainer, optimizer: Optimizer) -> torch.amp.GradScaler | None:
+    """The gradient scaler of float16, whose factor the gradients have lost when this returns; None without one.
+
+    Lightning leaves a fused optimizer's gradients scaled, because its kernel can divide. Clipped like that they would
+    keep their direction but none of their size, so they are divided here; the scaler then tells the kernel.
+    """
+    plugin = trainer.precision_plugin
+    if not isinstance(plugin, MixedPrecision) or plugin.scaler is None:
+        return None
+    if getattr(optimizer, "_step_supports_amp_scaling", False):
+        plugin.scaler.unscale_(optimizer)
+    return plugin.scaler

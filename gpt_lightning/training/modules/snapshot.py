@@ -13,6 +13,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from torch import Tensor
 
+from gpt_lightning.adapters.base import trained_names
 from gpt_lightning.errors import ConfigError
 from gpt_lightning.training.engine.steps import StepKeeper
 from gpt_lightning.training.modules.ema import EMA
@@ -58,9 +59,10 @@ class Snapshot(StepKeeper):
 
     def _take(self, trainer: Trainer, module: LightningModule) -> None:
         (optimizer,) = trainer.optimizers
+        state = module.state_dict()
         self.step = trainer.global_step
         self._kept = {
-            "weights": {name: value.detach().clone() for name, value in module.named_parameters()},
+            "weights": _copy({name: state[name] for name in trained_names(module)}),
             "moments": [[_copy(optimizer.state.get(p, {})) for p in g["params"]] for g in optimizer.param_groups],
             "groups": [
                 {key: value for key, value in group.items() if key not in _NOT_STATE}
@@ -75,8 +77,9 @@ class Snapshot(StepKeeper):
         assert self._owners is not None
         trainer, module = self._owners
         (optimizer,) = trainer.optimizers
-        for name, parameter in module.named_parameters():
-            parameter.copy_(self._kept["weights"][name])
+        state = module.state_dict()
+        for name, value in self._kept["weights"].items():
+            state[name].copy_(value)
         for group, values, moments in zip(
             optimizer.param_groups, self._kept["groups"], self._kept["moments"], strict=True
         ):

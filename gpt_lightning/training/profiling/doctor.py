@@ -165,6 +165,7 @@ def _estimate(run: Run) -> tuple[MemoryEstimate | None, str]:
         accumulate=run.trainer.accumulate_grad_batches,
         checkpoint_every=module.checkpoint_activations,
         averaged=module.has_mean and not module.optimizer_recipe.keeps_average,
+        adaptation=module.adaptation,
         device=run.trainer.strategy.root_device.type,
         dtype=dtype,
         context=plugin.forward_context,

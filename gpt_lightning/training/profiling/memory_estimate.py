@@ -22,6 +22,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from gpt_lightning.adapters.base import Adaptation
 from gpt_lightning.batch import Batch
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.model.gpt import GPT
@@ -46,6 +47,7 @@ class StepSpec:
         accumulate: Micro-batches of a step; from 2 on, gradients are there during the backward pass.
         checkpoint_every: ``model.checkpoint_activations``.
         averaged: Whether a mean of the weights is kept beside the optimizer's state.
+        adaptation: What of the decoder is trained; None = all of it.
         device: Type of the device.
         dtype: Of weights and state.
         context: Makes the precision's context around the forward pass.
@@ -60,6 +62,7 @@ class StepSpec:
     accumulate: int = 1
     checkpoint_every: int | None = None
     averaged: bool = False
+    adaptation: Adaptation | None = None
     device: str = "cpu"
     dtype: torch.dtype = torch.float32
     context: Callable[[], AbstractContextManager[Any]] = nullcontext
@@ -133,6 +136,8 @@ def estimate_memory(spec: StepSpec) -> MemoryEstimate:
     """
     with torch.device("meta"):
         model = GPT(spec.config).to(spec.dtype)
+    if spec.adaptation is not None:
+        spec.adaptation.attach(model)
     model.train()
     model.checkpoint_every = spec.checkpoint_every
     vocab_sizes = [spec.config.data_sizes()[0], spec.config.padded_vocab_size]
@@ -147,7 +152,7 @@ def estimate_memory(spec: StepSpec) -> MemoryEstimate:
             activations = _run_step(spec, model, optimizer, trained, live)
         gradients = _bytes([parameter.grad for parameter in trained])
         state = _bytes(tree_leaves([list(entry.values()) for entry in optimizer.state.values()]))
-        widths = [max(4, parameter.element_size()) * parameter.numel() for parameter in model.parameters()]
+        widths = [max(4, parameter.element_size()) * parameter.numel() for parameter in trained]
         average = sum(widths) if spec.averaged else 0  # callbacks.ema keeps it in float32 at least
         return MemoryEstimate(weights, gradients, state, average, activations, live.logits, live.peak + average)
 

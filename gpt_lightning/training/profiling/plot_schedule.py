@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from gpt_lightning.optim.batch_ramps import BatchRamp
 from gpt_lightning.optim.schedules.lengths import Horizon
 from gpt_lightning.parsing.command import OwnOptions
 from gpt_lightning.reports.charts import LineChart, Series
+from gpt_lightning.reports.pictures import check_picture, write_picture
 from gpt_lightning.training.engine.sharded_strategy import Sharded
 from gpt_lightning.training.engine.sharding import choose_strategy
 from gpt_lightning.training.fitting.command_line import TrainerCommandLine
@@ -44,29 +45,12 @@ def plot_schedule_command(command: str, args: Sequence[str]) -> None:
     parser.add_argument("-c", "--config", action="append", default=[], help="YAML file; several are several curves.")
     parser.add_argument("-o", "--output", help="Write a picture too: NAME.svg or NAME.png.")
     own, settings = parser.parse_known_args(list(args))
-    draw = None if own.output is None else _PICTURES.get(Path(own.output).suffix)
-    if own.output is not None and draw is None:
-        raise ConfigError(
-            "plot-schedule writes SVG and PNG",
-            got=own.output,
-            allowed="a name that ends in .svg or .png",
-            fix="Say -o schedule.svg.",
-        )
+    check_picture(own.output, "plot-schedule")
     curves = [read_curve([f"--config={file}", *settings], Path(file).stem) for file in own.config]
     curves = curves or [read_curve(settings, "settings")]
     sys.stdout.write(draw_text(curves, colours=sys.stdout.isatty()))
-    if draw is not None:
-        path = Path(own.output)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(draw(curves))
-        except OSError as problem:
-            raise ConfigError(
-                f"The picture cannot be written, {problem.strerror}",
-                got=own.output,
-                fix="Name a file in a folder that you may write to: -o schedule.svg.",
-            ) from problem
-        sys.stdout.write(f"{path}\n")
+    if own.output is not None:
+        write_picture(_chart(curves), own.output)
 
 
 def _chart(curves: Sequence[Curve]) -> LineChart:
@@ -80,12 +64,6 @@ def _chart(curves: Sequence[Curve]) -> LineChart:
         y_limits=(0, None),
         legend=True,
     )
-
-
-_PICTURES: dict[str, Callable[[list[Curve]], bytes]] = {
-    ".svg": lambda curves: _chart(curves).svg().encode(),
-    ".png": lambda curves: _chart(curves).png(),
-}
 
 
 def read_curve(args: Sequence[str], name: str) -> Curve:

@@ -33,15 +33,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from gpt_lightning._version import __version__
+from gpt_lightning.adapters.base import StepFunction
 from gpt_lightning.files.processes import find_processor
-from gpt_lightning.objectives.base import Scheduled
 from gpt_lightning.optim.schedules.lengths import Horizon
 from gpt_lightning.optim.schedules.schedules import Schedule
 from gpt_lightning.training.parts import RunParts
 from gpt_lightning.training.runs.resume import flatten
+from gpt_lightning.weights.checking import hash_weights
 
 INDIFFERENT = (
     # In the chain of steps, as what they amount to.
@@ -116,7 +116,7 @@ class RunFingerprint:
     rates: Mapping[str, float]
     schedule: Schedule
     horizon: Horizon
-    values: Mapping[str, Scheduled] = field(default_factory=dict)
+    values: Mapping[str, StepFunction] = field(default_factory=dict)
 
     @functools.cached_property
     def base(self) -> str:
@@ -160,12 +160,14 @@ class RunFingerprint:
 def trace(run: RunParts) -> RunFingerprint:
     """The trajectory of a run that has not started; call it before ``fit`` builds the model."""
     rates = {str(role): rate for role, rate in run.module.optimizer_recipe.rates.items()}
-    values = run.module.objective.step_values()
+    values: dict[str, StepFunction] = {**run.module.objective.step_values()}
+    if run.module.adaptation is not None:
+        values |= {f"adaptation.{name}": value for name, value in run.module.adaptation.step_values().items()}
     return RunFingerprint(_gather_facts(run), rates, run.module.schedule, run.plan.horizon, values)
 
 
 def _gather_facts(run: RunParts) -> dict[str, Any]:
-    trainer, card = run.trainer, run.module.card
+    trainer, card, initial = run.trainer, run.module.card, run.module.initial_weights
     settings = {key: value for key, value in flatten(run.config).items() if not is_indifferent(key)}
     if run.module.objective.step_values():
         settings = {key: value for key, value in settings.items() if not _is_in_the_chain(key)}
@@ -173,7 +175,7 @@ def _gather_facts(run: RunParts) -> dict[str, Any]:
         "settings": settings,
         "rates": run.module.optimizer_recipe.rates,
         "data": card["data_fingerprint"],
-        "initial_weights": hash_weights(run.module.initial_weights),
+        "initial_weights": None if initial is None else hash_weights(initial),
         "global_batch_size": card["global_batch_size"],
         "world_size": trainer.world_size,
         "strategy": type(trainer.strategy).__name__,
@@ -250,17 +252,6 @@ def describe_environment(device: torch.device, processes: int) -> dict[str, Any]
     """What besides settings and data decides the last bits of a step, as plain data for a checkpoint."""
     versions = {name: metadata.version(name) for name in ("torch", "lightning", "numpy")}
     return {"gpt_lightning": __version__, **versions, **describe_device(device), "processes": processes}
-
-
-def hash_weights(weights: Mapping[str, Tensor] | None) -> str | None:
-    """SHA-256 (hex) of given initial weights (``--init_from``, which is no setting); None = drawn from the seed."""
-    if weights is None:
-        return None
-    digest = hashlib.sha256()
-    for name, value in sorted(weights.items()):
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
 
 
 def _hash_sources() -> str:

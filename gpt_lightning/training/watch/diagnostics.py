@@ -24,6 +24,7 @@ from gpt_lightning.generation.sampling import Sampling
 from gpt_lightning.metrics.sums import to_double
 from gpt_lightning.model.gpt import GPT
 from gpt_lightning.reports.charts import LineChart, Series
+from gpt_lightning.reports.pictures import draw_picture
 from gpt_lightning.tracking.pictures import draw_attention, draw_heat_map
 from gpt_lightning.tracking.probe import observe
 from gpt_lightning.tracking.records import build_histogram, build_picture, build_text, write_projector
@@ -128,7 +129,7 @@ class Diagnostics(Callback):
             title = f"mean validation loss by position, after {step:,} steps"
             curve = Series("val/loss", [place for place, _ in positions], [loss for _, loss in positions])
             chart = LineChart([curve], title, x_label="position in the window", y_label="nats per token")
-            self._add(build_picture("losses/by_position", chart.png()), step)
+            self._add(build_picture("losses/by_position", draw_picture(chart)), step)
         table = self._losses.first_rows()
         if table is not None:
             title = f"loss of every token of the first validation windows, after {step:,} steps"

@@ -99,8 +99,8 @@ def finish(sweep: Sweep) -> None:
         sys.stdout.write(f"  {key}: {value}\n")
     for number, (mean, deviation, count) in noise(sweep, sweep.entries()).items():
         sys.stdout.write(f"  trial {number} over {count} seeds: {mean:.6g} +- {deviation:.2g}\n")
-    page, twin = write_report(sweep.folder.path, sweep.folder.report)
-    sys.stdout.write(f"Report: {page} and {twin.name}\n")
+    page, *twin = write_report(sweep.folder.path, sweep.folder.report)
+    sys.stdout.write(f"Report: {page}" + "".join(f" and {path.name}" for path in twin) + "\n")
     sys.stdout.write(f"Next:\n  train      gpt-lightning fit --config {sweep.folder.best}\n")
 
 

@@ -15,7 +15,7 @@ from gpt_lightning.reports.charts import Chart
 from gpt_lightning.reports.numbers import format_seconds
 from gpt_lightning.reports.page import Page
 from gpt_lightning.tuning.report import report_charts as charts
-from gpt_lightning.tuning.report import report_planes as planes
+from gpt_lightning.tuning.report import report_plots as plots
 from gpt_lightning.tuning.report.report_facts import StudyFacts, TrialFacts, pareto_front, repetitions
 
 _ROWS = 15
@@ -141,9 +141,11 @@ def _add_course(page: Page, study: StudyFacts) -> None:
 
 
 def _add_parameters(page: Page, study: StudyFacts) -> None:
-    importance = planes.importances(study)
-    shown = [(each.name, planes.slices(study, place), planes.contours(study, place))
-             for place, each in enumerate(study.objectives)]  # fmt: skip
+    importance = plots.importances(study)
+    shown = [
+        (each.name, plots.slices(study, place), [plots.parallel(study, place), *plots.contours(study, place)])
+        for place, each in enumerate(study.objectives)
+    ]
     if importance is None and not any(slices for _, slices, _ in shown):
         return
     page.heading("Parameters")
@@ -153,10 +155,10 @@ def _add_parameters(page: Page, study: StudyFacts) -> None:
             "(PED-ANOVA, Watanabe et al. 2023). From few trials it is a hint."
         )
         page.chart(importance)
-    for name, slices, contours in shown:
+    for name, slices, together in shown:
         if slices and len(shown) > 1:
             page.heading(name, 3)
-        _add_charts(page, [*slices, *contours])
+        _add_charts(page, [*slices, *together])
 
 
 def _add_front(page: Page, study: StudyFacts) -> None:
@@ -166,7 +168,7 @@ def _add_front(page: Page, study: StudyFacts) -> None:
     if front:
         page.heading("Pareto front")
         page.text(f"{len(front)} trials that no other trial beats in every objective.")
-        _add_charts(page, charts.front(study))
+        _add_charts(page, plots.front(study))
         page.table(*trial_table(study, front))
 
 

@@ -9,13 +9,22 @@ from typing import Any
 
 import numpy as np
 
-from gpt_lightning.reports.charts import Chart, LineChart, ScatterChart, Series, Span, Timeline
+from gpt_lightning.reports.charts import FAINT, PALETTE, Chart, LineChart, Plot, Series, import_plotly, label
 from gpt_lightning.reports.numbers import format_number
-from gpt_lightning.tuning.report.report_facts import Objective, StudyFacts, TrialFacts, pareto_front
+from gpt_lightning.tuning.report.report_facts import Attempt, Objective, StudyFacts, TrialFacts
+from gpt_lightning.tuning.study.entries import DIVERGED
 
 TOP = 5
 """Trials that are shown by name."""
 _MOST_ROWS, _MOST_CURVES = 40, 200
+_STATES = ("running", "failed", "complete", "stopped", "pruned", "beyond a limit")
+"""In the order of the palette: what failed is orange, what is complete green."""
+
+
+def state_colour(state: str) -> str:
+    """The same in all charts; grey for what waits."""
+    state = "failed" if state == DIVERGED else state
+    return PALETTE[_STATES.index(state)] if state in _STATES else FAINT
 
 
 def short_name(key: str) -> str:
@@ -68,16 +77,31 @@ def history(study: StudyFacts, place: int) -> Chart | None:
         return None
     cap = cap_of(goal.sign * value for _, value in points)
     counting = [(trial, goal.sign * value) for trial, value in points if trial.counts]
-    line = _stairs([trial.number for trial, _ in counting], [value for _, value in counting], goal)
-    return ScatterChart(
-        x=[trial.number for trial, _ in points],
-        y=[capped(value, goal, cap) for _, value in points],
-        groups=[trial.state if trial.feasible else "beyond a limit" for trial, _ in points],
-        labels=[f"trial {trial.number}: {value:.6g}\n{spell_parameters(trial)}" for trial, value in points],
+    groups: dict[str, list[tuple[TrialFacts, float]]] = {}
+    for trial, value in points:
+        groups.setdefault(trial.state if trial.feasible else "beyond a limit", []).append((trial, value))
+    series = [
+        Series(
+            state,
+            [trial.number for trial, _ in found],
+            [capped(value, goal, cap) for _, value in found],
+            labels=[
+                f"trial {trial.number} ({state}): {value:.6g}\n{spell_parameters(trial)}" for trial, value in found
+            ],
+            line=False,
+            dots=True,
+            colour=state_colour(state),
+        )
+        for state, found in groups.items()
+    ]
+    if counting:
+        series.append(_stairs([trial.number for trial, _ in counting], [value for _, value in counting], goal))
+    return LineChart(
+        series,
         title=f"{goal.name} by trial" + ("" if math.isinf(cap) else f" (beyond {goal.sign * cap:.4g}: at the edge)"),
         x_label="trial",
         y_label=f"{goal.name} ({goal.goal})",
-        lines=[line] if counting else [],
+        legend=True,
     )
 
 
@@ -88,7 +112,7 @@ def _stairs(numbers: Sequence[int], values: Sequence[float], goal: Objective) ->
     for number, best in zip(numbers, accumulate(values, min), strict=True):
         x += [number, number] if y else [number]
         y += [y[-1], goal.sign * best] if y else [goal.sign * best]
-    return Series("best so far", x, y)
+    return Series("best so far", x, y, colour=FAINT)
 
 
 def _last_value(trial: TrialFacts, name: str) -> float | None:
@@ -171,32 +195,6 @@ def rates(study: StudyFacts) -> list[Chart]:
     return [*found]
 
 
-def front(study: StudyFacts) -> list[Chart]:
-    """The Pareto front, for the first objective against each of the others."""
-    found: list[Chart] = []
-    able = [trial for trial in study.trials if trial.counts]
-    best = pareto_front(able, study.objectives)
-    for place in range(1, len(study.objectives)):
-        if not able:
-            break
-        names = [study.objectives[0].name, study.objectives[place].name]
-        pairs = [((trial.values or ())[0], (trial.values or ())[place]) for trial in able]
-        stairs = sorted(((trial.values or ())[0], (trial.values or ())[place]) for trial in best)
-        found.append(
-            ScatterChart(
-                x=[pair[0] for pair in pairs],
-                y=[pair[1] for pair in pairs],
-                groups=["on the front" if trial in best else "beaten" for trial in able],
-                labels=[f"trial {trial.number}\n{spell_parameters(trial)}" for trial in able],
-                title=f"{names[1]} against {names[0]}",
-                x_label=f"{names[0]} ({study.objectives[0].goal})",
-                y_label=f"{names[1]} ({study.objectives[place].goal})",
-                lines=[Series("front", [x for x, _ in stairs], [y for _, y in stairs], dashed=True)],
-            )
-        )
-    return found
-
-
 def timeline(study: StudyFacts, now: float) -> Chart | None:
     """When each attempt ran and how it ended: a row for each trial, or for each trial at a time when there are many."""
     ran = [(trial, each) for trial in study.trials for each in trial.attempts if each.start is not None]
@@ -214,16 +212,31 @@ def timeline(study: StudyFacts, now: float) -> Chart | None:
             free[lane : lane + 1] = [end]
             rows[each.number] = f"place {lane + 1}"
         ran.sort(key=lambda pair: int(rows[pair[1].number].split()[1]))
-    spans = [
-        Span(
-            rows[each.number],
-            (each.start or 0.0) - zero,
-            (now if each.end is None else each.end) - zero,
-            each.state,
-            f"trial {trial.number}, attempt {trial.attempts.index(each) + 1}"
-            + (f": {each.reason}" if each.reason else "")
-            + f"\n{spell_parameters(trial)}",
+    states = dict.fromkeys(each.state for _, each in ran)
+    figure = import_plotly().Figure(layout={"barmode": "overlay", "height": 160 + 18 * len(set(rows.values()))})
+    table: list[list[object]] = []
+    for state in states:
+        shown = [(trial, each) for trial, each in ran if each.state == state]
+        seconds = [(now if each.end is None else each.end) - (each.start or 0.0) for _, each in shown]
+        table.append([state, len(shown), float(sum(seconds))])
+        figure.add_bar(
+            y=[rows[each.number] for _, each in shown],
+            base=[(each.start or 0.0) - zero for _, each in shown],
+            x=seconds,
+            text=[_describe_attempt(trial, each) for trial, each in shown],
+            textposition="none",
+            hovertemplate="%{text}<br>%{x:.1f} s",
+            orientation="h",
+            name=label(state),
+            marker_color=state_colour(state),
+            showlegend=True,
         )
-        for trial, each in ran
-    ]
-    return Timeline(spans, title="Attempts over time", x_label="seconds since the first start")
+    figure.update_xaxes(title_text="seconds since the first start")
+    figure.update_yaxes(categoryorder="array", categoryarray=list(dict.fromkeys(rows.values())), autorange="reversed")
+    return Plot("Attempts over time", figure, ["state", "bars", "seconds"], table)
+
+
+def _describe_attempt(trial: TrialFacts, attempt: Attempt) -> str:
+    reason = f": {attempt.reason}" if attempt.reason else ""
+    number = trial.attempts.index(attempt) + 1
+    return label(f"trial {trial.number}, attempt {number}{reason}\n{spell_parameters(trial)}")

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 from gpt_lightning.errors import ConfigError
-from gpt_lightning.files.atomic import write_text_durably
+from gpt_lightning.reports.page import check_pages, write_page
 
 
 def report_command(sweep: str, out: str | None = None) -> None:
@@ -29,11 +28,12 @@ def report_command(sweep: str, out: str | None = None) -> None:
     path = folder.report if out is None else Path(out)
     if path.suffix != ".html":
         raise ConfigError("--out is not the name of a page", got=out, allowed="a name that ends in .html")
+    check_pages()
     for written in write_report(folder.path, path):
         sys.stdout.write(f"{written}\n")
 
 
-def write_report(folder: Path, path: Path) -> Sequence[Path]:
+def write_report(folder: Path, path: Path) -> list[Path]:
     """Write the page to ``path`` and its Markdown twin beside it.
 
     Args:
@@ -41,7 +41,7 @@ def write_report(folder: Path, path: Path) -> Sequence[Path]:
         path: Ends in .html.
 
     Returns:
-        Both files.
+        What was written: both files, or the Markdown alone without the extra ``reports``.
 
     Raises:
         ConfigError: They cannot be written.
@@ -49,14 +49,4 @@ def write_report(folder: Path, path: Path) -> Sequence[Path]:
     from gpt_lightning.tuning.report.report import build_report
     from gpt_lightning.tuning.report.report_reading import read_sweep
 
-    page = build_report(read_sweep(folder), time.time())
-    twin = path.with_suffix(".md")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_text_durably(path, page.html())
-        write_text_durably(twin, page.markdown())
-    except OSError as problem:
-        raise ConfigError(
-            f"The report cannot be written, {problem.strerror}", got=str(path), fix="Say --out report.html."
-        ) from problem
-    return path, twin
+    return write_page(build_report(read_sweep(folder), time.time()), path)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from gpt_lightning.files.atomic import write_text_durably
 from gpt_lightning.reports.charts import Chart, LineChart, Series
-from gpt_lightning.reports.page import Page
+from gpt_lightning.reports.page import Page, write_page
 from gpt_lightning.tuning.scaling.ladder_file import Ladder, Rung, Suggestion
 from gpt_lightning.tuning.scaling.power_laws import Interval, LossLaw, RateLaw
 
@@ -17,9 +16,8 @@ _LOSS_LAW, _RATE_LAW = "L(N, D) = E + A / N^a + B / D^b", "lr(N, D) = c N^p D^q"
 def write_report(folder: Path, ladder: Ladder, suggestion: Suggestion | None) -> str:
     """Write ``report.html`` and ``report.md``; what the command prints at its end."""
     page = make_page(folder, ladder, suggestion)
-    write_text_durably(folder / "report.html", page.html())
-    write_text_durably(folder / "report.md", page.markdown())
-    lines = ["", *_summary(folder, ladder, suggestion), f"Report: {folder / 'report.html'}"]
+    written = write_page(page, folder / "report.html")
+    lines = ["", *_summary(folder, ladder, suggestion), f"Report: {written[0]}"]
     return "\n".join(lines) + "\n"
 
 
