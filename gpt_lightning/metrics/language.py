@@ -82,14 +82,16 @@ class _Ratio(DoubleSums):
 
 
 class TokenLoss(_Ratio):
-    """Mean loss per token in nats."""
+    """Mean loss per token in nats; of an objective without losses per position, its mean by weight."""
 
     higher_is_better = False
 
     def update(self, output: LossOutput) -> None:
-        """Add a batch; ``output.losses`` must be there."""
-        assert output.losses is not None, "the objective reports no losses per position"
-        nats, weight = sum_losses(output.losses, output.weights)
+        """Add a batch."""
+        if output.losses is None:
+            nats, weight = to_double(output.loss.detach()) * to_double(output.weight), to_double(output.weight)
+        else:
+            nats, weight = sum_losses(output.losses, output.weights)
         self.nats += nats
         self.count += weight
 

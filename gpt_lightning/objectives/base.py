@@ -12,13 +12,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from jaxtyping import Int
 from torch import Tensor, nn
 from torchmetrics import Metric
 
 from gpt_lightning.batch import Batch, LossOutput
-from gpt_lightning.metrics.language import BitsPerByte, Perplexity, TokenLoss
+from gpt_lightning.metrics.language import TokenLoss
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.model.gpt import GPT
 from gpt_lightning.objectives.draws import Draws
@@ -105,7 +106,15 @@ class Objective(ABC):
       ``sum(loss x weight) / sum(weight)`` over the parts of a split batch is the loss of the whole;
     - what depends on the step comes from ``learner.context.values``, which holds what ``step_values`` declares and
       nothing else.
+
+    Attributes:
+        is_causal_lm: Whether its loss is that of next-token prediction on the text as it is; of all others a
+            validation shows that loss as well.
+        chunk_size: Positions (of all rows together) whose logits exist at a time; None = all.
     """
+
+    is_causal_lm: ClassVar[bool] = False
+    chunk_size: int | None = None
 
     def needs(self, config: GPTConfig) -> Needs:
         """What it asks of text and model.
@@ -138,11 +147,8 @@ class Objective(ABC):
         """
 
     def measures(self, context: Context) -> dict[str, Metric]:
-        """What a validation shows under ``val/``; "loss" is the one to be monitored. Fed with ``LossOutput``."""
-        metrics: dict[str, Metric] = {"loss": TokenLoss(), "perplexity": Perplexity()}
-        if context.token_bytes is not None:
-            metrics["bits_per_byte"] = BitsPerByte(context.token_bytes)
-        return metrics
+        """What a validation shows of it under ``val/``, fed with its ``LossOutput``; "loss" is what is monitored."""
+        return {"loss": TokenLoss()}
 
     def step_values(self) -> Mapping[str, Scheduled]:
         """Everything that depends on the step and on the length of the run, by name.

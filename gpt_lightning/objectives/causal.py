@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import torch
+from torchmetrics import Metric
 
 from gpt_lightning.batch import Batch
+from gpt_lightning.metrics.language import BitsPerByte, Perplexity, TokenLoss
 from gpt_lightning.objectives.base import Context
 from gpt_lightning.objectives.corruptions.base import Corrupted, Corruption, count_targets
 from gpt_lightning.objectives.draws import Draws
@@ -25,6 +27,8 @@ class CausalLM(Corruption):
         ConfigError: ``chunk_size`` is not positive.
     """
 
+    is_causal_lm = True
+
     def __init__(self, chunk_size: int | None = None) -> None:
         super().__init__(chunk_size)
 
@@ -41,3 +45,12 @@ class CausalLM(Corruption):
     def restore(self, corrupted: Corrupted, context: Context) -> Batch:
         """The first token, and all targets."""
         return Batch(torch.cat([corrupted.tokens[:, :1], corrupted.targets], dim=1))
+
+    def measures(self, context: Context) -> dict[str, Metric]:
+        """The loss, its exponential, and bits per byte where the bytes of the tokens are known."""
+        return {"loss": TokenLoss(), "perplexity": Perplexity(), **measure_text(context)}
+
+
+def measure_text(context: Context) -> dict[str, Metric]:
+    """What of a causal loss compares over tokenizers."""
+    return {} if context.token_bytes is None else {"bits_per_byte": BitsPerByte(context.token_bytes)}

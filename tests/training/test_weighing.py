@@ -216,9 +216,9 @@ def test_metrics_do_not_share_sums_that_are_equal_by_chance() -> None:
     whole, ended = torch.tensor([[0, 1, 2, 3, 0]]), torch.tensor([[0, 1, 4, 2, 4]])
     outputs = [apply(CausalLM(), module.model, Batch(tokens)) for tokens in (whole, ended)]
     for output in outputs:
-        module.language.update(output)
+        module.measures.update(output, output, None)
     losses = torch.cat([output.losses.flatten() for output in outputs if output.losses is not None]).double()
-    values = module.language.compute()
+    values = module.measures.own.compute()
     assert values["loss"].item() == pytest.approx(losses.mean().item(), rel=1e-12)
     assert values["perplexity"].item() == pytest.approx(losses.mean().exp().item(), rel=1e-12)
 

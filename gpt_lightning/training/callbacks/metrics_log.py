@@ -74,7 +74,8 @@ class MetricsLog(Callback):
             if own.get(name, 1.0) > 0  # a part of a mixture may have had no sample
         }
         values = means | largest
-        values["train/perplexity"] = _exponential(values["train/loss"])
+        if module.objective.is_causal_lm:
+            values["train/perplexity"] = _exponential(values["train/loss"])
         values |= _describe_update(trainer, module) | self._speed.lap(trainer)
         tokens = values["data/tokens"]
         if self._tokens_per_epoch is not None:

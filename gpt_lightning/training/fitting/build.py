@@ -37,6 +37,7 @@ from gpt_lightning.training.fitting.command_line import TrainerCommandLine
 from gpt_lightning.training.fitting.consent import OPTION, ask_consent
 from gpt_lightning.training.fitting.run import Run
 from gpt_lightning.training.loading.datamodule import Share, TokenDataModule
+from gpt_lightning.training.modules.measuring import Measures
 from gpt_lightning.training.modules.module import GPTModule
 from gpt_lightning.training.modules.stock import meet_needs
 from gpt_lightning.training.reuse.fingerprint import describe_environment
@@ -132,7 +133,7 @@ def _complete(
     _check_global_batch(datamodule, share)
     if not datamodule.has_validation():
         trainer.limit_val_batches = 0
-    _check_validation(datamodule, trainer, micro.world)
+    _check_validation(datamodule, module, trainer, micro.world)
     if initial is not None:
         # Here rather than when the model is built: by then the run has a folder.
         initial.check_tokenizer(store.manifest.tokenizer, settings.allow_changes)
@@ -255,7 +256,7 @@ def _check_global_batch(datamodule: TokenDataModule, share: Share) -> None:
         check_global_batch(windows, batch_size=share.batch_size, accumulate=share.accumulate, world=share.world)
 
 
-def _check_validation(datamodule: TokenDataModule, trainer: Trainer, world: int) -> None:
+def _check_validation(datamodule: TokenDataModule, module: GPTModule, trainer: Trainer, world: int) -> None:
     """Refuse a share of the validation split that is no batch, and a wait for a measure that never comes."""
     limit = trainer.limit_val_batches
     is_share = isinstance(limit, float) and 0 < limit < 1
@@ -267,7 +268,7 @@ def _check_validation(datamodule: TokenDataModule, trainer: Trainer, world: int)
             allowed=f"{1 / fewest:.2g} to 1.0, or a number of batches",
             fix="Say --trainer.limit_val_batches 1.",
         )
-    measured = ["val/loss", "val/perplexity", "val/bits_per_byte"]
+    measured = [f"val/{name}" for name in Measures(module.objective, module.context).names()]
     measured += [f"val/loss/{name}" for name in datamodule.sources_of("val")]
     check_callbacks(vars(trainer)["callbacks"], measured)
 

@@ -43,10 +43,18 @@ def _metric_lines(run: Run, result: FitResult) -> list[str]:
     loss, expected = result.metrics["val/loss"], run.settings.expected_val_loss
     beside = "" if expected is None else f"   (expected {expected:.3f}, difference {loss - expected:+.3f})"
     lines = [done, f"Validation loss  {loss:.4f} nats per token{beside}"]
-    if "val/bits_per_byte" in result.metrics:
-        lines.append(f"Bits per byte    {result.metrics['val/bits_per_byte']:.4f}")
-    lines.append(f"Perplexity       {result.metrics['val/perplexity']:.2f}")
+    for name, (title, digits) in _SHOWN.items():
+        if name in result.metrics:
+            lines.append(f"{title:<17}{result.metrics[name]:.{digits}f}")
     return lines
+
+
+_SHOWN = {
+    "val/clm_loss": ("Causal loss", 4),
+    "val/bits_per_byte": ("Bits per byte", 4),
+    "val/perplexity": ("Perplexity", 2),
+}
+"""Measures of a validation that the summary shows where there are any, with their digits."""
 
 
 def _sample_lines(run: Run, result: FitResult) -> list[str]:

@@ -7,6 +7,8 @@ hyper-parameters in Lightning's sense: a checkpoint carries the architecture and
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,8 +18,8 @@ import torch
 from lightning.pytorch import Callback, LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torchmetrics import Metric, MetricCollection
 
+from gpt_lightning import objectives
 from gpt_lightning.adapters import lora  # noqa: F401 (short names find imported classes)
 from gpt_lightning.adapters.base import Adaptation
 from gpt_lightning.batch import Batch, LossOutput
@@ -25,7 +27,6 @@ from gpt_lightning.data.store.checks import check_tokenizer
 from gpt_lightning.data.store.manifest import Manifest
 from gpt_lightning.data.tokenizers.kinds import Tokenizer
 from gpt_lightning.errors import ConfigError
-from gpt_lightning.metrics.language import TokenLoss
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.model.gpt import GPT
 from gpt_lightning.objectives.base import Context, Learner, Objective
@@ -42,10 +43,14 @@ from gpt_lightning.training.engine.sharded_strategy import Sharded
 from gpt_lightning.training.loading.datamodule import TokenDataModule
 from gpt_lightning.training.modules import adapting
 from gpt_lightning.training.modules.ema import EMA, OptimizerAverage
+from gpt_lightning.training.modules.measuring import Measures, positions_of
 from gpt_lightning.training.modules.nonfinite import BadStep, NonFinitePolicy, Stop, unscale_gradients
 from gpt_lightning.training.modules.stock import TextFacts, find_horizon, meet_needs
 from gpt_lightning.training.modules.weighing import StepWeight
 from gpt_lightning.weights.checking import check_fit, decoder_weights, hash_weights
+
+for _module in pkgutil.walk_packages(objectives.__path__, f"{objectives.__name__}."):
+    importlib.import_module(_module.name)  # short names in a config find imported classes
 
 _CHANGING = frozenset({"_current_fx_name", "_step_loss", "grad_norm"})
 _EVALUATION_SEED = -1
@@ -187,12 +192,8 @@ class GPTModule(LightningModule):
             self.take_text(meet_needs(self.config, self.objective, data.open_store(), data.block_size))
         if self.horizon is None and stage == "fit" and isinstance(data, TokenDataModule):
             self.horizon = find_horizon(self.trainer, data)
-        if "language" not in self._modules:
-            metrics: dict[str, Metric | MetricCollection] = {**self.objective.measures(self.context)}
-            # torchmetrics would let metrics share sums that are equal after the first batch, for good: those of tokens
-            # and of bytes are, where every token of it is one byte.
-            self.language = MetricCollection(metrics, compute_groups=False)
-            self.source_losses = nn.ModuleDict({name: TokenLoss() for name in self._sources_of("val", "test")})
+        if "measures" not in self._modules:
+            self.measures = Measures(self.objective, self.context, self._sources_of("val", "test"))
 
     def take_text(self, facts: TextFacts) -> None:
         """Learn of the data, before the model is built."""
@@ -226,10 +227,10 @@ class GPTModule(LightningModule):
         """The next micro-batch is the first of a step, whatever an earlier training of this module left behind."""
         self._step_loss, self._step_weight = None, StepWeight()
 
-    def _compute_loss(self, batch: Batch, seed: int) -> LossOutput:
+    def _compute_loss(self, batch: Batch, seed: int, objective: Objective | None = None) -> LossOutput:
         batch = batch.number_rows()
         assert batch.samples is not None
-        return self.objective(self._learner(), batch, Draws(seed, batch.samples))
+        return (objective or self.objective)(self._learner(), batch, Draws(seed, batch.samples))
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """One micro-step's share of the step's loss; the extra entries are what the metrics log reads."""
@@ -243,7 +244,7 @@ class GPTModule(LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor | None] | None:
         """Add one batch to the sums over the whole split, and over its source in a mixture.
 
-        What it returns is for callbacks: losses, weights and targets of every position; None without losses.
+        What it returns is for callbacks: causal losses, weights and targets of every position.
         """
         return self._measure(batch, "val", dataloader_idx)
 
@@ -252,18 +253,12 @@ class GPTModule(LightningModule):
         self._measure(batch, "test", dataloader_idx)
 
     def _measure(self, batch: Batch, split: str, loader: int) -> dict[str, Tensor | None] | None:
-        output = self._compute_loss(batch, _EVALUATION_SEED)
-        self.language.update(output)
-        if self.source_losses:
-            self._source_loss(self._sources_of(split)[loader]).update(output)
-        if output.losses is None:
-            return None
-        return {"losses": output.losses, "weights": output.weights, "targets": output.targets}
-
-    def _source_loss(self, name: str) -> TokenLoss:
-        loss = self.source_losses[name]
-        assert isinstance(loss, TokenLoss)
-        return loss
+        output = causal = self._compute_loss(batch, _EVALUATION_SEED)
+        if not self.objective.is_causal_lm:
+            causal = self._compute_loss(batch, _EVALUATION_SEED, CausalLM(self.objective.chunk_size))
+        sources = self._sources_of(split)
+        self.measures.update(output, causal, sources[loader] if sources else None)
+        return positions_of(causal)
 
     def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:
         """Log-probability (nats) of every token of every window, with its id and weight."""
@@ -274,7 +269,7 @@ class GPTModule(LightningModule):
         return {"log_probabilities": -output.losses, "targets": output.targets, "weights": weights}
 
     def on_validation_epoch_end(self) -> None:
-        """Publish ``val/loss``, ``val/perplexity``, ``val/bits_per_byte`` for callbacks; loggers get them from ours."""
+        """Publish ``val/loss`` and the other ``measures`` for callbacks; loggers get them from ours."""
         self._publish("val")
 
     def on_test_epoch_end(self) -> None:
@@ -282,12 +277,7 @@ class GPTModule(LightningModule):
         self._publish("test")
 
     def _publish(self, stage: str) -> None:
-        values = {f"{stage}/{name}": value for name, value in self.language.compute().items()}
-        self.language.reset()
-        for name in self._sources_of(stage) if self.source_losses else []:
-            loss = self._source_loss(name)
-            values[f"{stage}/loss/{name}"] = loss.compute()
-            loss.reset()
+        values = self.measures.compute(stage, self._sources_of(stage))
         # logger=False: Lightning would stamp these one step off the training curve.
         self.log_dict(values, logger=False, sync_dist=False)
 
