@@ -14,15 +14,22 @@ from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.model.gpt import GPT
 from gpt_lightning.objectives.base import Objective
 from gpt_lightning.objectives.causal import CausalLM
+from gpt_lightning.objectives.corruptions.base import Corruption
 from gpt_lightning.objectives.corruptions.infilling import FillInTheMiddle
+from gpt_lightning.objectives.corruptions.masked import MaskedLM, NextTokenMasked
+from gpt_lightning.objectives.corruptions.prefix import PrefixLM
 from gpt_lightning.objectives.corruptions.spans import SpanCorruption
+from gpt_lightning.objectives.draws import Draws
 from gpt_lightning.objectives.mixture import Mixture, Part
-from tests.objectives.applying import apply
+from tests.objectives.applying import apply, describe
 
 # Which see nothing behind what counts.
 CAUSAL: list[Objective] = [CausalLM()]
 OBJECTIVES: list[Objective] = [
     *CAUSAL,
+    PrefixLM(),
+    MaskedLM(0.5),
+    NextTokenMasked(0.5),
     FillInTheMiddle(rate=0.8, max_documents=1),
     SpanCorruption(share=0.4, max_documents=1),
     Mixture({"fim": Part(FillInTheMiddle(max_documents=1)), "clm": Part(CausalLM()), "spans": Part(SpanCorruption())}),
@@ -118,6 +125,27 @@ def test_narrow_token_types_are_taken(objective: Objective) -> None:
     batch = _batch()
     narrow = replace(batch, tokens=batch.tokens.to(torch.int16))
     assert torch.equal(_run(objective, _build(), narrow).loss, _run(objective, _build(), batch).loss)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 4, 8])
+@pytest.mark.parametrize("objective", [each for each in OBJECTIVES if isinstance(each, Corruption)], ids=_name)
+def test_a_sample_is_corrupted_alike_in_every_micro_batch(objective: Corruption, rows: int) -> None:
+    """Bit for bit, whatever the split of the global batch; and each sample and each seed differently."""
+    batch = replace(_batch(8), samples=torch.arange(40, 48), documents=(torch.arange(7) > 3).int().expand(8, 7))
+    whole = _corrupt(objective, batch)
+    parts = [_corrupt(objective, batch.part(slice(first, first + rows))) for first in range(0, 8, rows)]
+    for name, value in whole.items():
+        assert torch.equal(torch.cat([part[name] for part in parts]), value), name
+    if not isinstance(objective, CausalLM | SpanCorruption):  # a window this short can hold its span in one way
+        others = [_corrupt(objective, replace(batch, samples=torch.arange(8))), _corrupt(objective, batch, seed=1)]
+        assert all(any(not torch.equal(other[name], value) for name, value in whole.items()) for other in others)
+
+
+def _corrupt(objective: Corruption, batch: Batch, seed: int = 0) -> dict[str, Tensor]:
+    samples = batch.samples
+    assert samples is not None
+    found = vars(objective.corrupt(batch, Draws(seed, samples), describe(objective, batch, 7)))
+    return {name: value for name, value in found.items() if isinstance(value, Tensor)}
 
 
 @each_objective

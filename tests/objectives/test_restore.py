@@ -16,12 +16,17 @@ from gpt_lightning.objectives.base import Context
 from gpt_lightning.objectives.causal import CausalLM
 from gpt_lightning.objectives.corruptions.base import Corrupted, Corruption
 from gpt_lightning.objectives.corruptions.infilling import FillInTheMiddle
+from gpt_lightning.objectives.corruptions.masked import MaskedLM, NextTokenMasked
+from gpt_lightning.objectives.corruptions.prefix import PrefixLM
 from gpt_lightning.objectives.corruptions.spans import SpanCorruption
 from gpt_lightning.objectives.draws import Draws
 from gpt_lightning.objectives.mixture import Mixture, Part
 
 OBJECTIVES: dict[str, Corruption] = {
     "clm": CausalLM(),
+    "prefix": PrefixLM(),
+    "masked": MaskedLM(0.4),
+    "mntp": NextTokenMasked(0.4),
     "fim": FillInTheMiddle(rate=0.9),
     "psm": FillInTheMiddle(rate=1.0, spm_rate=0.0, max_documents=2),
     "spm": FillInTheMiddle(rate=1.0, spm_rate=1.0, max_documents=9),

@@ -45,6 +45,7 @@ WEIGHTED: dict[str, dict[str, Any]] = {
     "document": {"data.packing": "Document"},
     "pack": {"data.packing": "Pack"},
     "mask": {"data.document_mask": True},
+    "masked": {"model.objective": "MaskedLM"},
 }
 """Ways in which micro-batches come to unequal weights."""
 
