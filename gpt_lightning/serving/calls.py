@@ -7,12 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from gpt_lightning.data.layouts.chat_formats import Message
+from gpt_lightning.data.layouts.transcripts import Transcript
 from gpt_lightning.errors import UserError
 from gpt_lightning.generation.engine import check_request
 from gpt_lightning.generation.requests import Request
 from gpt_lightning.generation.sampling import Sampling
 from gpt_lightning.generation.text import encode_prompt
-from gpt_lightning.generation.transcripts import Transcript
 from gpt_lightning.serving.api_errors import ApiError
 from gpt_lightning.serving.fields import (
     SAMPLING,
@@ -29,7 +30,6 @@ from gpt_lightning.serving.fields import (
     whole,
 )
 from gpt_lightning.serving.versions import Version
-from gpt_lightning.weights.chat_templates import Message
 
 _MOST_PROMPTS, _MOST_MESSAGES, _MOST_TOP = 1024, 4096, 20
 _COMPLETION_TOKENS = 16

@@ -256,7 +256,7 @@ def test_chinese_dark_phone_and_pictures(browser: Any, url: str) -> None:
         if name == "phone-settings":
             page.click("#settings-button")
         chinese = settings["locale"] == "zh-CN"
-        assert page.locator("#new").text_content() == ("新对话" if chinese else "New talk")
+        assert page.locator("#new").text_content() == ("新对话" if chinese else "New chat")
         assert page.evaluate("document.documentElement.lang") == ("zh-CN" if chinese else "en")
         # Nothing is wider than the screen, and everything that is pressed can be hit and has a name.
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
