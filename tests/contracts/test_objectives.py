@@ -78,7 +78,8 @@ def test_every_objective_is_in_the_list() -> None:
     while waiting:
         kind = waiting.pop()
         waiting += kind.__subclasses__()
-        found |= set() if inspect.isabstract(kind) else {kind}
+        ours = kind.__module__.startswith("gpt_lightning.") and not inspect.isabstract(kind)
+        found |= {kind} if ours else set()
     assert {type(objective) for objective in OBJECTIVES} == found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -215,6 +216,20 @@ def test_keys_of_the_chain_agree_for_as_long_as_the_rates_do(place: Path) -> Non
     assert list(one) == list(range(1, 21))
     assert len({*one.values(), *other.values()}) == 20 + 16 - 9
     assert [step for step in other if one[step] == other[step]] == list(range(1, 10))
+
+
+def test_step_values_of_an_objective_are_in_the_chain(place: Path) -> None:
+    """Two ratios of masked tokens that part in step 12: without their values in the key, all steps were shared."""
+
+    def masked(decay: float) -> dict[str, Any]:
+        schedule = {"class_path": "WSD", "init_args": {"warmup": 0, "decay": decay}}
+        return {"model": {"objective": {"class_path": "MaskedLM", "init_args": {"ratio_schedule": schedule}}}}
+
+    one, other = (trace(tiny_run(BASE, wsd(0.5), masked(decay))) for decay in (0.5, 0.3))
+    keys, others = one.keys(range(1, 21)), other.keys(range(1, 21))
+    assert [step for step in keys if keys[step] == others[step]] == list(range(1, 12))
+    blind, also = (replace(each, values={}).keys(range(1, 21)) for each in (one, other))
+    assert blind == also
 
 
 def test_what_cannot_be_shared_is_refused(place: Path) -> None:

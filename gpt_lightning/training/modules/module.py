@@ -159,6 +159,10 @@ class GPTModule(LightningModule):
         self.initial_weights = None
         self.extras = self._build_extras()
 
+    def _has_extras(self) -> bool:
+        with torch.device("meta"):
+            return bool(self.objective.build_extras(self.config))
+
     def _build_extras(self) -> nn.ModuleDict:
         # Without a trace in the global generator, which seeds dropout.
         with torch.random.fork_rng(devices=[]):
@@ -289,6 +293,8 @@ class GPTModule(LightningModule):
     def weight_copies(self) -> list[tuple[str, str]]:
         """Names of the settings that copy all weights, which no sharded strategy can, each with its alternative."""
         copies = [] if self._ema is None else [("ema_decay", "Leave model.ema_decay out")]
+        if self._has_extras():
+            copies.append((f"What the objective {type(self.objective).__name__} trains", "Choose another objective"))
         if self.adaptation is not None:
             copies.append((f"adaptation {type(self.adaptation).__name__}", "Leave model.adaptation out"))
         if self.optimizer_recipe.keeps_average:
