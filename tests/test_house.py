@@ -83,9 +83,18 @@ def _tell_loaded(file: Path) -> None:
     file.write_text(json.dumps(sorted(forked.LOADED)), encoding="utf-8")
 
 
+def _loaded(place: Path) -> set[str]:
+    """Of the fork server, which has imported the training room: nothing else, unless a sweep's trials came first."""
+    assert forked.run_child(place, _tell_loaded, place / "loaded.json") == 0
+    loaded = set(json.loads((place / "loaded.json").read_text(encoding="utf-8")))
+    if "gpt_lightning.tuning" not in loaded:
+        return loaded
+    code = "import json, sys, gpt_lightning.training.fitting.build; print(json.dumps(list(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100, check=True)
+    return set(json.loads(done.stdout))
+
+
 def test_training_needs_no_optuna(tmp_path: Path) -> None:
-    """Asked of the fork server, an interpreter that has imported the training room and nothing else."""
-    assert forked.run_child(tmp_path, _tell_loaded, tmp_path / "loaded.json") == 0
-    loaded = set(json.loads((tmp_path / "loaded.json").read_text(encoding="utf-8")))
+    loaded = _loaded(tmp_path)
     assert {"gpt_lightning.training.fitting.build", "lightning.pytorch"} <= loaded
     assert {"optuna", "matplotlib"} & loaded == set()

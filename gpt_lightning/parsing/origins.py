@@ -166,16 +166,16 @@ def check_environment(variables: Mapping[str, str], environ: Iterable[str], pref
     """
     sections = {name.removeprefix(prefix).partition("__")[0] for name in variables if "__" in name}
     collapsed = {name.replace("__", "_"): name for name in variables if "__" in name}
+    bare = [name.removeprefix(prefix) for name in collapsed]  # what all have in common makes all alike
     for variable in environ:
         if variable in variables or not variable.startswith(prefix):
             continue
         section, parted, _ = variable.removeprefix(prefix).partition("__")
-        advice = did_you_mean(variable, variables)
-        whole = collapsed.get(variable.replace("__", "_"))
+        whole, advice = collapsed.get(variable.replace("__", "_")), ""
         if whole:
             advice = f"Did you mean {whole}?"
         elif not parted:
-            near = nearest(variable.replace("__", "_"), collapsed)
+            near = [prefix + name for name in nearest(variable.removeprefix(prefix), bare)]
             alike = [name for name in near if SequenceMatcher(None, variable, name).ratio() > _MISSPELT]
             if not alike:
                 continue
@@ -184,7 +184,9 @@ def check_environment(variables: Mapping[str, str], environ: Iterable[str], pref
             continue
         raise ConfigError(
             f"The environment variable {variable} sets nothing",
-            fix=advice or "Settings of a chosen class go into a config file or an option.",
+            fix=advice
+            or did_you_mean(variable, variables)
+            or "Settings of a chosen class go into a config file or an option.",
         )
 
 

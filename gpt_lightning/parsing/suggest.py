@@ -79,10 +79,16 @@ def _likeness(name: str, candidate: str) -> float:
     while "." in ours and "." in theirs and ours.partition(".")[0] == theirs.partition(".")[0]:
         # A part in common would make anything below it look alike.
         ours, theirs = ours.partition(".")[2], theirs.partition(".")[2]
-    whole = SequenceMatcher(None, ours, theirs).ratio()
-    last = SequenceMatcher(None, ours.rpartition(".")[2], theirs.rpartition(".")[2]).ratio()
+    whole = _ratio(ours, theirs)
+    last = _ratio(ours.rpartition(".")[2], theirs.rpartition(".")[2])
     # The last part alone may carry a match only when it is nearly exact: short endings are alike by chance.
     return max(whole, 0.9 * last if last > 0.85 else 0.0)
+
+
+def _ratio(ours: str, theirs: str) -> float:
+    """Share of matching letters; 0 below what counts, which two quick bounds tell of nearly all."""
+    matcher = SequenceMatcher(None, ours, theirs)
+    return matcher.ratio() if min(matcher.real_quick_ratio(), matcher.quick_ratio()) >= _ALIKE else 0.0
 
 
 def _plain(name: str) -> str:

@@ -23,6 +23,18 @@ from tests.training.runs import Crash, tiny_run
 from tests.training.test_resume_exact import assert_equal, outcome
 
 SETTINGS: dict[str, Any] = {"run": {"save_every": 100, "validate_every": 4, "sample_tokens": 0}}
+
+
+def by_turns(*cases: tuple[Any, ...], every: int = 1) -> list[Any]:
+    """Each case on both runs, plain and mean: one of the two, or every so many cases one, now; the rest is slow."""
+    both = ("plain", "mean")
+    return [
+        pytest.param(*case, name, marks=[] if number % every == 0 and number // every % 2 == turn else pytest.mark.slow)
+        for number, case in enumerate(cases)
+        for turn, name in enumerate(both)
+    ]
+
+
 MEAN: dict[str, Any] = {"model": {"ema_decay": 0.9}, "trainer": {"accumulate_grad_batches": 2}}
 """State that belongs to a step outside of the optimizer, and steps of two micro-batches."""
 
@@ -111,16 +123,16 @@ class _Stop(Callback):
 
 
 @pytest.mark.parametrize(
-    ("hook", "step"),
-    [
+    ("hook", "step", "name"),
+    by_turns(
         ("on_train_batch_start", 2),
         ("on_train_batch_end", 3),
         ("on_before_zero_grad", 1),
-        ("on_validation_end", 4),
         ("on_train_batch_end", 4),
-    ],
+        ("on_validation_end", 4),
+        every=2,
+    ),
 )
-@pytest.mark.parametrize("name", ["plain", "mean"])
 def test_a_callback_ends_the_run(whole: Path, hook: str, step: int, name: str) -> None:
     settings = MEAN if name == "mean" else {}
     run = make_run(settings)
@@ -166,8 +178,7 @@ HOOKS = [
 ]
 
 
-@pytest.mark.parametrize(("hook", "step", "saved"), HOOKS)
-@pytest.mark.parametrize("name", ["plain", "mean"])
+@pytest.mark.parametrize(("hook", "step", "saved", "name"), by_turns(*HOOKS, every=2))
 def test_an_exception_in_any_hook_saves_the_step(whole: Path, hook: str, step: int, saved: int, name: str) -> None:
     """Of a callback that comes before ours, as users' callbacks do."""
     settings = MEAN if name == "mean" else {}

@@ -148,7 +148,10 @@ def test_running_mean_is_validated_saved_and_left(place: Path) -> None:
     )
 
 
-@pytest.mark.parametrize(("precision", "kill"), [("32-true", ("validation", 15)), ("bf16-true", ("batch_start", 10))])
+@pytest.mark.parametrize(
+    ("precision", "kill"),
+    [("32-true", ("validation", 15)), pytest.param("bf16-true", ("batch_start", 10), marks=pytest.mark.slow)],
+)
 def test_running_mean_resumes_bit_for_bit(place: Path, precision: str, kill: tuple[str, int]) -> None:
     settings = {"model": {"ema_decay": 0.9}, "trainer": {"precision": precision}}
     whole = _check_resume(place, f"ema-{kill[0]}-{precision}", settings, kill)
@@ -238,7 +241,9 @@ def _skip(max_steps: int) -> dict[str, Any]:
     return {"class_path": "Skip", "init_args": {"max_steps": max_steps}}
 
 
-@pytest.mark.parametrize("optimizer", ["AdamW", "Muon", pytest.param("Lion", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "optimizer", ["AdamW", *(pytest.param(name, marks=pytest.mark.slow) for name in ("Muon", "Lion"))]
+)
 def test_exactly_the_bad_steps_are_left_out_also_over_a_resume(place: Path, optimizer: str) -> None:
     settings = {"model": {"optimizer": optimizer, "nonfinite": _skip(3)}}
     whole, killed = place / f"skip-{optimizer}", place / f"skip-killed-{optimizer}"
@@ -352,7 +357,7 @@ def rolling(folder: Path, bad: list[int], kill: tuple[str, int] | None, optimize
     assert run.module.skipped_steps == bad
 
 
-@pytest.mark.parametrize("optimizer", ["AdamW", "ScheduleFree"])
+@pytest.mark.parametrize("optimizer", ["AdamW", pytest.param("ScheduleFree", marks=pytest.mark.slow)])
 def test_rollback_goes_back_and_on_also_over_a_resume(place: Path, optimizer: str) -> None:
     """Killed between the snapshot of step 8 and the bad step 11; the checkpoint it goes on from is that of step 9."""
     whole, killed = place / f"back-{optimizer}", place / f"back-killed-{optimizer}"

@@ -78,32 +78,49 @@ def accumulated(place: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     return reference(folder, ACCUMULATE)
 
 
-CASES: list[list[tuple[str, int]]] = [
+Kills = list[tuple[str, int]]
+CASES: list[Kills] = [
     [("batch_start", 0)],  # before the first step: nothing saved yet
+    [("validation", 5)],
+    [("fsync", 6)],
+    [("rename", 6)],
+    [("batch_start", 7), ("batch_start", 8)],  # twice in a row
+]
+MORE: list[Kills] = [
     [("before_update", 1)],
     [("batch_start", 3)],  # just after a save
     [("batch_start", 8)],
-    [("validation", 5)],
     [("validation", 15)],
     [("validation", 24)],  # the last validation
-    [("fsync", 6)],
-    [("rename", 6)],
     [("rename", 24)],
-    [("batch_start", 7), ("batch_start", 8)],  # twice in a row
     [("rename", 3), ("fsync", 9), ("validation", 15), ("batch_start", 20)],
 ]
 
 
-@pytest.mark.parametrize("kills", CASES, ids=lambda kills: "-".join(f"{point}{step}" for point, step in kills))
+def name_kills(kills: Kills) -> str:
+    return "-".join(f"{point}{step}" for point, step in kills)
+
+
+@pytest.mark.parametrize(
+    "kills", [*CASES, *(pytest.param(each, marks=pytest.mark.slow) for each in MORE)], ids=name_kills
+)
 def test_killed_run_resumes_bit_for_bit(place: Path, plain: Any, kills: list[tuple[str, int]]) -> None:
-    folder = place / "-".join(f"{point}{step}" for point, step in kills)
+    folder = place / name_kills(kills)
     for kill in kills:
         assert run_child(place, train, folder, {}, kill) == -signal.SIGKILL
     assert run_child(place, train, folder, {}, None) == 0
     assert_equal(outcome(folder), plain)
 
 
-@pytest.mark.parametrize("kill", [("before_update", 4), ("batch_start", 5), ("validation", 5), ("rename", 6)])
+@pytest.mark.parametrize(
+    "kill",
+    [
+        ("before_update", 4),
+        ("validation", 5),
+        pytest.param(("batch_start", 5), marks=pytest.mark.slow),
+        pytest.param(("rename", 6), marks=pytest.mark.slow),
+    ],
+)
 def test_killed_in_accumulation_resumes_bit_for_bit(place: Path, accumulated: Any, kill: tuple[str, int]) -> None:
     folder = place / "accumulated" / f"{kill[0]}{kill[1]}"
     assert run_child(folder.parent, train, folder, ACCUMULATE, kill) == -signal.SIGKILL

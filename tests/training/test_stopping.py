@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import signal
 import time
@@ -55,9 +56,17 @@ def signalled(folder: Path, number: int, step: int, hook: str, settings: dict[st
     run.fit(resume="auto")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize(
-    ("step", "hook", "saved"), [(0, "batch", 1), (7, "batch", 8), (9, "batch", 10), (5, "validation", 6)]
+    ("number", "step", "hook", "saved"),
+    [
+        (signal.SIGTERM, 0, "batch", 1),
+        (signal.SIGINT, 7, "batch", 8),
+        (signal.SIGTERM, 5, "validation", 6),
+        pytest.param(signal.SIGINT, 0, "batch", 1, marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, 7, "batch", 8, marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, 9, "batch", 10, marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, 5, "validation", 6, marks=pytest.mark.slow),
+    ],
 )
 def test_signal_saves_at_the_next_step_and_resumes_exactly(
     place: Path, number: signal.Signals, step: int, hook: str, saved: int
@@ -99,11 +108,11 @@ def signalled_twice(folder: Path, first: int, second: int, hook: str) -> None:
     ("first", "second", "hook"),
     [
         (signal.SIGINT, signal.SIGINT, "at once"),
-        (signal.SIGTERM, signal.SIGINT, "on_train_batch_end"),
         (signal.SIGUSR1, signal.SIGTERM, "on_save_checkpoint"),
-        (signal.SIGINT, signal.SIGUSR1, "on_exception"),
-        (signal.SIGTERM, signal.SIGTERM, "teardown"),
-        (signal.SIGUSR1, signal.SIGUSR1, "at once"),
+        pytest.param(signal.SIGTERM, signal.SIGINT, "on_train_batch_end", marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, signal.SIGUSR1, "on_exception", marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, signal.SIGTERM, "teardown", marks=pytest.mark.slow),
+        pytest.param(signal.SIGUSR1, signal.SIGUSR1, "at once", marks=pytest.mark.slow),
     ],
 )
 def test_a_second_signal_changes_nothing(place: Path, first: signal.Signals, second: signal.Signals, hook: str) -> None:
@@ -117,7 +126,9 @@ def test_a_second_signal_changes_nothing(place: Path, first: signal.Signals, sec
     assert_equal(outcome(folder), outcome(place / "reference"))
 
 
-@pytest.mark.parametrize("hook", ["setup", "on_fit_start", "on_train_start"])
+@pytest.mark.parametrize(
+    "hook", ["setup", *(pytest.param(hook, marks=pytest.mark.slow) for hook in ("on_fit_start", "on_train_start"))]
+)
 def test_a_signal_before_the_first_step(place: Path, hook: str) -> None:
     folder = place / f"early-{hook}"
     assert run_child(place, signalled_early, folder, hook) == 143
@@ -183,9 +194,16 @@ def poisoned(folder: Path, what: str, value: float, settings: dict[str, Any]) ->
         assert run.trainer.global_step == 6
 
 
-@pytest.mark.parametrize("what", ["loss", "gradient"])
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+@pytest.mark.parametrize(
+    ("what", "value", "precision"),
+    [
+        ("loss", math.nan, "32-true"),
+        ("gradient", math.inf, "bf16-mixed"),
+        pytest.param("loss", math.inf, "32-true", marks=pytest.mark.slow),
+        pytest.param("gradient", math.nan, "32-true", marks=pytest.mark.slow),
+        pytest.param("loss", math.nan, "bf16-mixed", marks=pytest.mark.slow),
+    ],
+)
 def test_non_finite_stops_before_the_update(place: Path, what: str, value: float, precision: str) -> None:
     folder = place / f"{what}-{value}-{precision}"
     assert run_child(place, poisoned, folder, what, value, {"trainer": {"precision": precision}}) == 4

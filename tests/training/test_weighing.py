@@ -101,7 +101,7 @@ def test_every_split_of_the_global_batch_has_the_same_gradient(place: Path, way:
     """Float64: what is left is the order of a sum. A mean of means is off by 0.6 % here (Document)."""
     fit(place / "8x1", WEIGHTED[way], split(8, 1))
     whole = curve(place / "8x1")
-    for rows in (4, 1):
+    for rows in (4, 1) if way == "document" else (2,):
         fit(place / f"{rows}", WEIGHTED[way], split(rows, 8 // rows))
         parts = curve(place / f"{rows}")
         for name, values in whole.items():

@@ -7,6 +7,7 @@ four commands read.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
@@ -18,6 +19,7 @@ from gpt_lightning.generation.command import generate_command
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.parsing.origins import Origin
 from gpt_lightning.parsing.parser import StrictParserMixin
+from gpt_lightning.parsing.trust import apply_trust
 from gpt_lightning.training.fitting.consent import OPTION
 from gpt_lightning.training.fitting.help_pages import EXAMPLES
 from gpt_lightning.training.fitting.options import ELSEWHERE, NOT_FOR_FILES, OWN, REPLACED
@@ -29,6 +31,8 @@ from gpt_lightning.training.watch.monitor import Monitor
 from gpt_lightning.weights.starting import read_initial_settings
 
 _SIZES_OF_DATA = ("vocab_size", "block_size")
+_parsers: dict[str, TrainerParser] = {}
+"""Command -> its parser, which has parsed nothing yet."""
 
 
 class TrainerParser(StrictParserMixin, LightningArgumentParser):
@@ -88,6 +92,16 @@ class TrainerCommandLine(LightningCLI):
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
         )
+
+    def setup_parser(
+        self, add_subcommands: bool, main_kwargs: dict[str, Any], subparser_kwargs: dict[str, Any]
+    ) -> None:
+        """A copy of the command's parser: parsing leaves its traces in one, and to build another takes 0.15 s."""
+        if self.command not in _parsers:
+            super().setup_parser(add_subcommands, main_kwargs, subparser_kwargs)
+            _parsers[self.command] = self.parser
+        apply_trust()  # as the environment is now
+        self.parser = copy.deepcopy(_parsers[self.command])
 
     def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """One seed for weights, order of samples, dropout and masking."""

@@ -15,7 +15,6 @@ and any step of one can be compared with any step of another.
 from __future__ import annotations
 
 import ast
-import contextlib
 import functools
 import hashlib
 import importlib.util
@@ -28,7 +27,6 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +39,7 @@ from gpt_lightning.optim.schedules.lengths import Horizon
 from gpt_lightning.optim.schedules.schedules import Schedule
 from gpt_lightning.training.parts import RunParts
 from gpt_lightning.training.runs.resume import flatten
+from gpt_lightning.training.runs.run_folder import installed_version
 from gpt_lightning.weights.checking import hash_weights
 
 INDIFFERENT = (
@@ -182,7 +181,7 @@ def _gather_facts(run: RunParts) -> dict[str, Any]:
         "accumulate": trainer.accumulate_grad_batches,
         "code": CODE,
         "classes": _hash_classes(run.config),
-        "versions": {name: metadata.version(name) for name in ("torch", "lightning", "numpy")},
+        "versions": {name: installed_version(name) for name in ("torch", "lightning", "numpy")},
         "device": describe_device(trainer.strategy.root_device),
         "switches": _switches(),
     }
@@ -232,8 +231,8 @@ def _compilers() -> dict[str, str | None]:
     """What turns a compiled model into kernels."""
     found: dict[str, str | None] = {}
     for name in ("triton", "pytorch-triton"):
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
+        if version := installed_version(name):
+            found[name] = version
     compiler = shutil.which(os.environ.get("CXX", "g++")) or shutil.which("clang++")
     found["compiler"] = None if compiler is None else _version_of(compiler)
     return found
@@ -250,7 +249,7 @@ def _version_of(compiler: str) -> str | None:
 
 def describe_environment(device: torch.device, processes: int) -> dict[str, Any]:
     """What besides settings and data decides the last bits of a step, as plain data for a checkpoint."""
-    versions = {name: metadata.version(name) for name in ("torch", "lightning", "numpy")}
+    versions = {name: installed_version(name) for name in ("torch", "lightning", "numpy")}
     return {"gpt_lightning": __version__, **versions, **describe_device(device), "processes": processes}
 
 
@@ -281,7 +280,7 @@ def _hash_classes(config: Any) -> dict[str, str | None]:
             continue
         file = _file_of(module)
         if file is None or _is_installed(file):
-            found[module] = _installed_version(module)
+            found[module] = installed_version(module.partition(".")[0])
             continue
         content = file.read_bytes()
         found[module] = hashlib.sha256(content).hexdigest()
@@ -303,13 +302,6 @@ def _file_of(module: str) -> Path | None:
 
 def _is_installed(file: Path) -> bool:
     return bool({"site-packages", "dist-packages"} & set(file.parts)) or file.suffix != ".py"
-
-
-def _installed_version(module: str) -> str | None:
-    try:
-        return metadata.version(module.partition(".")[0])
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _imports(content: bytes, module: str) -> set[str]:

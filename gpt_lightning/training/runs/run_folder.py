@@ -16,6 +16,7 @@ Only the process of global rank 0 writes; the lock (``files.locks``) is gone whe
 
 from __future__ import annotations
 
+import functools
 import json
 import platform
 import socket
@@ -177,7 +178,7 @@ def write_manifest(folder: Path, *, command: list[str], seed: int, facts: dict[s
             "python": platform.python_version(),
             "platform": platform.platform(),
             "gpt_lightning": __version__,
-            "packages": {name: _version(name) for name in _PACKAGES},
+            "packages": {name: installed_version(name) for name in _PACKAGES},
             "git": _git_state(),
             **facts,
             "end": None,  # as long as it runs, and for ever when it is killed
@@ -217,7 +218,9 @@ def write_end(folder: Path, end: dict[str, Any]) -> None:
     _write_starts(folder, starts)
 
 
-def _version(package: str) -> str | None:
+@functools.cache
+def installed_version(package: str) -> str | None:
+    """The version of an installed distribution; None where there is none. Looked up once: it takes milliseconds."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
