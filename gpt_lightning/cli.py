@@ -10,6 +10,7 @@ becomes one line and its exit code; anything else is a bug of ours and keeps its
 from __future__ import annotations
 
 import atexit
+import codecs
 import gc
 import importlib
 import io
@@ -24,6 +25,13 @@ from gpt_lightning.commands import COMMANDS, ELSEWHERE, EXAMPLES
 
 _PROGRAM = "gpt-lightning"
 _CONFIG_OPTIONS = ("-c", "--config")
+_NEAREST = "gpt_lightning.nearest"
+_SIGNS = {
+    **dict(zip("─━│┤└·…±", "-=||+-~~", strict=True)),
+    **dict(zip("▁▂▃▄▅▆▇█", "12345678", strict=True)),
+    **{chr(code): "*" for code in range(0x2801, 0x2900)},  # braille: the dots of a curve
+}
+"""What tables, bars and curves are drawn with -> ASCII of the same width."""
 
 
 def console() -> None:
@@ -46,8 +54,19 @@ def _prepare_streams() -> None:
         if stream is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 (as long as the process)
         elif isinstance(stream, io.TextIOWrapper):
-            # A character that the terminal's encoding lacks is shown by its number.
-            stream.reconfigure(errors="backslashreplace")
+            stream.reconfigure(errors=_NEAREST)
+
+
+def _spell_nearest(problem: UnicodeError) -> tuple[str, int]:
+    """What stands for characters that the terminal's encoding lacks: of a drawing the likest sign, else the number."""
+    if not isinstance(problem, UnicodeEncodeError):
+        raise problem
+    missing = problem.object[problem.start : problem.end]
+    spelt = [_SIGNS.get(sign) or sign.encode("ascii", "backslashreplace").decode("ascii") for sign in missing]
+    return "".join(spelt), problem.end
+
+
+codecs.register_error(_NEAREST, _spell_nearest)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -97,7 +97,7 @@ FILES = [
     ("model:\n  schedule: Cosin\n", ["bad.yaml:2", "'Cosin'", "Constant, Cosine", "Did you mean Cosine?"]),
     ("trainer: 5\n", ["trainer in bad.yaml:1", "got 5", "accelerator"]),
     ("trainer:\n  max_steps: 3\n  max_steps: 4\n", ["bad.yaml:3", "'max_steps' is given twice, in lines 2 and 3"]),
-    ("trainer:\n\tmax_steps: 3\n", ["bad.yaml:2", "cannot start any token"]),
+    ("trainer:\n\tmax_steps: 3\n", ["bad.yaml:2", "the line is indented by a tab"]),
     ("- a\n- b\n", ["bad.yaml", "'list'", "key: value"]),
     ("a: !!python/object/apply:os.system [ls]\n", ["bad.yaml:1", "tags that construct objects are refused"]),
 ]

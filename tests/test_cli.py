@@ -11,6 +11,8 @@ import pytest
 from gpt_lightning import cli
 from gpt_lightning.commands import COMMANDS, Command
 from gpt_lightning.errors import CheckpointError, DataError, StopRequested, UserError
+from gpt_lightning.reports.numbers import sparkline
+from gpt_lightning.training.profiling.line_chart import Curve, draw_text
 
 calls: list[tuple[str, list[str]]] = []
 
@@ -229,6 +231,16 @@ def test_an_output_that_takes_nothing_is_no_traceback(redirect: str, code: int, 
     assert done.returncode == code
     assert told in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_drawings_are_seen_on_a_terminal_that_knows_ascii_alone() -> None:
+    curves = [Curve("a", [(0.0, 0.0), (9.0, 1.0)]), Curve("b", [(0.0, 0.5), (9.0, 0.5)])]
+    for drawing in (draw_text(curves[:1]), draw_text(curves, colours=True), sparkline([1.0, 2.0, 8.0])):
+        shown = drawing.encode("ascii", "gpt_lightning.nearest").decode("ascii")
+        assert "\\" not in shown
+        assert list(map(len, shown.splitlines())) == list(map(len, drawing.splitlines()))
+    assert "⡠⠊┤é".encode("latin-1", "gpt_lightning.nearest") == b"**|\xe9"
+    assert "é\N{SNOWMAN}".encode("ascii", "gpt_lightning.nearest") == b"\\xe9\\u2603"
 
 
 @pytest.mark.parametrize("form", ["--config {}", "--config={}"])

@@ -22,7 +22,7 @@ import stat
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -121,7 +121,7 @@ class FileLock:
     def _try(self) -> bool:
         descriptor = _open(self.path)
         try:
-            held = self._try_kernel(descriptor) and _is_at(descriptor, self.path) and not self._lives_elsewhere()
+            held = self._try_kernel(descriptor) and _is_at(descriptor, self.path) and not _beating([self.path])
         except BaseException:
             os.close(descriptor)
             raise
@@ -139,19 +139,6 @@ class FileLock:
                 raise
             _tell_missing(self.path, error)
             return self._marker.try_acquire()
-
-    def _lives_elsewhere(self) -> bool:
-        """Whether a holder of another machine still beats, although its lock seems free."""
-        holder = read_holder(self.path)
-        if holder is None or not holder.beats or holder.process.host == socket.gethostname():
-            return False
-        _log.info("Looking whether %s has crashed while it held %s", holder, self.path)
-        first, end = _touched(self.path), time.monotonic() + _SILENT_SECONDS
-        while time.monotonic() < end:
-            time.sleep(_BEAT_SECONDS / 8)
-            if _touched(self.path) != first:
-                return True
-        return False
 
     def _sign(self) -> None:
         assert self._descriptor is not None
@@ -235,6 +222,35 @@ def is_locked(path: Path) -> bool:
         return error.errno in _NO_LOCKS and _marker_of(path).is_there()
     finally:
         os.close(descriptor)  # with what was locked
+
+
+def find_holder_elsewhere(paths: Sequence[Path]) -> Holder | None:
+    """Somebody who lives on another machine and holds one of these locks: the kernel says so, or it beats.
+
+    Where neither is so at once, it takes the seconds that a silence must last to be a death.
+    """
+    holders = {path: holder for path in paths if (holder := read_holder(path)) is not None and not _is_near(holder)}
+    alive = [path for path in holders if is_locked(path)] or _beating(list(holders))
+    return holders[alive[0]] if alive else None
+
+
+def _is_near(holder: Holder) -> bool:
+    return holder.process.host == socket.gethostname()
+
+
+def _beating(paths: Sequence[Path]) -> list[Path]:
+    """Those of locks held on other machines, free for the kernel, whose holders still beat; none after a silence."""
+    holders = [(path, read_holder(path)) for path in paths]
+    waited = {path: holder for path, holder in holders if holder and holder.beats and not _is_near(holder)}
+    if not waited:
+        return []
+    _log.info("Looking whether %s has crashed", ", ".join(f"{holder} of {path}" for path, holder in waited.items()))
+    first, end = {path: _touched(path) for path in waited}, time.monotonic() + _SILENT_SECONDS
+    while time.monotonic() < end:
+        time.sleep(_BEAT_SECONDS / 8)
+        if beating := [path for path in waited if _touched(path) != first[path]]:
+            return beating
+    return []
 
 
 def _try_shared(descriptor: int) -> bool:

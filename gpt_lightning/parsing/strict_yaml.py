@@ -137,7 +137,7 @@ def parse_document(text: str) -> Document:
         finally:
             loader.dispose()
     except yaml.YAMLError as problem:
-        raise _translate(problem) from problem
+        raise _translate(problem, text) from problem
     return Document(data, _flatten(node, ""))
 
 
@@ -236,7 +236,7 @@ def _flatten(node: Node, key: str) -> list[Setting]:
     return found
 
 
-def _translate(problem: yaml.YAMLError) -> YAMLProblem:
+def _translate(problem: yaml.YAMLError, text: str) -> YAMLProblem:
     if isinstance(problem, YAMLProblem):
         return problem
     if not isinstance(problem, yaml.MarkedYAMLError):
@@ -245,4 +245,7 @@ def _translate(problem: yaml.YAMLError) -> YAMLProblem:
     told = problem.problem or problem.context or "not YAML"
     if "could not determine a constructor" in told:
         told = "tags that construct objects are refused: " + told.rpartition(" ")[2]
+    line = "".join(text.splitlines()[mark.line : mark.line + 1]) if mark else ""
+    if "\t" in line[: len(line) - len(line.lstrip())]:
+        told = "the line is indented by a tab; YAML is indented by spaces"
     return YAMLProblem(told, mark.line + 1 if mark else 0)

@@ -25,10 +25,11 @@ A sweep file names base configurations and the keys to vary, in the words of ``f
       model.optimizer.lr: {distribution: log_grid, min: 1e-3, max: 3.2e-2, per_octave: 2}
       model.schedule: {values: [WSD, Cosine]}
       model.schedule.decay: {when: {model.schedule: WSD}, values: ["20%", "40%"]}
-    budget: {trials: 20}
+    budget: {trials: 20, stop_when: {failures: 3}}    # ends too when so many in a row fail of the same
+    retry: {wait: 1m, max: 3}                         # a full disk: wait, longer each time, then stop the sweep
 
-Numbers may be written as people write them; a log grid has so many points in each doubling, and values on a grid can be
-shared between trials:
+Every section is a record of ``spec/spec.py``, where its keys are explained. Numbers may be written as people write
+them; a log grid has so many points in each doubling, and values on a grid can be shared between trials:
 
     >>> from gpt_lightning.tuning.spec.parameters import LogGrid
     >>> LogGrid("model.optimizer.lr", minimum=1e-3, maximum=4e-3, per_octave=2).grid()

@@ -8,7 +8,6 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import NoReturn
 
@@ -112,20 +111,20 @@ def _work(given: argparse.Namespace) -> None:
     from gpt_lightning.tuning.launch.cluster_launchers import requeue_job
     from gpt_lightning.tuning.launch.creating import begin, complete, read_named
     from gpt_lightning.tuning.study.sweep import open_sweep
-    from gpt_lightning.tuning.workers.slot_locks import hold_slot
+    from gpt_lightning.tuning.workers.slot_locks import check_reach, hold_slot
     from gpt_lightning.tuning.workers.slots import Slot
     from gpt_lightning.tuning.workers.worker import StopSignals, work
 
     stop = StopSignals()  # a job may be warned while it still imports
     spec, folder = read_named(given.sweep, given.set)
-    if folder.is_begun and not Path(given.sweep).is_file():
+    check_reach(spec, folder)
+    if not folder.is_begun or Path(given.sweep).is_file():
+        begin(spec, folder)
+    devices = tuple(each for each in given.devices.split(",") if each)
+    with hold_slot(folder, given.slot):
+        check_reach(spec, folder)  # again: workers of two machines that start at once see each other now
         sweep = open_sweep(folder)
         complete(sweep)
-    else:
-        sweep = begin(spec, folder)[0]
-    devices = tuple(each for each in given.devices.split(",") if each)
-    place = hold_slot(folder, given.slot) if given.slot >= 0 else nullcontext()
-    with place:
         ends = work(sweep, Slot(given.slot, devices, given.threads), asked_to_stop=stop, most=given.trials)
     told = ", ".join(f"{count} {state}" for state, count in sorted(ends.items()))
     sys.stdout.write(f"{told or 'nothing to do'}{f'; stopped by {stop.received.name}' if stop.received else ''}\n")

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gpt_lightning.data.prepare.prepare import PrepareSettings
 from gpt_lightning.data.tokenizers.kinds import ByteTokenizer, CharTokenizer, from_description
 from gpt_lightning.data.tokenizers.resolve import read_tokenizer, resolve
 from gpt_lightning.errors import DataError
@@ -69,6 +70,12 @@ def test_mismatch_can_name_the_part() -> None:
 def test_wrong_specs_are_explained(spec: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
         resolve(spec, ["text"])
+
+
+@pytest.mark.parametrize("spec", ["bpe:100", "bpe:1e3", "bpe:300:klingon", "bpe:"])
+def test_a_wrong_size_is_refused_before_the_corpus_is_looked_at(spec: str) -> None:
+    with pytest.raises(DataError, match=f"got '{spec}'"):
+        PrepareSettings("no/such/corpus.txt", spec)
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,11 @@ import errno
 import json
 import os
 import signal
+import socket
 import sqlite3
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,7 @@ from gpt_lightning.errors import (
     RunFolderError,
     TrainingError,
 )
+from gpt_lightning.files import locks
 from gpt_lightning.files.processes import ProcessIdentity
 from gpt_lightning.parsing.trust import TRUST_VARIABLE
 from gpt_lightning.training.runs.run_folder import RunLock
@@ -50,6 +53,7 @@ from gpt_lightning.tuning.study.sweep import FAULT, STOP, Sweep
 from gpt_lightning.tuning.trial.mailbox import Report, Result
 from gpt_lightning.tuning.workers.claiming import claim, reason_to_end
 from gpt_lightning.tuning.workers.leases import Lease, StaleTrialReaper, conclude, tell
+from gpt_lightning.tuning.workers.slot_locks import check_reach, hold_slot
 from gpt_lightning.tuning.workers.slots import Slot
 from gpt_lightning.tuning.workers.stopping import retry_trials
 from gpt_lightning.tuning.workers.supervisor import Supervisor
@@ -328,6 +332,25 @@ def test_sqlite_is_refused_where_workers_are_on_several_machines(tmp_path: Path,
     with pytest.raises(ConfigError, match=r"storage sqlite is for the processes of one machine.*storage=journal"):
         make_sweep(tmp_path, {"launcher": {"type": launcher}})
     assert not (tmp_path / "runs").exists()
+
+
+def test_sqlite_is_refused_while_a_worker_of_another_machine_is_at_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locks, "_BEAT_SECONDS", 0.02)
+    monkeypatch.setattr(locks, "_SILENT_SECONDS", 0.1)
+    sweep = bare_sweep(tmp_path, {"budget": {"trials": 1}})
+    own, spec = socket.gethostname(), replace(sweep.spec, storage="sqlite")
+    with monkeypatch.context() as there:
+        there.setattr(socket, "gethostname", lambda: "other")
+        with hold_slot(sweep.folder, -1):
+            there.setattr(socket, "gethostname", lambda: own)
+            with pytest.raises(ConfigError, match=r"one machine, and a worker is on host other, process \d+, .*fsck"):
+                check_reach(spec, sweep.folder)
+            check_reach(sweep.spec, sweep.folder)  # a journal is for several machines
+        dead = {"host": "other", "boot": "", "pid": 1, "started": "", "beats": True}
+    (sweep.folder.logs / "slot-other-0.lock").write_text(json.dumps(dead), encoding="utf-8")
+    check_reach(spec, sweep.folder)
 
 
 def test_the_curves_of_ended_trials_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,6 +35,7 @@ from gpt_lightning.data.readers.remote_files import is_remote
 from gpt_lightning.data.readers.sources import open_sources
 from gpt_lightning.data.store.manifest import FORMAT
 from gpt_lightning.data.store.shards import TokenStore
+from gpt_lightning.data.tokenizers.resolve import parse_bpe
 from gpt_lightning.errors import ConfigError
 
 _log = logging.getLogger(__name__)
@@ -79,6 +80,7 @@ class PrepareSettings:
 
     Raises:
         ConfigError: A value is out of range.
+        DataError: No vocabulary is learned of that size or by that pattern.
     """
 
     source: str | list[str] = "builtin:pydoc"
@@ -122,6 +124,8 @@ class PrepareSettings:
         self._check_layout()
         TextField(self.text_field)
         check_encoding(self.encoding)
+        if self.tokenizer.startswith("bpe:"):
+            parse_bpe(self.tokenizer)  # now, and not when the corpus has been looked through
         for name, least in (("min_characters", 0), ("max_characters", max(1, self.min_characters)), ("max_tokens", 1)):
             value = getattr(self, name)
             if value is not None and value < least:

@@ -53,7 +53,7 @@ def resolve(spec: str, texts: Iterable[str] = ()) -> Tokenizer:
     if spec == "chars":
         return CharTokenizer.from_texts(texts)
     if spec.startswith("bpe:"):
-        size, pattern = _parse_bpe(spec)
+        size, pattern = parse_bpe(spec)
         return EncodingTokenizer(train_vocabulary(_clean(texts), size, pattern))
     if is_tokenizer_file(spec):
         return read_tokenizer(Path(spec).expanduser())
@@ -74,7 +74,12 @@ def is_learned(spec: str) -> bool:
     return spec == "chars" or spec.startswith("bpe:")
 
 
-def _parse_bpe(spec: str) -> tuple[int, str]:
+def parse_bpe(spec: str) -> tuple[int, str]:
+    """Size and pattern of ``bpe:SIZE`` or ``bpe:SIZE:PATTERN``.
+
+    Raises:
+        DataError: The size is no number or out of range, or there is no such pattern.
+    """
     digits, _, pattern = spec.removeprefix("bpe:").partition(":")
     # rustbpe panics below 256, and a panic is no Exception.
     if not (digits.isascii() and digits.isdigit() and 257 <= int(digits) <= 1 << 24):

@@ -24,6 +24,7 @@ from gpt_lightning.tuning.study.study import describe_space, hash_space, load_st
 from gpt_lightning.tuning.study.sweep import ALLOWED, BASE, FAULT, STOP, Sweep, open_sweep, read_frozen
 from gpt_lightning.tuning.study.sweep_folder import SWEEP_FILE, SweepFolder, find_sweep, sweep_folder_of
 from gpt_lightning.tuning.workers.claiming import enqueue_points
+from gpt_lightning.tuning.workers.slot_locks import check_reach
 
 log = logging.getLogger("gpt_lightning")
 
@@ -62,7 +63,7 @@ def begin(spec: SweepSpec, folder: SweepFolder, *, force: bool = False, forked_f
         ConfigError: A trial would fail.
         RunFolderError: The study holds results of another space, or is not that of the folder's trials.
     """
-    _check_reach(spec)
+    check_reach(spec, folder)
     checked = check_sweep(spec)
     if folder.is_begun:
         before = read_frozen(folder)
@@ -79,19 +80,6 @@ def begin(spec: SweepSpec, folder: SweepFolder, *, force: bool = False, forked_f
     sweep = open_sweep(folder)
     complete(sweep)
     return sweep, checked
-
-
-def _check_reach(spec: SweepSpec) -> None:
-    """SQLite's write-ahead mode shares memory between processes, which those of two machines do not have."""
-    if spec.storage == "sqlite" and spec.launcher.type in ("slurm", "ray"):
-        raise ConfigError(
-            f"storage sqlite is for the processes of one machine, and launcher {spec.launcher.type} starts workers on "
-            "several, which could destroy the study",
-            got="sqlite",
-            allowed="journal (in the sweep's folder), or the URL of a database, such as postgresql+psycopg://...",
-            fix="Say --set storage=journal; a sweep that was begun takes its trials along with "
-            "gpt-lightning sweep fsck SWEEP --repair --set storage=journal.",
-        )
 
 
 def _check_storage(before: SweepSpec, spec: SweepSpec, folder: SweepFolder) -> None:
