@@ -13,9 +13,9 @@ train: $(VENV)/.installed ## prepare the built-in corpus and train the quickstar
 	$(BIN)/gpt-lightning fit --config configs/quickstart.yaml
 
 # Bytecode is kept even where PYTHONDONTWRITEBYTECODE is set: the tests start dozens of interpreters.
-# In the order of the files: reordered by number of tests, the longest file (the README's commands) would come last, alone.
+# Each process has half of the files, and takes over half of what the other still has when it is through.
 test: $(VENV)/.developing ## the default suite: offline, a few minutes
-	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --dist worksteal
 
 test-fast: $(VENV)/.developing ## no processes, no Trainer: at most a minute
 	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m tests.selections fast

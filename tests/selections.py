@@ -76,7 +76,7 @@ def run(paths: Sequence[str], environment: Environment, more: Sequence[str] = ()
     variables = {**os.environ, **{name: value for name, value in environment.items() if value is not None}}
     for name in [name for name, value in environment.items() if value is None]:
         variables.pop(name, None)
-    beside = [] if "OMP_NUM_THREADS" in environment else ["-n", "auto", "--dist", "loadfile"]
+    beside = [] if "OMP_NUM_THREADS" in environment else ["-n", "auto", "--dist", "worksteal"]
     command = [sys.executable, "-m", "pytest", *beside, *more, *(f"tests/{path}" for path in paths)]
     return subprocess.run(command, env=variables, check=False).returncode
 

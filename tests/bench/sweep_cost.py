@@ -40,7 +40,7 @@ class Cost:
 
 def measure_cost(place: Path, trials: int) -> Cost:
     """Run ``trials`` trials and as many runs without a sweep, one after the other in turns."""
-    sweep = make_sweep(place, {"method": "grid", "reuse": {"enabled": False}})
+    sweep = make_sweep(place, {"method": "grid", "reuse": {"enabled": False}, "storage": "sqlite"})
     prepare_server()
     reaper, lease = StaleTrialReaper(sweep), Lease()
     supervisor = Supervisor(sweep, Slot(threads=1), lease, lambda: False)

@@ -56,6 +56,7 @@ def test_fit_beside_peers() -> None:
     publish("peers_cpu", "Training speed beside other loops, 2 CPU cores", COLUMNS, rows, notes)
 
 
+@pytest.mark.slow
 def test_the_comparison_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(peers_cpu, "measure_matrix_peak", lambda _: 1e10)
     found = compare("check", 2, str(write_corpus(tmp_path)), compiled=False)

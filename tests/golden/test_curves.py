@@ -24,7 +24,13 @@ def curve(name: str, place: Path) -> dict[str, Any]:
     return result
 
 
-@pytest.mark.parametrize("name", CURVES)
+SLOW = ("muon_qk_norm", "accumulation", "document_packing", "on_the_fly", "remote", "ema", "schedule_free")
+"""Kinds whose numbers other tests compare with a reference."""
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in CURVES]
+)
 def test_first_steps_are_the_recorded_ones(tmp_path: Path, prose_cache: Path, name: str) -> None:
     if name == "quickstart":
         (tmp_path / "cache").symlink_to(prose_cache)

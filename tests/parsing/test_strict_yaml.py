@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpt_lightning.errors import ConfigError
@@ -170,6 +170,7 @@ _DATA = st.dictionaries(_KEYS, st.recursive(_SCALARS, lambda x: st.lists(x) | st
 
 
 @given(_DATA)
+@settings(max_examples=40, deadline=None)
 def test_what_is_written_is_read_back_by_us_and_by_pyyaml(data: dict[str, Any]) -> None:
     text = dump_yaml(data)
     assert load_yaml(text) == data

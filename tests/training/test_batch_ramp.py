@@ -84,7 +84,14 @@ def test_learning_rate_follows_the_step_alone(place: Path, whole: Any) -> None:
     assert rates(whole[0]) == rates(outcome(place / "level")[0])
 
 
-@pytest.mark.parametrize("kill", [("before_update", 3), ("batch_start", 4), ("validation", 5), ("batch_start", 8)])
+@pytest.mark.parametrize(
+    "kill",
+    [
+        ("before_update", 3),
+        ("validation", 5),
+        *(pytest.param(("batch_start", step), marks=pytest.mark.slow) for step in (4, 8)),
+    ],
+)
 def test_killed_in_a_ramp_resumes_bit_for_bit(place: Path, whole: Any, kill: tuple[str, int]) -> None:
     folder = place / f"{kill[0]}{kill[1]}"
     assert run_child(place, train, folder, RAMPED, kill) == -signal.SIGKILL

@@ -243,8 +243,9 @@ def test_what_cannot_be_shared_is_refused(place: Path) -> None:
         shared(budget_bytes=0)
 
 
-def test_a_run_is_checked_against_all_of_its_steps(place: Path) -> None:
-    board = {"trainer": {"logger": None}, "monitor": {"details": True, "details_every": 5}}
+@pytest.mark.parametrize("details", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_a_run_is_checked_against_all_of_its_steps(place: Path, details: bool) -> None:
+    board = {"trainer": {"logger": None}, "monitor": {"details": details, "details_every": 5}}
     fit("first", wsd(0.5), board, reuse=shared())
     fit("second", wsd(0.3), board, reuse=shared())
     assert compare_with_scratch(Path("second"), Path("check")) == []

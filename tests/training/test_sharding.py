@@ -144,6 +144,7 @@ def test_two_processes_go_on_as_one(place: Path, fsdp2: Path, one: Path) -> None
     assert_same_curve(place / "fsdp2-one", one)
 
 
+@pytest.mark.slow
 def test_one_process_goes_on_as_two(place: Path, fsdp2: Path, one: Path) -> None:
     checkpoint = first_checkpoint(one)
     assert run_together(place, 2, fit, place / "one-fsdp2", changed(GPT2, FSDP2), str(checkpoint)) == [0, 0]
@@ -162,7 +163,7 @@ def test_another_way_of_cutting_goes_on(place: Path, grid: Path, modern: Path) -
     assert_same_curve(place / "grid-tp", modern)
 
 
-@pytest.mark.parametrize("name", ["Muon", "Lion"])
+@pytest.mark.parametrize("name", ["Muon", pytest.param("Lion", marks=pytest.mark.slow)])
 def test_other_optimizers_on_shares(place: Path, name: str) -> None:
     settings = changed({**GPT2, "trainer": {"max_steps": 3}}, {}, optimizer=name)
     assert run_child(place, fit, place / f"{name}-one", changed(settings, ONE), "never") == 0
@@ -170,6 +171,7 @@ def test_other_optimizers_on_shares(place: Path, name: str) -> None:
     assert_same_curve(place / f"{name}-two", place / f"{name}-one")
 
 
+@pytest.mark.slow
 def test_a_batch_ramp_is_the_same_for_a_team(place: Path) -> None:
     """Two processes of a team take one micro-batch together, so the ramp has as many of them as on one process."""
     ramp = {"class_path": "LinearRamp", "init_args": {"start_tokens": 64, "length": 2}}
@@ -180,6 +182,7 @@ def test_a_batch_ramp_is_the_same_for_a_team(place: Path) -> None:
     assert_same_curve(place / "ramp-team", place / "ramp-one")
 
 
+@pytest.mark.slow
 def test_mixed_precision_has_the_curve_of_one_process(place: Path) -> None:
     """Gathered in bfloat16, kept in float32. Sums of bfloat16 gradients over processes are float32, hence rel."""
     settings = changed({**GPT2, "trainer": {"max_steps": 3, "precision": "bf16-mixed"}}, {})

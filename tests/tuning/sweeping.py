@@ -46,8 +46,8 @@ def write_sweep(place: Path, content: Mapping[str, Any], name: str = "s") -> Pat
 
 
 def make_sweep(place: Path, content: Mapping[str, Any], name: str = "s") -> Sweep:
-    """Begin a sweep; the working folder is ``place``."""
-    spec = read_spec(write_sweep(place, content, name))
+    """Begin a sweep, on a storage that costs little unless another is named; the working folder is ``place``."""
+    spec = read_spec(write_sweep(place, {"storage": "journal", **content}, name))
     return begin(spec, sweep_folder_of(name))[0]
 
 

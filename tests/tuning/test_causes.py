@@ -330,7 +330,7 @@ def test_seeds_are_whole_numbers(tmp_path: Path, seeds: list[object]) -> None:
 @pytest.mark.parametrize("launcher", ["slurm", "ray"])
 def test_sqlite_is_refused_where_workers_are_on_several_machines(tmp_path: Path, launcher: str) -> None:
     with pytest.raises(ConfigError, match=r"storage sqlite is for the processes of one machine.*storage=journal"):
-        make_sweep(tmp_path, {"launcher": {"type": launcher}})
+        make_sweep(tmp_path, {"storage": "sqlite", "launcher": {"type": launcher}})
     assert not (tmp_path / "runs").exists()
 
 

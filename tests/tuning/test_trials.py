@@ -25,7 +25,7 @@ def _place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_trial_and_the_best_configuration_give_the_same_loss_by_hand(tmp_path: Path) -> None:
-    sweep = make_sweep(tmp_path, {"budget": {"trials": 2}, "seed": 5})
+    sweep = make_sweep(tmp_path, {"budget": {"trials": 2}, "seed": 5, "storage": "sqlite"})
     assert train_all(sweep) == {"complete": 2}
     best = sweep.ranked()[0]
     threads = torch.get_num_threads()
