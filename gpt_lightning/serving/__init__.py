@@ -22,14 +22,16 @@ again and compared (``gpt-lightning serve replay``).
 >>> from gpt_lightning.data.tokenizers.kinds import ByteTokenizer
 >>> from gpt_lightning.model.config import GPTConfig
 >>> from gpt_lightning.model.gpt import GPT
+>>> from gpt_lightning.serving.aliases import Source
 >>> from gpt_lightning.serving.app import build_app
 >>> from gpt_lightning.serving.server import build_service
 >>> from gpt_lightning.serving.settings import EngineSettings
->>> from gpt_lightning.serving.versions import build_version
+>>> from gpt_lightning.serving.versions import build_versions
 >>> from gpt_lightning.weights.loading import LoadedModel
 >>> model = GPT(GPTConfig(n_layer=1, n_head=1, n_embd=8, block_size=32, vocab_size=257))
 >>> loaded = LoadedModel(model, ByteTokenizer(), {}, Path("tiny"))
->>> service, metrics = build_service({"tiny": "tiny"}, lambda source: build_version(loaded, EngineSettings(), source))
+>>> load = lambda base, adapters: build_versions(loaded, adapters, EngineSettings())
+>>> service, metrics = build_service({"tiny": Source("tiny")}, load)
 >>> asked = {"model": "tiny", "prompt": "Once", "max_tokens": 3, "seed": 1}
 >>> with TestClient(build_app(service, metrics)) as client:
 ...     first, second = (client.post("/v1/completions", json=asked).json() for _ in range(2))

@@ -1,8 +1,11 @@
 """Names under which models are asked for, and the versions that stand behind them.
 
-A file of aliases (YAML: a name and a folder per line) is followed while the server runs: a name that points elsewhere
-gets its new version as soon as that is loaded, for requests that come from then on. What runs ends on the version it
-began with, which is given up with the last of them.
+A file of aliases (YAML, a name per line) is followed while the server runs: a name that points elsewhere gets its new
+version as soon as that is loaded, for requests that come from then on. What runs ends on the version it began with,
+which is given up with the last of them.
+
+    chat: runs/quickstart-1                                     a run, a checkpoint, a folder of another library
+    poems: {base: runs/quickstart-1, adapter: runs/lora-1}      an adapter; those of one base share a batch
 """
 
 from __future__ import annotations
@@ -10,7 +13,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +22,22 @@ import yaml
 
 from gpt_lightning.errors import ConfigError, UserError
 from gpt_lightning.serving.api_errors import ApiError
-from gpt_lightning.serving.versions import Version
+from gpt_lightning.serving.versions import Loader, Version, Versions
 
 _LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a name points to.
+
+    Attributes:
+        base: Folder of a model.
+        adapter: Folder of an adapter that was trained on it; None = the model as it is.
+    """
+
+    base: str
+    adapter: str | None = None
 
 
 class Aliases:
@@ -28,23 +45,22 @@ class Aliases:
 
     Args:
         sources: What each name points to.
-        load: Makes a version of a source.
+        load: Makes the versions of a base and its adapters.
         file: Where ``sources`` were read from, to be followed; None = they do not change.
 
     Raises:
         UserError: A model cannot be loaded.
     """
 
-    def __init__(self, sources: Mapping[str, str], load: Callable[[str], Version], *, file: Path | None = None) -> None:
+    def __init__(self, sources: Mapping[str, Source], load: Loader, *, file: Path | None = None) -> None:
         self._load, self._file = load, file
-        # Two names of one source share its version.
-        self._versions: dict[str, Version] = {}
+        self._loaded: dict[tuple[str, tuple[str, ...]], Versions] = {}
         self._created = int(time.time())
         self._seen = b"" if file is None else file.read_bytes()
         self._table = self._load_all(sources)
 
     @classmethod
-    def follow(cls, file: Path, load: Callable[[str], Version]) -> Aliases:
+    def follow(cls, file: Path, load: Loader) -> Aliases:
         """The names of a file, which is followed by ``refresh``."""
         return cls(read_aliases(file), load, file=file)
 
@@ -94,19 +110,24 @@ class Aliases:
             # In a thread: requests go on meanwhile.
             self._table = await asyncio.to_thread(self._load_all, read_aliases(self._file))
         except (OSError, UserError) as problem:
-            _LOG.error("aliases stay as they are: %s", problem)
+            _LOG.error("the models stay as they are: %s", problem)
+            return False
+        except Exception:  # following must not end with what one version does
+            _LOG.exception("the models stay as they are")
             return False
         return True
 
-    def _load_all(self, sources: Mapping[str, str]) -> dict[str, Version]:
-        versions = {
-            source: self._versions.get(source) or self._load(source) for source in sorted(set(sources.values()))
-        }
-        self._versions = versions
-        return {name: versions[source] for name, source in sources.items()}
+    def _load_all(self, sources: Mapping[str, Source]) -> dict[str, Version]:
+        """One engine for each base, with all its adapters; what is loaded already is taken over."""
+        wanted: dict[str, set[str]] = {}
+        for source in sources.values():
+            wanted.setdefault(source.base, set()).update({source.adapter} - {None})
+        keys = {base: (base, tuple(sorted(adapters))) for base, adapters in wanted.items()}
+        self._loaded = {key: self._loaded.get(key) or self._load(*key) for key in keys.values()}
+        return {name: self._loaded[keys[source.base]][source.adapter] for name, source in sources.items()}
 
 
-def read_aliases(file: Path) -> dict[str, str]:
+def read_aliases(file: Path) -> dict[str, Source]:
     """A file of aliases.
 
     Raises:
@@ -116,12 +137,20 @@ def read_aliases(file: Path) -> dict[str, str]:
         found = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as problem:
         raise ConfigError(f"The models of {file} cannot be read ({' '.join(str(problem).split())})") from problem
-    if (
-        not isinstance(found, dict)
-        or not found
-        or not all(isinstance(each, str) for pair in found.items() for each in pair)
-    ):
+    if not isinstance(found, dict) or not found:
         raise ConfigError(
             f"{file} is no table of models", got=type(found).__name__, allowed="lines such as  chat: runs/quickstart-1"
         )
-    return found
+    return {str(name): _read_source(name, value, file) for name, value in found.items()}
+
+
+def _read_source(name: Any, value: Any, file: Path) -> Source:
+    given = {"base": value} if isinstance(value, str) else value
+    fits = isinstance(given, dict) and {"base"} <= given.keys() <= {"base", "adapter"}
+    if fits and all(isinstance(each, str) for each in (name, *given.values())):
+        return Source(**given)
+    raise ConfigError(
+        f"{file} has a model that points nowhere",
+        got={name: value},
+        allowed="FOLDER, or {base: FOLDER, adapter: FOLDER}",
+    )

@@ -175,7 +175,7 @@ def read_chat(body: Any, version: Version) -> Call:
         prompt,
         max_tokens=_choose_length(values, "messages", prompt, version),
         logprobs=values.get("top_logprobs", 0) if values.get("logprobs") else None,
-        **_common(values),
+        **_common(values, version),
     )
     request = replace(request, stop=(*request.stop, *transcript.stop), stop_ids=transcript.stop_ids)
     _check([request], "messages", version)
@@ -207,7 +207,7 @@ def read_completion(body: Any, version: Version) -> Call:
             max_tokens=_choose_length(values, "prompt", ids, version, default=_COMPLETION_TOKENS),
             logprobs=0 if logprobs is None and drawn > kept else logprobs,
             prompt_logprobs=logprobs if echo else None,
-            **_common(values),
+            **_common(values, version),
         )
         requests.append(replace(request, n=drawn))
     _check(requests, "prompt", version)
@@ -244,7 +244,7 @@ def read_score(body: Any, version: Version) -> tuple[Call, list[int]]:
         # Encoded as one text, cut where the shorter text ends: a token over the border belongs to the continuation.
         ids = _encode_text("continuations", prompt + continuation, version)
         same = sum(1 for _ in _common_prefix(before, ids))
-        requests.append(Request(ids, max_tokens=0, prompt_logprobs=1, slide=False))
+        requests.append(Request(ids, max_tokens=0, prompt_logprobs=1, slide=False, adapter=version.adapter))
         lengths.append(min(same, len(ids)))
     _check(requests, "continuations", version)
     return Call(tuple(requests), user=values.get("user")), lengths
@@ -261,10 +261,10 @@ def _common_prefix(first: Sequence[int], second: Sequence[int]) -> list[int]:
 
 def _report(given: str | list[int], param: str, version: Version) -> Request:
     ids = _encode_text(param, given, version) if isinstance(given, str) else given
-    return Request(ids, max_tokens=0, slide=False)
+    return Request(ids, max_tokens=0, slide=False, adapter=version.adapter)
 
 
-def _common(values: Mapping[str, Any]) -> dict[str, Any]:
+def _common(values: Mapping[str, Any], version: Version) -> dict[str, Any]:
     """Arguments of a request that both endpoints have."""
     sampling = Sampling(**{name: values[name] for name in SAMPLING if name in values})
     return {
@@ -274,6 +274,7 @@ def _common(values: Mapping[str, Any]) -> dict[str, Any]:
         "stop": values.get("stop", ()),
         "draft_tokens": values.get("draft_tokens", 0),
         "slide": False,
+        "adapter": version.adapter,
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +13,15 @@ from gpt_lightning.parsing.extras import import_extra
 from gpt_lightning.serving.settings import Address, EngineSettings, Limits
 
 if TYPE_CHECKING:
-    from gpt_lightning.serving.versions import Version
+    from gpt_lightning.serving.aliases import Source
+    from gpt_lightning.serving.versions import Loader
 
 
 def serve_command(
     checkpoint: str | None = None,
     models: str | None = None,
     name: str | None = None,
+    adapter: list[str] | str | None = None,
     host: str = Address.host,
     port: int = Address.port,
     allow_remote: bool = Address.allow_remote,
@@ -47,9 +49,10 @@ def serve_command(
 
     Args:
         checkpoint: Run folder, checkpoint folder, or folder of another library's model.
-        models: File of several models instead, a name and a folder per line (chat: runs/quickstart-1); followed while
-            the server runs.
+        models: File of several models instead, a name and a folder per line (chat: runs/quickstart-1, or poems:
+            {base: runs/quickstart-1, adapter: runs/lora-1}); followed while the server runs.
         name: Under which ``checkpoint`` is asked for; null = the folder's name.
+        adapter: Run folders of adapters that were trained on ``checkpoint``; each is asked for by its folder's name.
         host: Address to listen on.
         port: Port to listen on; 0 = any free one.
         allow_remote: Allow an address that other machines reach without asking anybody for a key.
@@ -80,7 +83,7 @@ def serve_command(
         raise ConfigError("requests_per_minute is not positive", got=requests_per_minute, allowed="1 or more")
     limits = Limits(body_bytes=body_bytes, request_seconds=request_seconds)
     settings = EngineSettings(slots, piece_tokens, prompt_cache_mb, max_tokens, weights, prefer, device)
-    named = name_models(checkpoint, models, name)
+    named = name_models(checkpoint, models, name, [adapter] if isinstance(adapter, str) else adapter or [])
 
     from gpt_lightning.serving.app import build_app
     from gpt_lightning.serving.gate import Keys, RateLimit
@@ -107,19 +110,24 @@ def check_installed() -> None:
         import_extra(package, "serve", "serve needs", ConfigError)
 
 
-def loader(settings: EngineSettings) -> Callable[[str], Version]:
-    """What loads a model so."""
-    from gpt_lightning.serving.versions import load_version
+def loader(settings: EngineSettings) -> Loader:
+    """What loads models so."""
+    from gpt_lightning.serving.versions import load_versions
 
-    return functools.partial(load_version, settings=settings)
+    return functools.partial(load_versions, settings=settings)
 
 
-def name_models(checkpoint: str | None, models: str | None, name: str | None) -> Mapping[str, str] | Path:
+def name_models(
+    checkpoint: str | None, models: str | None, name: str | None = None, adapters: Sequence[str] = ()
+) -> Mapping[str, Source] | Path:
     """Names and what they point to, or the file that says so.
 
     Raises:
-        ConfigError: Neither or both of checkpoint and models; a name for a file of names.
+        ConfigError: Neither or both of checkpoint and models; a name or adapters beside a file of names; two of one
+            name.
     """
+    from gpt_lightning.serving.aliases import Source
+
     given: dict[str, Any] = {"checkpoint": checkpoint, "models": models}
     if (checkpoint is None) == (models is None):
         raise ConfigError(
@@ -128,10 +136,19 @@ def name_models(checkpoint: str | None, models: str | None, name: str | None) ->
             fix="Write gpt-lightning serve RUN, or --models FILE.",
         )
     if models is not None:
-        if name is not None:
-            raise ConfigError("The names are those of the file of models", got=name, fix="Leave out --name.")
+        if name is not None or adapters:
+            raise ConfigError(
+                "Names and adapters are those of the file of models",
+                got={"name": name, "adapter": list(adapters)},
+                fix=f"Write them into {models}.",
+            )
         return Path(models)
-    return {name or Path(str(checkpoint)).resolve().name: str(checkpoint)}
+    base = str(checkpoint)
+    found = {name or Path(base).resolve().name: Source(base)}
+    found |= {Path(each).resolve().name: Source(base, each) for each in adapters}
+    if len(found) <= len(adapters):
+        raise ConfigError("Two models have one name", got=[base, *adapters], fix="Give --name, or --models FILE.")
+    return found
 
 
 def read_keys(api_key: str | None, api_keys: str | None) -> list[str]:

@@ -42,7 +42,7 @@ def replay_command(
     Args:
         log: File of serve --request_log.
         checkpoint: Answers all of them, whatever name they asked for.
-        models: File of models instead, as in serve.
+        models: File of models instead, as in serve; adapters are named there.
         slots: Texts written at once; changes no answer.
         piece_tokens: As the server had it: other pieces round otherwise.
         prompt_cache_mb: Memory for prompts that were read before, in millions of bytes; changes no answer.
@@ -52,13 +52,14 @@ def replay_command(
         device: Where to run: auto, cpu, cuda, mps.
     """
     check_installed()
+    from gpt_lightning.serving.aliases import Source
     from gpt_lightning.serving.request_log import read_log
     from gpt_lightning.serving.server import build_service
 
     entries = read_log(Path(log))
-    named = name_models(checkpoint, models, None)
-    if checkpoint is not None:
-        named = {str(entry["body"].get("model")): checkpoint for entry in entries} or named
+    named = name_models(checkpoint, models)
+    if checkpoint is not None and entries:
+        named = {str(entry["body"].get("model")): Source(checkpoint) for entry in entries}
     settings = EngineSettings(slots, piece_tokens, prompt_cache_mb, max_tokens, weights, prefer, device)
     service, _ = build_service(named, loader(settings), queue=_NO_LIMIT)
     different, strange = asyncio.run(replay(service, entries))

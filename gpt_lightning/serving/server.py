@@ -8,7 +8,7 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
 from typing import TextIO
@@ -17,12 +17,12 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from gpt_lightning.errors import ConfigError
-from gpt_lightning.serving.aliases import Aliases
+from gpt_lightning.serving.aliases import Aliases, Source
 from gpt_lightning.serving.metrics import Metrics
 from gpt_lightning.serving.request_log import RequestLog
 from gpt_lightning.serving.service import Service
 from gpt_lightning.serving.settings import Limits
-from gpt_lightning.serving.versions import Version
+from gpt_lightning.serving.versions import Loader
 from gpt_lightning.serving.worker import Worker
 
 _CUT_SECONDS = 2
@@ -48,8 +48,8 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def build_service(
-    models: Mapping[str, str] | Path,
-    load: Callable[[str], Version],
+    models: Mapping[str, Source] | Path,
+    load: Loader,
     *,
     queue: int = 64,
     limits: Limits = Limits(),
@@ -59,7 +59,7 @@ def build_service(
 
     Args:
         models: Names and what they point to, or a file of them that is followed.
-        load: Makes a version of what a name points to.
+        load: Makes the versions of a base and its adapters.
         queue: Texts that may wait beyond those being written.
         limits: What a request may take.
         log: Where requests and answers are written down.

@@ -109,7 +109,7 @@ class Service:
     def _begin(self, call: Call, version: Version, facts: dict[str, Any]) -> tuple[Job, asyncio.TimerHandle]:
         if self.draining:
             raise unavailable("The server is ending.", "server_shutdown")
-        facts |= {"model": version.source, "fingerprint": version.fingerprint, "stream": call.stream}
+        facts |= {"fingerprint": version.fingerprint, "stream": call.stream}
         if call.user is not None:
             facts["user"] = call.user[:64]
         job = self.worker.submit(version, call)

@@ -17,6 +17,7 @@ from queue import Empty, SimpleQueue
 from typing import NamedTuple
 
 from gpt_lightning.errors import UserError
+from gpt_lightning.generation.engine import Engine
 from gpt_lightning.generation.requests import Completion, Event
 from gpt_lightning.serving.api_errors import ApiError, overloaded, unavailable
 from gpt_lightning.serving.calls import Call
@@ -90,7 +91,7 @@ class Worker:
     def __init__(self, queue: int, metrics: Metrics) -> None:
         self._queue, self._metrics = queue, metrics
         self._commands: SimpleQueue[tuple[str, Job | None]] = SimpleQueue()
-        self._active: dict[Version, dict[int, Job]] = {}
+        self._active: dict[Engine, dict[int, Job]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self.texts = 0
@@ -146,11 +147,11 @@ class Worker:
                     self._begin(job) if name == "submit" else self._cancel(job)
             except Empty:
                 pass
-            for version in list(self._active):
-                self._step(version)
+            for engine in list(self._active):
+                self._step(engine)
 
     def _begin(self, job: Job) -> None:
-        jobs = self._active.setdefault(job.version, {})
+        jobs = self._active.setdefault(job.version.engine, {})
         first = 0
         try:
             for request in job.call.requests:
@@ -162,15 +163,15 @@ class Worker:
             self._cancel(job)
 
     def _cancel(self, job: Job) -> None:
-        jobs = self._active.get(job.version, {})
+        jobs = self._active.get(job.version.engine, {})
         for ticket in job.tickets:
             if jobs.pop(ticket, None) is not None:
                 job.version.engine.cancel(ticket)
         if not jobs:
-            self._active.pop(job.version, None)
+            self._active.pop(job.version.engine, None)
 
-    def _step(self, version: Version) -> None:
-        jobs, engine = self._active[version], version.engine
+    def _step(self, engine: Engine) -> None:
+        jobs = self._active[engine]
         try:
             events = engine.step()
         except Exception as problem:

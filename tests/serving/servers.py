@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,13 @@ from starlette.testclient import TestClient
 from gpt_lightning.data.tokenizers.kinds import ByteTokenizer
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.model.gpt import GPT
+from gpt_lightning.serving.aliases import Source
 from gpt_lightning.serving.app import build_app
 from gpt_lightning.serving.request_log import RequestLog
 from gpt_lightning.serving.server import build_service
 from gpt_lightning.serving.service import Service
 from gpt_lightning.serving.settings import EngineSettings, Limits
-from gpt_lightning.serving.versions import Version, build_version
+from gpt_lightning.serving.versions import Version, Versions, build_versions
 from gpt_lightning.weights.loading import LoadedModel
 
 CONFIG = GPTConfig(n_layer=1, n_head=2, n_embd=16, block_size=128, vocab_size=257)
@@ -28,16 +29,21 @@ SETTINGS = EngineSettings(slots=4, piece_tokens=16, prompt_cache_mb=1)
 
 def load(source: str, settings: EngineSettings = SETTINGS) -> Version:
     """Weights that are a function of the source, a number."""
-    model = GPT(CONFIG, torch.Generator().manual_seed(int(source)))
+    return load_all(source, (), settings)[None]
+
+
+def load_all(base: str, adapters: Sequence[str] = (), settings: EngineSettings = SETTINGS) -> Versions:
+    """The same with adapters, folders of runs."""
+    model = GPT(CONFIG, torch.Generator().manual_seed(int(base)))
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(4.0)  # so that some tokens are likelier than others
-    return build_version(LoadedModel(model.eval(), ByteTokenizer(), {}, Path(source)), settings, source)
+    return build_versions(LoadedModel(model.eval(), ByteTokenizer(), {}, Path(base)), adapters, settings)
 
 
 @contextlib.contextmanager
 def serve(
-    models: dict[str, str] | Path | None = None,
+    models: dict[str, str] | Mapping[str, Source] | Path | None = None,
     *,
     settings: EngineSettings = SETTINGS,
     queue: int = 64,
@@ -47,9 +53,11 @@ def serve(
 ) -> Iterator[tuple[TestClient, Service]]:
     """A client of a server that runs as long as the block."""
     found = {"tiny": "1"} if models is None else models
+    if isinstance(found, dict):
+        found = {name: Source(each) if isinstance(each, str) else each for name, each in found.items()}
     service, metrics = build_service(
         found,
-        lambda source: load(source, settings),
+        lambda base, adapters: load_all(base, adapters, settings),
         queue=queue,
         limits=limits,
         log=None if log is None else RequestLog(log),

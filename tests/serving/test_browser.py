@@ -14,11 +14,12 @@ from typing import Any
 
 import pytest
 
+from gpt_lightning.serving.aliases import Source
 from gpt_lightning.serving.app import build_app
 from gpt_lightning.serving.page import read_page
 from gpt_lightning.serving.server import bind, build_service
 from gpt_lightning.serving.settings import EngineSettings
-from tests.serving.servers import load
+from tests.serving.servers import load_all
 
 _BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 _ARGUMENTS = (
@@ -39,7 +40,9 @@ def url() -> Iterator[str]:
 
     listening = bind("127.0.0.1", 0)
     settings = EngineSettings(slots=4, piece_tokens=16, prompt_cache_mb=1)
-    service, metrics = build_service({"tiny": "1", "other": "2"}, lambda source: load(source, settings))
+    service, metrics = build_service(
+        {"tiny": Source("1"), "other": Source("2")}, lambda base, adapters: load_all(base, adapters, settings)
+    )
     server = uvicorn.Server(uvicorn.Config(build_app(service, metrics), log_config=None))
     thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listening])))
     thread.start()

@@ -16,7 +16,7 @@ from gpt_lightning.serving import replay as replaying
 from gpt_lightning.serving.aliases import read_aliases
 from gpt_lightning.serving.settings import EngineSettings
 from tests.generation.models import write_run
-from tests.serving.servers import SETTINGS, chat, completion, load, serve
+from tests.serving.servers import SETTINGS, chat, completion, load_all, serve
 
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
 Asked = list[tuple[str, dict[str, Any]]]
@@ -104,8 +104,8 @@ def test_a_running_answer_ends_on_the_version_it_began_with(tmp_path: Path) -> N
             assert client.post(TEXT, json=body).status_code == 200
 
 
-def _fail(source: str) -> Any:
-    raise ConfigError(f"There is nothing at {source}")
+def _fail(base: str, adapters: Any) -> Any:
+    raise ConfigError(f"There is nothing at {base}")
 
 
 def test_a_log_is_answered_again(
@@ -120,7 +120,7 @@ def test_a_log_is_answered_again(
         client.post(TEXT, json=completion(n=0))
     assert len(log.read_text().splitlines()) == 8
     assert log.stat().st_mode & 0o077 == 0
-    monkeypatch.setattr(replaying, "loader", lambda _: load)
+    monkeypatch.setattr(replaying, "loader", lambda _: load_all)
     arguments = ["serve", "replay", str(log), "--checkpoint"]
     assert main([*arguments, "1"]) == 0
     assert capsys.readouterr().out == "8 answers, 8 the same\n"
@@ -132,7 +132,7 @@ def test_a_log_is_answered_again(
 
 def test_a_file_of_models_is_a_table(tmp_path: Path) -> None:
     file = tmp_path / "models.yaml"
-    for text in ("", "[]", "a: 1", "a: {b: c}", "a: b: c"):
+    for text in ("", "[]", "a: 1", "a: {b: c}", "a: b: c", "a: {base: b, adapter: 3}", "1: b"):
         file.write_text(text)
         with pytest.raises(ConfigError):
             read_aliases(file)
@@ -147,6 +147,7 @@ def test_a_file_of_models_is_a_table(tmp_path: Path) -> None:
         (["--queue", "-1"], "queue is negative"),
         (["--requests_per_minute", "0"], "requests_per_minute is not positive"),
         (["--models", "models.yaml"], "one model or a file of models"),
+        (["--name", "a", "--adapter", "x/a"], "Two models have one name"),
         (["--api_key", "short"], "A key is no key"),
         (["--api_keys", "nowhere.txt"], "nowhere.txt cannot be read"),
         (["--weights", "int3"], "no such weights: got 'int3'"),
