@@ -10,6 +10,10 @@
     layers     AdaptedLinear (base's names unchanged), Delta (one adapter's part of it), the switch between adapters
     loading    settings -> adaptation; a checkpoint's state -> a model
     lora       LoRA, RsLoRA, PiSSA, DoRA
+    adalora    AdaLoRA: ranks spread by importance, within a budget that falls
+    scaling    IA3: a factor for every channel
+    bottleneck Houlsby, Pfeiffer: small networks behind the branches of a block
+    freezing   Freeze: the upper layers of the base itself, one after the other if wanted
 
 Several adapters lie side by side on one base, each under its name, and every row of a batch chooses its own.
 

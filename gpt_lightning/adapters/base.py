@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ DEFAULT = "default"
 """Name of the adapter of a run; those beside it on one base have names of their own."""
 
 
+@runtime_checkable
 class StepFunction(Protocol):
     """A number that changes over the run."""
 

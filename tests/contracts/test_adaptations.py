@@ -7,10 +7,14 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from gpt_lightning.adapters.adalora import AdaLoRA
 from gpt_lightning.adapters.base import Adaptation, trained_names
+from gpt_lightning.adapters.bottleneck import Houlsby, Pfeiffer
 from gpt_lightning.adapters.layers import find_switch, merge_adapter
 from gpt_lightning.adapters.loading import build_adaptation, known_adaptations, load_adapter
 from gpt_lightning.adapters.lora import DoRA, LoRA, PiSSA, RsLoRA
+from gpt_lightning.adapters.scaling import IA3
+from gpt_lightning.errors import ConfigError
 from gpt_lightning.model.config import GPTConfig
 from tests.adapters.models import GPT2, LLAMA, adapted, build_base, logits_of, tokens, train_a_little
 
@@ -19,16 +23,21 @@ KINDS: dict[str, Callable[[], Adaptation]] = {
     "RsLoRA": lambda: RsLoRA(r=3),
     "PiSSA": lambda: PiSSA(r=3),
     "DoRA": lambda: DoRA(r=3),
+    "AdaLoRA": lambda: AdaLoRA(r=2, initial_r=3),
+    "IA3": IA3,
+    "Houlsby": lambda: Houlsby(size=3),
+    "Pfeiffer": lambda: Pfeiffer(size=3),
 }
-MERGED = {"LoRA", "RsLoRA", "PiSSA", "DoRA"}
-"""Those that are a change of weights."""
+UNMERGED = {"Houlsby", "Pfeiffer"}
+"""Those that are no change of weights."""
 
 every_kind = pytest.mark.parametrize("kind", KINDS)
 every_shape = pytest.mark.parametrize("config", [GPT2, LLAMA], ids=["gpt2", "llama"])
 
 
 def test_every_adaptation_is_tested() -> None:
-    assert set(KINDS) == set(known_adaptations())
+    """``Freeze`` adds nothing: tests/adapters/test_freezing.py."""
+    assert {*KINDS, "Freeze"} == set(known_adaptations())
 
 
 @every_kind
@@ -77,6 +86,11 @@ def test_only_what_is_trained_has_a_gradient(kind: str) -> None:
 def test_merged_it_computes_the_same(kind: str, config: GPTConfig) -> None:
     model = adapted(config, KINDS[kind]())
     wanted = logits_of(model)
+    if kind in UNMERGED:
+        with pytest.raises(ConfigError, match="cannot be merged"):
+            merge_adapter(model, "default")
+        assert torch.equal(logits_of(model), wanted)
+        return
     base = {name: value.clone() for name, value in build_base(config).state_dict().items()}
     merge_adapter(model, "default")
     # float32 has 7 digits, and logits here are of size 10.

@@ -149,3 +149,66 @@ def test_damaged_newest_checkpoint_is_passed_over(place: Path, plain: Any) -> No
     (newest / "state.pt").write_bytes(data)
     assert run_child(place, train, folder, {}, None) == 0
     assert_equal(outcome(folder), plain)
+
+
+ADAPTATIONS: dict[str, dict[str, Any]] = {
+    "LoRA": {"r": 2, "dropout": 0.1},
+    "AdaLoRA": {"r": 1, "initial_r": 2, "warmup": 2, "final": 3, "every": 2, "dropout": 0.1},
+    "DoRA": {"r": 2},
+    "PiSSA": {"r": 2},
+    "IA3": {},
+    "Houlsby": {"size": 3},
+    "Freeze": {"layers": 2, "unfreeze_every": 5},
+}
+"""What is trained beside a frozen base; with a mean of the weights, accumulation and dropout."""
+
+
+def adapted(name: str) -> dict[str, Any]:
+    adaptation = {"class_path": name, "init_args": ADAPTATIONS[name]}
+    return {**ACCUMULATE, "model": {"adaptation": adaptation, "ema_decay": 0.9}, "init_from": "base"}
+
+
+@pytest.fixture(scope="module")
+def based(place: Path) -> Path:
+    folder = place / "adapted"
+    folder.mkdir()
+    write_corpus(folder)
+    assert run_child(folder, train, folder / "base", {"trainer": {"max_steps": 3}}, None) == 0
+    return folder
+
+
+def check_resume(based: Path, name: str, kills: list[tuple[str, int]]) -> None:
+    settings = adapted(name)
+    whole = based / f"whole-{name}"
+    if not whole.exists():
+        assert run_child(based, train, whole, settings, None) == 0
+    folder = based / f"{name}-{'-'.join(f'{point}{step}' for point, step in kills)}"
+    for kill in kills:
+        assert run_child(based, train, folder, settings, kill) == -signal.SIGKILL
+    assert run_child(based, train, folder, {**settings, "init_from": None}, None) == 0
+    assert_equal(outcome(folder), outcome(whole))
+
+
+@pytest.mark.parametrize("name", ["LoRA", "AdaLoRA"])
+def test_killed_adapter_resumes_bit_for_bit(based: Path, name: str) -> None:
+    check_resume(based, name, [("rename", 6), ("before_update", 8)])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("accumulate", [1, 2, 4])
+def test_the_budget_of_adalora_is_exact_at_the_end(based: Path, accumulate: int) -> None:
+    """12 matrices of rank 1, whatever the micro-batches."""
+    settings = {**adapted("AdaLoRA"), "trainer": {"accumulate_grad_batches": accumulate, "max_steps": 12}}
+    folder = based / f"budget-{accumulate}"
+    for kill in (("before_update", 7), ("batch_start", 10)):
+        assert run_child(based, train, folder, settings, kill) == -signal.SIGKILL
+    assert run_child(based, train, folder, settings, None) == 0
+    state = read_checkpoint(list_checkpoints(folder / CHECKPOINTS_DIR)[-1])["ema"]["trained"]
+    assert sum(int(value.count_nonzero()) for name, value in state.items() if name.endswith(".e")) == 12
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ADAPTATIONS)
+@pytest.mark.parametrize("kill", [("batch_start", 2), ("before_update", 5), ("validation", 10), ("rename", 9)], ids=str)
+def test_every_adapter_resumes_bit_for_bit(based: Path, name: str, kill: tuple[str, int]) -> None:
+    check_resume(based, name, [kill])

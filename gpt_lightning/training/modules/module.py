@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from gpt_lightning import objectives
-from gpt_lightning.adapters import lora  # noqa: F401 (short names find imported classes)
+from gpt_lightning.adapters import adalora, bottleneck, freezing, lora, scaling  # noqa: F401 (as schedules below)
 from gpt_lightning.adapters.base import Adaptation
 from gpt_lightning.batch import Batch, LossOutput
 from gpt_lightning.data.store.checks import check_tokenizer
