@@ -19,8 +19,7 @@ from lightning.pytorch import Callback, LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from gpt_lightning import objectives
-from gpt_lightning.adapters import adalora, bottleneck, freezing, lora, scaling  # noqa: F401 (as schedules below)
+from gpt_lightning import adapters, objectives
 from gpt_lightning.adapters.base import Adaptation
 from gpt_lightning.batch import Batch, LossOutput
 from gpt_lightning.data.store.checks import check_tokenizer
@@ -49,8 +48,9 @@ from gpt_lightning.training.modules.stock import TextFacts, find_horizon, meet_n
 from gpt_lightning.training.modules.weighing import StepWeight
 from gpt_lightning.weights.checking import check_fit, decoder_weights, hash_weights
 
-for _module in pkgutil.walk_packages(objectives.__path__, f"{objectives.__name__}."):
-    importlib.import_module(_module.name)  # short names in a config find imported classes
+for _package in (objectives, adapters):
+    for _module in pkgutil.walk_packages(_package.__path__, f"{_package.__name__}."):
+        importlib.import_module(_module.name)  # short names in a config find imported classes
 
 _CHANGING = frozenset({"_current_fx_name", "_step_loss", "grad_norm"})
 _EVALUATION_SEED = -1
