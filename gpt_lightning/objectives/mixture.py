@@ -27,7 +27,7 @@ from itertools import accumulate
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 from torchmetrics import Metric
 
@@ -37,7 +37,7 @@ from gpt_lightning.metrics.language import PartLoss
 from gpt_lightning.model.attention_mask import Opens
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.objectives.base import Context, Learner, Needs, Scheduled
-from gpt_lightning.objectives.corruptions.base import Corrupted, Corruption, average, predict
+from gpt_lightning.objectives.corruptions.base import Corrupted, Corruption, average
 from gpt_lightning.objectives.draws import Draws
 from gpt_lightning.optim.schedules.schedules import Constant, Schedule
 
@@ -151,15 +151,14 @@ class Mixture(Corruption):
                 found.append(objective.restore(_cut_out(corrupted, number, mine), context).tokens)
         return Batch(torch.cat(found)[torch.cat(rows).argsort()])
 
-    def __call__(self, learner: Learner, batch: Batch, draws: Draws) -> LossOutput:
-        """The loss of one micro-batch, and each part's."""
-        corrupted = self.corrupt(batch, draws, learner.context)
-        output = predict(learner, corrupted, self.chunk_size)
+    def judge(self, learner: Learner, corrupted: Corrupted, hidden: Float[Tensor, "batch time embed"]) -> LossOutput:
+        """The loss of all rows, and each part's."""
+        output = super().judge(learner, corrupted, hidden)
         assert output.losses is not None
         losses, weights = output.losses, output.weights
         if weights is None:
             weights = torch.ones_like(losses)
-        part = corrupted.part if isinstance(corrupted, Mixed) else torch.zeros_like(batch.tokens[:, 0])
+        part = corrupted.part if isinstance(corrupted, Mixed) else torch.zeros_like(corrupted.tokens[:, 0])
         for number, name in enumerate(self._parts):
             mine = weights * (part == number)[:, None]
             output.parts[name], output.part_weights[name] = average(losses, mine)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import torch
+from torch import nn
+
 from gpt_lightning.batch import Batch, LossOutput
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.model.gpt import GPT
@@ -9,11 +12,29 @@ from gpt_lightning.objectives.base import Context, Learner, Objective
 from gpt_lightning.objectives.draws import Draws
 
 
-def apply(objective: Objective, model: GPT, batch: Batch, vocab_size: int = 7) -> LossOutput:
-    """The loss of a decoder without extras, as in a run of seed 0; special tokens stand behind those of the text."""
+def apply(
+    objective: Objective, model: GPT, batch: Batch, vocab_size: int = 7, extras: nn.ModuleDict | None = None
+) -> LossOutput:
+    """The loss of a decoder, as in a run of seed 0; special tokens stand behind those of the text.
+
+    Args:
+        objective: What is learned.
+        model: The decoder.
+        batch: As from the data.
+        vocab_size: Of the text.
+        extras: Of the objective; None = made for this call.
+    """
     samples = batch.number_rows().samples
     assert samples is not None
-    return objective(Learner(model, context=describe(objective, batch, vocab_size)), batch, Draws(0, samples))
+    learner = Learner(model, extras or build_extras(objective, model), describe(objective, batch, vocab_size))
+    return objective(learner, batch, Draws(0, samples))
+
+
+def build_extras(objective: Objective, model: GPT) -> nn.ModuleDict:
+    """What an objective trains beside a decoder, the same each time."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return objective.build_extras(model.config).to(model.token_embedding.weight.dtype)
 
 
 def describe(objective: Objective, batch: Batch, vocab_size: int) -> Context:

@@ -12,6 +12,7 @@ from torch import Tensor
 from gpt_lightning.batch import Batch, LossOutput
 from gpt_lightning.errors import ConfigError
 from gpt_lightning.model.attention_mask import Opens
+from gpt_lightning.model.gpt import GPT
 from gpt_lightning.objectives.base import Context, Learner, Objective
 from gpt_lightning.objectives.draws import Draws
 from gpt_lightning.objectives.losses import compute_losses
@@ -65,16 +66,21 @@ class Corruption(Objective):
 
     def __call__(self, learner: Learner, batch: Batch, draws: Draws) -> LossOutput:
         """The loss of one micro-batch."""
-        return predict(learner, self.corrupt(batch, draws, learner.context), self.chunk_size)
+        corrupted = self.corrupt(batch, draws, learner.context)
+        return self.judge(learner, corrupted, see(learner.model, corrupted))
+
+    def judge(self, learner: Learner, corrupted: Corrupted, hidden: Float[Tensor, "batch time embed"]) -> LossOutput:
+        """The loss of hidden states: a weighted mean over the positions, in float32 or wider."""
+        weights = corrupted.weights
+        losses = compute_losses(learner.model, hidden, corrupted.targets, self.chunk_size)
+        loss, weight = average(losses, weights)
+        return LossOutput(loss=loss, weight=weight, losses=losses.detach(), weights=weights, targets=corrupted.targets)
 
 
-def predict(learner: Learner, corrupted: Corrupted, chunk_size: int | None = None) -> LossOutput:
-    """The loss of a decoder on corrupted rows: a weighted mean over the positions, in float32 or wider."""
-    model, weights = learner.model, corrupted.weights
-    hidden = model(corrupted.tokens, documents=corrupted.documents, opens=corrupted.opens)
-    losses = compute_losses(model, hidden, corrupted.targets, chunk_size)
-    loss, weight = average(losses, weights)
-    return LossOutput(loss=loss, weight=weight, losses=losses.detach(), weights=weights, targets=corrupted.targets)
+def see(model: GPT, corrupted: Corrupted) -> Float[Tensor, "batch time embed"]:
+    """A decoder's hidden states of corrupted rows."""
+    hidden: Tensor = model(corrupted.tokens, documents=corrupted.documents, opens=corrupted.opens)
+    return hidden
 
 
 def average(
