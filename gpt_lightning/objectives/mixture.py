@@ -38,6 +38,8 @@ from gpt_lightning.model.attention_mask import Opens
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.objectives.base import Context, Learner, Needs, Scheduled
 from gpt_lightning.objectives.corruptions.base import Corrupted, Corruption, average
+from gpt_lightning.objectives.corruptions.prefix import PrefixLM
+from gpt_lightning.objectives.corruptions.spans import SpanCorruption
 from gpt_lightning.objectives.draws import Draws
 from gpt_lightning.optim.schedules.schedules import Constant, Schedule
 
@@ -225,3 +227,31 @@ def _cut_out(mixed: Mixed, number: int, rows: Int[Tensor, " some"]) -> Corrupted
         opens if isinstance(opens, bool) else opens[rows, :time],
         None if unseen is None else unseen[rows],
     )
+
+
+class UL2(Mixture):
+    """The mixture of denoisers of UL2: spans that are short, long or many, and the rest of a text.
+
+    Seven parts of equal share (Tay et al. 2022): ``r3 r8`` leave out 15 % in spans of 3 and 8 tokens; ``x3 x8``
+    half of the text; ``x64 x64_half`` spans of 64, 15 % and half; ``s`` predicts what follows a prefix. The denoisers
+    of spans say by a token in front whether they are regular, ``<|mode_r|>``, or extreme, ``<|mode_x|>``.
+
+    Args:
+        max_documents: As in ``SpanCorruption``.
+        chunk_size: As in ``CausalLM``.
+    """
+
+    def __init__(self, max_documents: int = 4, chunk_size: int | None = None) -> None:
+        def spans(share: float, mean_span: float, mode: str) -> Part:
+            return Part(SpanCorruption(share, mean_span, mode=f"<|mode_{mode}|>", max_documents=max_documents))
+
+        parts = {
+            "r3": spans(0.15, 3.0, "r"),
+            "r8": spans(0.15, 8.0, "r"),
+            "x3": spans(0.5, 3.0, "x"),
+            "x8": spans(0.5, 8.0, "x"),
+            "x64": spans(0.15, 64.0, "x"),
+            "x64_half": spans(0.5, 64.0, "x"),
+            "s": Part(PrefixLM()),
+        }
+        super().__init__(parts, chunk_size)

@@ -56,8 +56,6 @@ class MultiToken(Addition):
         super().__init__(base, weight)
         if heads < 0:
             raise ConfigError("objective.heads is a count", got=heads, allowed="0 or more")
-        if form not in FORMS:
-            raise ConfigError("objective.form", got=form, allowed=", ".join(FORMS))
         self._heads, self._form = heads, form
 
     def build_extras(self, config: GPTConfig) -> nn.ModuleDict:

@@ -21,7 +21,7 @@ from gpt_lightning.objectives.corruptions.masked import MaskedLM, NextTokenMaske
 from gpt_lightning.objectives.corruptions.prefix import PrefixLM
 from gpt_lightning.objectives.corruptions.spans import SpanCorruption
 from gpt_lightning.objectives.draws import Draws
-from gpt_lightning.objectives.mixture import Mixture, Part
+from gpt_lightning.objectives.mixture import UL2, Mixture, Part
 from gpt_lightning.objectives.multi_token import MultiToken
 from tests.objectives.applying import apply, describe
 
@@ -40,6 +40,7 @@ OBJECTIVES: list[Objective] = [
     NextTokenMasked(0.5),
     FillInTheMiddle(rate=0.8, max_documents=1),
     SpanCorruption(share=0.4, max_documents=1),
+    UL2(max_documents=1),
     Mixture({"fim": Part(FillInTheMiddle(max_documents=1)), "clm": Part(CausalLM()), "spans": Part(SpanCorruption())}),
 ]
 # Six positions and seven tokens of text; the rest is for what objectives add.

@@ -20,7 +20,7 @@ from gpt_lightning.objectives.corruptions.masked import MaskedLM, NextTokenMaske
 from gpt_lightning.objectives.corruptions.prefix import PrefixLM
 from gpt_lightning.objectives.corruptions.spans import SpanCorruption
 from gpt_lightning.objectives.draws import Draws
-from gpt_lightning.objectives.mixture import Mixture, Part
+from gpt_lightning.objectives.mixture import UL2, Mixture, Part
 
 OBJECTIVES: dict[str, Corruption] = {
     "clm": CausalLM(),
@@ -33,6 +33,7 @@ OBJECTIVES: dict[str, Corruption] = {
     "spans": SpanCorruption(),
     "many spans": SpanCorruption(share=0.5, bidirectional=False, mode="[X]", max_documents=9),
     "long spans": SpanCorruption(share=0.3, mean_span=20.0, mode="[X]"),
+    "ul2": UL2(),
     "mixture": Mixture({"clm": Part(CausalLM()), "fim": Part(FillInTheMiddle()), "spans": Part(SpanCorruption())}),
 }
 _ROWS = 4
