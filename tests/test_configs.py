@@ -18,7 +18,7 @@ from gpt_lightning.training.runs.resume import flatten
 from tests.training.forked import write_corpus
 
 ROOT = Path(__file__).parents[1]
-CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
 
 SMALL: dict[str, Any] = {
     "model": {"config": {"n_layer": 1, "n_head": 2, "n_embd": 16}, "compile": False, "schedule": {"warmup": "50%"}},
@@ -112,7 +112,7 @@ def test_header_says_what_it_is_for_and_what_to_expect(path: Path) -> None:
     header = "\n".join(lines[: next(index for index, line in enumerate(lines) if not line.startswith("#"))])
     for title in ("Purpose", "Command", "Time", "Expected"):
         assert re.search(rf"^# {title}: +\S", header, flags=re.MULTILINE), f"no line '# {title}:'"
-    assert re.search(rf"gpt-lightning fit --config configs/{re.escape(path.name)}", header)
+    assert re.search(rf"gpt-lightning fit --config {re.escape(path.relative_to(ROOT).as_posix())}", header)
     assert re.search(r"CPU|GPU", header)
     assert re.search(r"^# Expected: .*\d", header, flags=re.MULTILINE)
     promised = read_yaml(path).get("run", {}).get("expected_val_loss")

@@ -12,12 +12,14 @@ import torch
 from torch import nn
 
 from gpt_lightning.batch import Batch, LossOutput
+from gpt_lightning.errors import DataError
 from gpt_lightning.model.config import GPTConfig
-from gpt_lightning.objectives.base import Learner
+from gpt_lightning.objectives.base import Learner, Needs
 from gpt_lightning.objectives.causal import CausalLM
 from gpt_lightning.objectives.draws import Draws
 from gpt_lightning.optim.groups import Role, read_learning_rates
 from gpt_lightning.training.fitting.run import Run
+from gpt_lightning.training.modules.stock import meet_needs
 from gpt_lightning.weights.loading import load_model
 from tests.training.forked import write_corpus
 from tests.training.runs import Crash, crash_at, tiny_run, weights_of
@@ -83,6 +85,16 @@ def test_extras_are_trained_saved_and_resumed(place: Path) -> None:
     assert_equal(outcome(Path("parts")), outcome(Path("whole")))
     # Whoever wants the decoder gets it.
     assert not any("probe" in name for name, _ in load_model("whole").model.named_parameters())
+
+
+def test_columns_that_the_store_has_not_are_refused(place: Path) -> None:
+    class Labelled(Probed):
+        def needs(self, config: GPTConfig) -> Needs:
+            return Needs(columns=("label",))
+
+    data = tiny_run(SETTINGS, {"run.dir": "run"}).datamodule
+    with pytest.raises(DataError, match="Labelled needs columns that the store has not: label"):
+        meet_needs(GPTConfig(), Labelled(), data.open_store(), 8)
 
 
 def test_a_sharded_strategy_would_refuse_them(place: Path) -> None:

@@ -78,11 +78,13 @@ def meet_needs(config: GPTConfig, objective: Objective, store: TokenStore, block
             allowed=f"vocab_size >= {tokenizer.vocab_size}",
             fix="Leave model.config.vocab_size null.",
         )
-    if needs.columns:
+    found = {name for split in store.manifest.splits.values() for shard in split.shards for name in shard.columns}
+    missing = sorted(set(needs.columns) - found)
+    if missing:
         raise DataError(
-            f"{type(objective).__name__} needs columns that the store has not",
-            got=", ".join(needs.columns),
-            fix="Prepare the data with a layout that has them.",
+            f"{type(objective).__name__} needs columns that the store has not: {', '.join(missing)}",
+            got=", ".join(sorted(found)) or "text alone",
+            fix="Prepare the data with a data.layout that has them.",
         )
     token_bytes = torch.from_numpy(count_text_bytes(store))
     context = Context(
