@@ -1,6 +1,6 @@
 r"""From text to windows of tokens: read, tokenize and store once; stream for ever. No torch, no Lightning.
 
-Seven sub-packages and one file, an import points down only (checked by ``make check``)::
+Eight sub-packages and two files, an import points down only (checked by ``make check``)::
 
     commands    prepare, data ..., tokenizer train
     open        whose store is it? ours, another tool's, behind a URL, several as a mixture
@@ -12,9 +12,11 @@ Seven sub-packages and one file, an import points down only (checked by ``make c
       chunks      the corpus in pieces of about 8 MB    permutation  a random order in O(1) memory
       pool        processes that tokenize them          mixture      several sources in given proportions
       tokenizing  a chunk -> parts, journal             mixed_stream
-      cleaning    which texts enter, and which split
+      intake      a record -> an example; cleaning: which texts enter, and which split; leaks: what is in two
       assembling  parts -> shards
-    store       manifest, shards, verification; remote and shard_cache; external: stores of other tools
+    layouts     what a record is, and what of it stands beside the tokens; conversations as tokens
+    store       manifest, shards, columns, verification; derived: columns that a model computed; remote and
+                shard_cache; external: stores of other tools
     readers     files -> documents, whole or in spans; a format of files is one class in formats/
     tokenizers  text <-> ids                          folders  lock, working folder, rename
 

@@ -7,21 +7,30 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import fsspec  # type: ignore[import-untyped]
 import numpy as np
 import pytest
 
 from gpt_lightning.data.commands.stores import head_command, info_command, verify_command
 from gpt_lightning.data.layouts.base import Layout, normalize
+from gpt_lightning.data.layouts.conversations import Preference, Rated
 from gpt_lightning.data.layouts.labelled import Labelled, MultiLabelled, sort_labels
+from gpt_lightning.data.open import check_on_the_fly, open_store
+from gpt_lightning.data.prepare import chunks
 from gpt_lightning.data.prepare.leaks import hash_runs
 from gpt_lightning.data.prepare.prepare import PrepareSettings, default_folder, find_or_prepare
+from gpt_lightning.data.prepare.tokenizing import ChunkWorker
+from gpt_lightning.data.store import shard_cache
 from gpt_lightning.data.store.columns import check_columns, check_labels
 from gpt_lightning.data.store.mixed_store import MixedStore
+from gpt_lightning.data.store.remote import RemoteStore
 from gpt_lightning.data.store.shards import TokenStore
+from gpt_lightning.data.stream.mixed_stream import mix
+from gpt_lightning.data.stream.mixture import Mixture, MixtureSource
 from gpt_lightning.data.stream.packing import Concat, Document, Pack, check_rows
 from gpt_lightning.data.stream.stream import EvaluationWindows, TrainStream
 from gpt_lightning.errors import ConfigError, DataError
-from tests.data.labelled import make_reviews, write_jsonl
+from tests.data.labelled import make_preferences, make_reviews, write_jsonl
 
 
 def prepare(tmp_path: Path, rows: list[dict[str, Any]], layout: Layout | None, **settings: Any) -> TokenStore:
@@ -115,9 +124,9 @@ def test_no_user_stands_on_two_sides(layout: Layout | None, tmp_path: Path) -> N
 def test_a_random_split_of_a_file_that_holds_texts_twice_is_refused_with_the_number(tmp_path: Path) -> None:
     """As the raw file of Chinese reviews does: 86 % of its test rows stand in training."""
     chance = np.random.default_rng(0)
-    pool = make_reviews(200)
-    rows = [pool[number] for number in chance.integers(0, len(pool), 600)]
-    sides = chance.random(600) < 0.1
+    pool = make_reviews(60)
+    rows = [pool[number] for number in chance.integers(0, len(pool), 240)]
+    sides = chance.random(240) < 0.1
     stated = [{**row, "split": "test" if side else "train"} for row, side in zip(rows, sides, strict=True)]
     known = {row["text"] for row, side in zip(rows, sides, strict=True) if not side}
     leaked, total = sum(row["text"] in known for row, side in zip(rows, sides, strict=True) if side), int(sides.sum())
@@ -216,3 +225,98 @@ def test_several_processes_and_a_second_call_give_the_same_store(tmp_path: Path)
         find_or_prepare(
             PrepareSettings(source=str(source), tokenizer="chars", val_fraction=0.2), store=tmp_path / "one", workers=1
         )
+
+
+def contents(store: TokenStore) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in store.path.iterdir() if path.suffix in (".bin", ".idx")}
+
+
+@pytest.mark.parametrize("layout", [Labelled(), Preference()], ids=["labels", "pairs"])
+def test_interrupted_and_in_small_units_it_is_the_same_store(
+    layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = make_reviews(60) if layout.rows_per_sample == 1 else make_preferences(60)
+    whole = prepare(tmp_path, rows, layout, val_fraction=0.3)
+    monkeypatch.setattr(chunks, "UNIT_BYTES", 900)
+    work, done = ChunkWorker.work, list[int]()
+
+    def interrupted(self: ChunkWorker, unit: Any, tell: Any) -> Any:
+        done.append(1)
+        if len(done) == 4:
+            raise KeyboardInterrupt
+        return work(self, unit, tell)
+
+    monkeypatch.setattr(ChunkWorker, "work", interrupted)
+    source = write_jsonl(tmp_path / "x.jsonl", rows)
+    settings = PrepareSettings(source=str(source), tokenizer="bytes", val_fraction=0.3, layout=layout)
+    with pytest.raises(KeyboardInterrupt):
+        find_or_prepare(settings, store=tmp_path / "again", workers=1)
+    units = len(done)
+    again = find_or_prepare(settings, store=tmp_path / "again", workers=1)
+    assert units == 4
+    assert len(done) > 6
+    assert again.fingerprint == whole.fingerprint
+    assert contents(again) == contents(whole)
+    assert again.manifest.layout == whole.manifest.layout
+
+
+def test_a_far_store_brings_its_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shard_cache, "_PAUSES_SECONDS", ())
+    local = prepare(tmp_path, make_preferences(30), Rated(), max_leaked=1.0)
+    files = fsspec.filesystem("memory")
+    files.put(str(local.path), "/labelled/store", recursive=True)
+    try:
+        far = RemoteStore("memory://labelled/store")
+        here, there = (TrainStream(each.split("train"), 200, packing=Document()) for each in (local, far))
+        rows, others = (stream.read(np.arange(20)) for stream in (here, there))
+        assert {name: values.tolist() for name, values in rows.columns.items()} == {
+            name: values.tolist() for name, values in others.columns.items()
+        }
+        far.verify()
+        files.pipe("/labelled/store/desirable-train-00000.bin", bytes(len(local.split("train").document_ends)))
+        with pytest.raises(DataError, match="desirable-train"):
+            far.verify()
+    finally:
+        files.rm("/labelled", recursive=True)
+
+
+def test_sources_of_a_mixture_bring_their_columns(tmp_path: Path) -> None:
+    stores = {
+        name: prepare(tmp_path, make_reviews(20, seed), Labelled(max_tokens=100), val_fraction=0.0)
+        for seed, name in enumerate(("a", "b"))
+    }
+    mixture = Mixture({"a": MixtureSource(store="a", weight=3.0), "b": MixtureSource(store="b")})
+    stream = mix(
+        stores, mixture, 0, 100, lambda store, seed: TrainStream(store.split("train"), 100, seed, packing=Document())
+    )
+    rows = stream.read(np.arange(30))
+    known = {
+        text: label
+        for store in stores.values()
+        for text, (label,) in zip(
+            texts_of(store, "train"), store.split("train").document_column("label").tolist(), strict=True
+        )
+    }
+    decode = next(iter(stores.values())).tokenizer.decode
+    for tokens, end, label in zip(rows.tokens, rows.columns["ends"][:, 0], rows.columns["label"][:, 0], strict=True):
+        assert known[decode(tokens[1 : end + 1])] == label
+    mixed = MixedStore(stores).split("train")
+    assert mixed.document_column("label").shape == (40, 1)
+    pairs = {name: prepare(tmp_path, make_preferences(9, 1), Preference(), val_fraction=0.0) for name in "ab"}
+    with pytest.raises(ConfigError, match=r"data.mixture deals single rows"):
+        mix(
+            pairs, mixture, 0, 100, lambda store, seed: TrainStream(store.split("train"), 100, seed, packing=Document())
+        )
+
+
+def test_what_does_not_read_records_refuses_a_layout(tmp_path: Path) -> None:
+    np.arange(100, dtype=np.uint16).tofile(tmp_path / "train.bin")
+    settings = PrepareSettings(source=str(tmp_path / "train.bin"), layout=Labelled())
+    with pytest.raises(ConfigError, match=r"data.layout reads records, and .*train.bin is token files"):
+        open_store(settings, None)
+    with pytest.raises(ConfigError, match=r"data.on_the_fly reads running text"):
+        check_on_the_fly(Concat(), None, None, Labelled())
+    with pytest.raises(ConfigError, match="max_leaked is a share"):
+        PrepareSettings(max_leaked=2.0)
+    with pytest.raises(ConfigError, match="max_tokens is a length"):
+        Labelled(max_tokens=1)

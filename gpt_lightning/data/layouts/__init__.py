@@ -7,7 +7,7 @@
     Conversation   messages; marks on the model's own words         marks     uint8    token
     Preference     a prompt, chosen and rejected: two documents     marks     uint8    token, rows side by side
     Rated          a prompt, an answer, liked or not                marks     uint8    token
-                                                                    desirable uint8    document
+      (two rows: as it is; the prompt with another's answer)        desirable uint8    document
 
 The way of a record: ``readers`` pick the fields a layout asks for -> ``Layout.parse`` -> ``Example`` (text, key of the
 split) -> ``Layout.encode`` -> ``Encoded`` documents -> ``prepare`` -> columns of the store (``store.columns``) ->

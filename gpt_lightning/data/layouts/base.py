@@ -64,12 +64,14 @@ class Layout(ABC):
     Attributes:
         max_tokens: Tokens of the longest document, end-of-text included; None = any length.
         labels: Names of the classes in order; None = none, or not learned yet.
-        rows_per_sample: Documents that one record gives and that stay side by side.
+        rows_per_sample: Rows of a batch that one record gives and that stay side by side.
+        mismatched: Whether the second of them is the prompt with another record's answer, see ``stream.mismatched``.
         key_name: What an example's key is, in words.
         is_chat: Whether documents are conversations.
     """
 
     rows_per_sample: ClassVar[int] = 1
+    mismatched: ClassVar[bool] = False
     key_name: ClassVar[str] = "their text, normalized"
     is_chat: ClassVar[bool] = False
     max_tokens: int | None = None

@@ -2,7 +2,7 @@
 
     Conversation  {"messages": [...]}, {"conversations": [...]} or {"prompt": ..., "completion": ...}
     Preference    {"prompt": ..., "chosen": ..., "rejected": ...}     two documents side by side, chosen first
-    Rated         {"prompt": ..., "completion": ..., "label": true}   column ``desirable`` as well
+    Rated         {"prompt": ..., "completion": ..., "label": true}   column ``desirable`` as well; in a batch two rows
 
 How a conversation is written is ``transcripts``'s: the same for training, for chat and in an exported model.
 """
@@ -164,6 +164,8 @@ class Preference(Layout):
 class Rated(Layout):
     """An answer to a prompt, and whether it was liked; columns ``marks`` and ``desirable``.
 
+    In a batch every one is two rows: as it is, and its prompt with another record's answer.
+
     Args:
         prompt_field: Field of a question, or of a list of messages.
         completion_field: Field of the answer.
@@ -171,6 +173,8 @@ class Rated(Layout):
         max_tokens: Tokens of the longest document; null = the run's block_size.
     """
 
+    rows_per_sample = 2
+    mismatched = True
     key_name = "their prompt, normalized"
     is_chat = True
 

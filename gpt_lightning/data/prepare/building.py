@@ -222,6 +222,7 @@ class _Pass:
             columns=layout.columns,
             labels=tuple(layout.labels or ()),
             rows_per_sample=layout.rows_per_sample,
+            mismatched=layout.mismatched,
             longest=max((result.longest[store] for result in self.results), default=0),
             cut=dict(sorted(cut.items())),
             chat_format=choose_format(tokenizer).name if layout.is_chat else "",

@@ -87,7 +87,8 @@ class LayoutRecord:
         name: Class of the layout, e.g. ``Labelled``.
         columns: What stands beside the tokens.
         labels: Names of the classes; a label is its place here. Empty where there are none.
-        rows_per_sample: Documents that belong together and follow each other: 2 for pairs of chosen and rejected.
+        rows_per_sample: Rows that belong together and follow each other: 2 for pairs of chosen and rejected.
+        mismatched: Whether the second of them is made when it is read: the prompt with another document's answer.
         longest: Tokens of the longest document, end-of-text included.
         cut: What was shortened to fit, or left out where it could not be, by what was done.
         leaks: Documents of each other split, how many are also in training, and how many nearly.
@@ -98,6 +99,7 @@ class LayoutRecord:
     columns: tuple[Column, ...]
     labels: tuple[str, ...] = ()
     rows_per_sample: int = 1
+    mismatched: bool = False
     longest: int = 0
     cut: Mapping[str, int] = field(default_factory=dict)
     leaks: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
@@ -112,7 +114,8 @@ class LayoutRecord:
     def content(self) -> dict[str, Any]:
         """What belongs to the identity of the data: the same tokens under other labels are other data."""
         columns = [[column.name, column.per, column.dtype, column.width] for column in self.columns]
-        return {"columns": columns, "labels": list(self.labels), "rows_per_sample": self.rows_per_sample}
+        rows = {"rows_per_sample": self.rows_per_sample, "mismatched": self.mismatched}
+        return {"columns": columns, "labels": list(self.labels), **rows}
 
 
 class ColumnWriter:

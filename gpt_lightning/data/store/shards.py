@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -12,7 +13,7 @@ import numpy.typing as npt
 from jaxtyping import Integer, Shaped, UInt
 from numpy.lib.stride_tricks import sliding_window_view
 
-from gpt_lightning.data.store.columns import LayoutRecord
+from gpt_lightning.data.store.columns import Column, LayoutRecord
 from gpt_lightning.data.store.manifest import Manifest, ShardRecord, SplitRecord, read_manifest
 from gpt_lightning.data.store.mapping import MappedFiles
 from gpt_lightning.data.store.shard_files import find_column, find_documents, find_tokens
@@ -117,6 +118,20 @@ class TokenSplit:
             whole = np.concatenate([shards[number] for number in range(len(shards))])
             self._document_columns[name] = column.shape(whole)
         return self._document_columns[name]
+
+    def attach(self, column: Column, values: npt.NDArray[Any]) -> None:
+        """Let the split have one column more, which no store holds: see ``derived``.
+
+        Args:
+            column: Per document; the windows read it like the store's own.
+            values: ``(documents, width)``.
+        """
+        assert self.layout is not None
+        assert column.per == "document"
+        assert values.shape == (self.num_documents, column.width)
+        others = [each for each in self.layout.columns if each.name != column.name]
+        self.layout = replace(self.layout, columns=(*others, column))
+        self._document_columns[column.name] = values
 
     def gather(self, starts: Integer[np.ndarray, " count"], length: int) -> UInt[np.ndarray, "count length"]:
         """Copies of the runs ``[start, start + length)``.

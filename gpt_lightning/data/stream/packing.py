@@ -23,6 +23,7 @@ from typing import Any, ClassVar
 
 from gpt_lightning.data.store.columns import LayoutRecord
 from gpt_lightning.data.store.shards import TokenSplit
+from gpt_lightning.data.stream.mismatched import MismatchedWindows
 from gpt_lightning.data.stream.packing_plan import WindowPlan, find_or_make, plan_documents, plan_packed
 from gpt_lightning.data.stream.windows import MovingRuns, PlannedWindows, Runs, Windows
 from gpt_lightning.errors import ConfigError, DataError
@@ -127,6 +128,13 @@ class Document(_Planned):
     """One document per row, the rest of the row padding; a longer document takes several rows."""
 
     shares_rows = False
+
+    def evaluate(self, split: TokenSplit, block_size: int) -> Windows:
+        """A row for each document; of rated answers one more, see ``mismatched``."""
+        if split.layout is None or not split.layout.mismatched:
+            return super().evaluate(split, block_size)
+        _check_whole(split, block_size)
+        return MismatchedWindows(split, block_size)
 
     def plan(self, split: TokenSplit, block_size: int) -> WindowPlan:
         """As many rows as documents, or more."""
