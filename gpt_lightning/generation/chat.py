@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -16,17 +17,10 @@ from gpt_lightning.generation.sampling import Sampling
 from gpt_lightning.weights.loading import LoadedModel
 
 
-class Chat:
-    """A conversation.
-
-    When it outgrows the model's positions, the oldest questions are left out with their answers, until a quarter of
-    the positions (or ``max_tokens``, if that is less) is free for the answer. The system message stays.
+class Conversation(ABC):
+    """What was said to a model and by it, wherever the model is.
 
     Args:
-        loaded: The model with its tokenizer.
-        sampling: How tokens are chosen.
-        max_tokens: Most tokens of an answer.
-        seed: Fixes the answers, each of which has draws of its own.
         system: What the model is told first; empty = nothing.
 
     Attributes:
@@ -35,12 +29,7 @@ class Chat:
         forgotten: Messages that no longer fit.
     """
 
-    def __init__(
-        self, loaded: LoadedModel, *, sampling: Sampling, max_tokens: int = 200, seed: int = 1337, system: str = ""
-    ) -> None:
-        self._loaded, self._sampling, self._max_tokens, self._seed = loaded, sampling, max_tokens, seed
-        self._transcript = Transcript(loaded.tokenizer)
-        self._answers = 0
+    def __init__(self, system: str = "") -> None:
         self.messages: list[Message] = []
         self.system, self.forgotten = system, 0
 
@@ -53,11 +42,10 @@ class Chat:
         """
         self.messages.append(Message("user", question))
         try:
-            request = self._request()
+            return self.begin()
         except DataError:
             self.messages.pop()
             raise
-        return self._answer(request)
 
     def regenerate(self) -> Iterator[str]:
         """Another answer to the last question.
@@ -69,7 +57,7 @@ class Chat:
             raise DataError("there is no answer to write anew", fix="Ask something first.")
         if self.messages[-1].role == "assistant":
             self.messages.pop()
-        return self._answer(self._request())
+        return self.begin()
 
     def reset(self) -> None:
         """Forget everything but the system message."""
@@ -81,8 +69,7 @@ class Chat:
         Raises:
             DataError: The file exists or cannot be written.
         """
-        told = [Message("system", self.system)] if self.system else []
-        lines = [json.dumps(asdict(message), ensure_ascii=False) + "\n" for message in [*told, *self.messages]]
+        lines = [json.dumps(asdict(message), ensure_ascii=False) + "\n" for message in [*self.told, *self.messages]]
         try:
             with path.open("x", encoding="utf-8") as file:
                 file.write("".join(lines))
@@ -91,14 +78,74 @@ class Chat:
                 f"cannot save to {path} ({problem.strerror})", fix="Choose a new file in a folder that exists."
             ) from problem
 
+    @property
+    def told(self) -> list[Message]:
+        """The system message, if there is one."""
+        return [Message("system", self.system)] if self.system else []
+
+    @abstractmethod
+    def begin(self) -> Iterator[str]:
+        """The answer to what was said, in pieces; it becomes the last message, as far as it was written.
+
+        Raises:
+            DataError: There will be none.
+        """
+
+    def take_down(self, pieces: Iterator[str]) -> Iterator[str]:
+        """An answer's pieces, kept as a message when it is over, however it ends."""
+        found: list[str] = []
+        try:
+            for each in pieces:
+                # The model begins with the space behind the speaker's name.
+                piece = each if found else each.lstrip()
+                if piece:
+                    found.append(piece)
+                    yield piece
+        finally:
+            self.messages.append(Message("assistant", "".join(found).rstrip()))
+
+
+class Chat(Conversation):
+    """A conversation with a model of this process.
+
+    When it outgrows the model's positions, the oldest questions are left out with their answers, until a quarter of
+    the positions (or ``max_tokens``, if that is less) is free for the answer. The system message stays.
+
+    Args:
+        loaded: The model with its tokenizer.
+        sampling: How tokens are chosen.
+        max_tokens: Most tokens of an answer.
+        seed: Fixes the answers, each of which has draws of its own.
+        system: What the model is told first; empty = nothing.
+    """
+
+    def __init__(
+        self, loaded: LoadedModel, *, sampling: Sampling, max_tokens: int = 200, seed: int = 1337, system: str = ""
+    ) -> None:
+        self._loaded, self._sampling, self._max_tokens, self._seed = loaded, sampling, max_tokens, seed
+        self._transcript = Transcript(loaded.tokenizer)
+        super().__init__(system)
+        self._answers = 0
+
+    def begin(self) -> Iterator[str]:
+        """As in ``Conversation``.
+
+        Raises:
+            DataError: The question does not fit into the model's positions, or has characters that it does not know.
+        """
+        request = self._request()
+        self._answers += 1
+        # An engine of its own, so that an interruption at any moment leaves nothing half done behind.
+        engine = Engine(self._loaded.model, self._loaded.tokenizer, slots=1)
+        return self.take_down(event.text for event in engine.stream(request))
+
     def _request(self) -> Request:
         positions = self._loaded.model.block_size
         room = min(self._max_tokens, max(1, positions // 4))
-        told = [Message("system", self.system)] if self.system else []
         for first in range(len(self.messages)):
             if self.messages[first].role != "user":
                 continue
-            ids = self._transcript.encode([*told, *self.messages[first:]])
+            ids = self._transcript.encode([*self.told, *self.messages[first:]])
             if len(ids) + room <= positions:
                 self.forgotten = first
                 return Request(
@@ -116,18 +163,3 @@ class Chat:
             allowed=f"{positions - room} with what surrounds it",
             fix="Say it in fewer words.",
         )
-
-    def _answer(self, request: Request) -> Iterator[str]:
-        self._answers += 1
-        pieces: list[str] = []
-        # An engine of its own, so that an interruption at any moment leaves nothing half done behind.
-        engine = Engine(self._loaded.model, self._loaded.tokenizer, slots=1)
-        try:
-            for event in engine.stream(request):
-                # The model begins with the space behind the speaker's name.
-                piece = event.text if pieces else event.text.lstrip()
-                if piece:
-                    pieces.append(piece)
-                    yield piece
-        finally:
-            self.messages.append(Message("assistant", "".join(pieces).rstrip()))

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 from gpt_lightning.errors import ConfigError, DataError
-from gpt_lightning.generation.chat import Chat
+from gpt_lightning.generation.chat import Chat, Conversation
 from gpt_lightning.generation.command import load_for_decoding
+from gpt_lightning.generation.remote_chat import RemoteChat
 from gpt_lightning.generation.sampling import Sampling
 
 _HELP = """\
@@ -24,7 +26,10 @@ _HELP = """\
 
 
 def chat_command(
-    checkpoint: str,
+    checkpoint: str | None = None,
+    url: str | None = None,
+    model: str | None = None,
+    api_key: str | None = None,
     system: str = "",
     max_tokens: int = 200,
     temperature: float = 0.8,
@@ -40,10 +45,14 @@ def chat_command(
     """Talk with a trained model. /help lists what else can be typed; piped lines are answered one by one.
 
     Example: gpt-lightning chat runs/quickstart-1
+    Example: gpt-lightning chat --url http://127.0.0.1:8000
     Example: echo "What is a module?" | gpt-lightning chat runs/quickstart-1 --max_tokens 40
 
     Args:
         checkpoint: Run folder or checkpoint folder.
+        url: Talk to a server of OpenAI's API instead (gpt-lightning serve): http://127.0.0.1:8000.
+        model: Name of the server's model; null = its first.
+        api_key: The server's key; set GPT_LIGHTNING_API_KEY rather than typing it.
         system: What the model is told before the conversation.
         max_tokens: Most tokens of an answer.
         temperature: Sharpness of the draw: 0 always takes the likeliest token, 1 draws from the model as it is.
@@ -59,15 +68,26 @@ def chat_command(
     sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty)
     if max_tokens < 1:
         raise ConfigError("max_tokens is not positive", got=max_tokens, allowed="1 or more")
-    loaded = load_for_decoding(checkpoint, prefer=prefer, device=device, weights=weights)
-    chat = Chat(loaded, sampling=sampling, max_tokens=max_tokens, seed=seed, system=system)
-    _Terminal(chat).run()
+    if (checkpoint is None) == (url is None):
+        raise ConfigError(
+            "chat is with a model here or with a server",
+            got={"checkpoint": checkpoint, "url": url},
+            fix="Write gpt-lightning chat RUN, or chat --url http://127.0.0.1:8000.",
+        )
+    if url is not None:
+        usual = Sampling()
+        asked = {name: value for name, value in asdict(sampling).items() if value != getattr(usual, name)}
+        asked |= {"temperature": temperature, "max_tokens": max_tokens, "seed": seed}
+        _Terminal(RemoteChat(url, model=model, key=api_key, settings=asked, system=system)).run()
+        return
+    loaded = load_for_decoding(str(checkpoint), prefer=prefer, device=device, weights=weights)
+    _Terminal(Chat(loaded, sampling=sampling, max_tokens=max_tokens, seed=seed, system=system)).run()
 
 
 class _Terminal:
     """Reads lines and writes answers; without a terminal only the answers are written."""
 
-    def __init__(self, chat: Chat) -> None:
+    def __init__(self, chat: Conversation) -> None:
         self._chat, self._live = chat, sys.stdin.isatty()
         self._told_forgotten = False
         self._commands: dict[str, Callable[[str], None]] = {

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
+import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+import uvicorn
 from starlette.testclient import TestClient
 
 from gpt_lightning.data.tokenizers.kinds import ByteTokenizer
@@ -17,7 +21,7 @@ from gpt_lightning.model.gpt import GPT
 from gpt_lightning.serving.aliases import Source
 from gpt_lightning.serving.app import build_app
 from gpt_lightning.serving.request_log import RequestLog
-from gpt_lightning.serving.server import build_service
+from gpt_lightning.serving.server import bind, build_service
 from gpt_lightning.serving.service import Service
 from gpt_lightning.serving.settings import EngineSettings, Limits
 from gpt_lightning.serving.versions import Version, Versions, build_versions
@@ -64,6 +68,25 @@ def serve(
     )
     with TestClient(build_app(service, metrics, **gate)) as client:
         yield client, service
+
+
+@contextlib.contextmanager
+def listen(models: Mapping[str, str], settings: EngineSettings = SETTINGS, **gate: Any) -> Iterator[str]:
+    """The address of a server at a real socket of this machine, in a thread."""
+    sources = {name: Source(base) for name, base in models.items()}
+    service, metrics = build_service(sources, lambda base, adapters: load_all(base, adapters, settings))
+    config = uvicorn.Config(build_app(service, metrics, **gate), log_config=None, timeout_graceful_shutdown=5)
+    server = uvicorn.Server(config)
+    with bind("127.0.0.1", 0) as listening:
+        thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listening])))
+        thread.start()
+        while not server.started:
+            time.sleep(0.005)
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join(30)
 
 
 def chat(text: str = "Hi", **changes: Any) -> dict[str, Any]:

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import re
 import shutil
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gpt_lightning.serving.aliases import Source
-from gpt_lightning.serving.app import build_app
 from gpt_lightning.serving.page import read_page
-from gpt_lightning.serving.server import bind, build_service
-from gpt_lightning.serving.settings import EngineSettings
-from tests.serving.servers import load_all
+from tests.serving.servers import listen
 
 _BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 _ARGUMENTS = (
@@ -36,19 +30,8 @@ playwright: Any = pytest.importorskip("playwright.sync_api")
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    import uvicorn
-
-    listening = bind("127.0.0.1", 0)
-    settings = EngineSettings(slots=4, piece_tokens=16, prompt_cache_mb=1)
-    service, metrics = build_service(
-        {"tiny": Source("1"), "other": Source("2")}, lambda base, adapters: load_all(base, adapters, settings)
-    )
-    server = uvicorn.Server(uvicorn.Config(build_app(service, metrics), log_config=None))
-    thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listening])))
-    thread.start()
-    yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-    server.should_exit = True
-    thread.join(30)
+    with listen({"tiny": "1", "other": "2"}) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
