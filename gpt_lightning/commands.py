@@ -136,6 +136,18 @@ COMMANDS = {
     "serve replay": Command(
         "gpt_lightning.serving.replay", "replay_command", "Answer a server's log again, and compare.", "Using a model"
     ),
+    **{
+        f"models {name}": Command("gpt_lightning.registry.commands", f"{name}_command", text, "Versions")
+        for name, text in {
+            "list": "Registered models, and what their aliases stand for.",
+            "add": "Register a run's checkpoint as a version.",
+            "show": "A version in full.",
+            "diff": "What differs between two versions.",
+            "promote": "Let an alias stand for a version.",
+            "rollback": "Let it stand for the version before.",
+            "history": "Who moved which alias, when and why.",
+        }.items()
+    },
     "evaluate ppl": Command(
         f"{_EVALUATION}.commands.ppl", "ppl_command", "Perplexity and bits per byte on texts.", "Measuring a model"
     ),
@@ -201,6 +213,9 @@ _ALIASES = {
     "runs compare": "compare diff",
     "runs plot": "plot curves",
     "runs report": "report",
+    "models list": "registry versions",
+    "models promote": "promote release",
+    "models rollback": "rollback",
     "doctor": "check memory dry-run dryrun estimate",
     "bench": "profile speed timing",
     "import": "convert load from_pretrained",

@@ -11,10 +11,9 @@ import pytest
 
 from gpt_lightning.errors import ConfigError
 from gpt_lightning.parsing.origins import plain_key
-from gpt_lightning.parsing.strict_yaml import dump_yaml, load_yaml, read_yaml
+from gpt_lightning.parsing.strict_yaml import dump_yaml, flatten, load_yaml, read_yaml
 from gpt_lightning.training.fitting.build import build
 from gpt_lightning.training.fitting.command_line import TrainerCommandLine
-from gpt_lightning.training.runs.resume import flatten
 from tests.training.forked import write_corpus
 
 ROOT = Path(__file__).parents[1]

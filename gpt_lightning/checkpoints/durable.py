@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from gpt_lightning.checkpoints.registered import find_registered
 from gpt_lightning.errors import CheckpointError
 from gpt_lightning.files.processes import own_mark
 from gpt_lightning.files.sealing import SEAL, unseal
@@ -131,9 +132,13 @@ def _sha256(path: Path) -> str:
 
 
 def local_path(path: Path | str) -> Path:
-    """A path on this machine; addresses with a scheme are refused, since they would be loaded unverified."""
+    """What a user typed as a path on this machine: a path, or the name of a registered model (``chat@production``).
+
+    Raises:
+        CheckpointError: An address with a scheme, which would be loaded unverified; or an unknown name.
+    """
     if "://" in str(path):
         raise CheckpointError(
             "Checkpoints are read from local disks only", got=str(path), fix="Download it first, then pass its folder."
         )
-    return Path(path)
+    return find_registered(path) or Path(path)

@@ -16,9 +16,9 @@ from typing import Any
 
 from gpt_lightning.monitoring.listing import summarize_run
 from gpt_lightning.monitoring.records import RunRecord, open_runs
-from gpt_lightning.monitoring.text_table import format_table
+from gpt_lightning.parsing.strict_yaml import flatten
 from gpt_lightning.reports.numbers import format_number
-from gpt_lightning.training.runs.resume import flatten
+from gpt_lightning.reports.text_table import format_table
 
 _SEED = "seed_everything"
 _SILENT = ("run", "monitor")

@@ -13,8 +13,8 @@ from typing import Any
 
 from gpt_lightning.errors import ConfigError
 from gpt_lightning.monitoring.records import STATES, RunRecord, find_runs, open_run
-from gpt_lightning.monitoring.text_table import format_table, paint_states
 from gpt_lightning.reports.numbers import format_bytes, format_number, format_seconds, format_short, sparkline
+from gpt_lightning.reports.text_table import format_table, paint_states
 from gpt_lightning.training.runs.run_folder import RUNS
 
 _SORTS: dict[str, Callable[[RunRecord], Any]] = {

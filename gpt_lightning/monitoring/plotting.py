@@ -9,10 +9,10 @@ from collections.abc import Sequence
 
 from gpt_lightning.errors import ConfigError, RunFolderError
 from gpt_lightning.monitoring.records import RunRecord, open_runs, parse_time
-from gpt_lightning.monitoring.text_table import screen_width
 from gpt_lightning.parsing.suggest import did_you_mean
 from gpt_lightning.reports.charts import LineChart, Series
 from gpt_lightning.reports.pictures import check_picture, write_picture
+from gpt_lightning.reports.text_table import screen_width
 from gpt_lightning.training.profiling.line_chart import Curve, draw_text
 
 _UNITS = {

@@ -12,10 +12,9 @@ from gpt_lightning.checkpoints.durable import read_manifest
 from gpt_lightning.errors import CheckpointError
 from gpt_lightning.monitoring.board_texts import read_texts
 from gpt_lightning.monitoring.records import RunRecord, is_run
-from gpt_lightning.parsing.strict_yaml import dump_yaml
+from gpt_lightning.parsing.strict_yaml import dump_yaml, flatten
 from gpt_lightning.reports.numbers import format_bytes, format_seconds
 from gpt_lightning.reports.page import Blocks
-from gpt_lightning.training.runs.resume import flatten
 from gpt_lightning.training.runs.run_folder import ALERTS_FILE, SAMPLES_FILE
 
 _MOST_SAMPLES, _MOST_ALERTS = 12, 200

@@ -9,6 +9,7 @@ Read as YAML 1.2 reads them: ``1e-3`` and ``3e-4`` are numbers (text to PyYAML);
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -234,6 +235,18 @@ def _flatten(node: Node, key: str) -> list[Setting]:
         if not isinstance(value, ScalarNode):
             found.extend(_flatten(value, path))
     return found
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as dotted keys; lists stay values."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping) and value:
+            flat |= flatten(value, f"{name}.")
+        else:
+            flat[name] = value
+    return flat
 
 
 def _translate(problem: yaml.YAMLError, text: str) -> YAMLProblem:

@@ -9,6 +9,7 @@ imported when a page is written::
     page      headings, texts, tables, facts, code, charts, collapsible parts -> html(), markdown(); page_parts/: its
               template, style and script
     pictures  LineChart -> SVG, PNG                numbers   figures and texts as people write them
+    text_table  tables for terminals
 
 Everything that is text is escaped, whatever it holds: a run may be called ``<script>``. To add a kind of chart, build
 its figure with plotly and say its key points: ``Plot(title, figure, headers, rows)``.

@@ -14,7 +14,7 @@ from gpt_lightning.cli import main
 from gpt_lightning.monitoring.comparing import student_quantile, welch_interval
 from gpt_lightning.monitoring.plotting import axis_values, smoothed
 from gpt_lightning.monitoring.records import RunRecord
-from gpt_lightning.monitoring.text_table import format_table
+from gpt_lightning.reports.text_table import format_table
 from tests.monitoring.folders import write_run
 
 

@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from gpt_lightning.errors import ConfigError, DataError
-from gpt_lightning.parsing.strict_yaml import dump_yaml, read_yaml
+from gpt_lightning.parsing.strict_yaml import dump_yaml, flatten, read_yaml
 from gpt_lightning.training.fitting.build import build
-from gpt_lightning.training.runs.resume import flatten
 from gpt_lightning.training.runs.run_folder import read_metrics
 from tests.training.forked import TINY, write_corpus
 from tests.training.runs import tiny_run

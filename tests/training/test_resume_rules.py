@@ -15,9 +15,10 @@ from gpt_lightning.checkpoints.checkpoint_dir import CHECKPOINTS_DIR
 from gpt_lightning.checkpoints.durable import list_checkpoints
 from gpt_lightning.errors import CheckpointError, DivergedError, RunFolderError
 from gpt_lightning.model.config import GPTConfig
+from gpt_lightning.parsing.strict_yaml import flatten
 from gpt_lightning.training.reuse import fingerprint as trajectory
 from gpt_lightning.training.runs import resume
-from gpt_lightning.training.runs.resume import differences, flatten
+from gpt_lightning.training.runs.resume import differences
 from gpt_lightning.training.runs.run_folder import read_metrics, read_starts
 from tests.training.forked import write_corpus
 from tests.training.runs import STEPS, Crash, checkpoint_of, crash_at, tiny_run, weights_of

@@ -16,12 +16,12 @@ from gpt_lightning.checkpoints.durable import list_checkpoints, read_manifest
 from gpt_lightning.checkpoints.folder import read_checkpoint, write_checkpoint
 from gpt_lightning.checkpoints.prefixes import PrefixStore
 from gpt_lightning.errors import ConfigError
+from gpt_lightning.parsing.strict_yaml import flatten
 from gpt_lightning.training.fitting.run import FitResult
 from gpt_lightning.training.profiling.reuse_commands import compare_runs, compare_with_scratch, is_chosen
 from gpt_lightning.training.reuse import fingerprint as trajectory
 from gpt_lightning.training.reuse.fingerprint import INDIFFERENT, trace
 from gpt_lightning.training.reuse.reuse import Reuse
-from gpt_lightning.training.runs.resume import flatten
 from tests.training.forked import write_corpus
 from tests.training.runs import Crash, crash_at, tiny_run
 from tests.training.test_resume_exact import assert_equal, outcome

@@ -13,13 +13,12 @@ from gpt_lightning.errors import UserError
 from gpt_lightning.optim.optimizers import OptimizerRecipe
 from gpt_lightning.optim.schedules.lengths import Horizon
 from gpt_lightning.optim.schedules.schedules import Schedule
-from gpt_lightning.parsing.strict_yaml import dump_yaml
+from gpt_lightning.parsing.strict_yaml import dump_yaml, flatten
 from gpt_lightning.reports.charts import LineChart, Series
 from gpt_lightning.reports.pictures import draw_picture
 from gpt_lightning.tracking.hparams import Session, Status, choose_values
 from gpt_lightning.tracking.records import build_layout, build_picture, build_text
 from gpt_lightning.tracking.texts import describe_changes, describe_code, describe_facts
-from gpt_lightning.training.runs.resume import flatten
 from gpt_lightning.training.runs.run_folder import MANIFEST_FILE
 from gpt_lightning.training.watch.loggers import RunTensorBoard
 

@@ -22,13 +22,13 @@ from gpt_lightning.checkpoints.durable import list_checkpoints
 from gpt_lightning.checkpoints.folder import read_checkpoint
 from gpt_lightning.errors import RunFolderError
 from gpt_lightning.optim.schedules.lengths import Length
+from gpt_lightning.parsing.strict_yaml import flatten
 from gpt_lightning.training.engine.sharding import choose_strategy
 from gpt_lightning.training.fitting.build import build
 from gpt_lightning.training.fitting.command_line import TrainerCommandLine
 from gpt_lightning.training.profiling.plot_schedule import read_horizon
 from gpt_lightning.training.reuse.fingerprint import RunFingerprint, is_indifferent
 from gpt_lightning.training.reuse.reuse import borders_of
-from gpt_lightning.training.runs.resume import flatten
 from gpt_lightning.training.runs.run_folder import CONFIG_FILE, holds_run, read_metrics
 
 CLOCKS = ("time", "perf/", "memory/")

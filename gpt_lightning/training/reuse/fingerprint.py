@@ -37,8 +37,8 @@ from gpt_lightning.adapters.base import StepFunction
 from gpt_lightning.files.processes import find_processor
 from gpt_lightning.optim.schedules.lengths import Horizon
 from gpt_lightning.optim.schedules.schedules import Schedule
+from gpt_lightning.parsing.strict_yaml import flatten
 from gpt_lightning.training.parts import RunParts
-from gpt_lightning.training.runs.resume import flatten
 from gpt_lightning.training.runs.run_folder import installed_version
 from gpt_lightning.weights.checking import hash_weights
 

@@ -15,6 +15,7 @@ from gpt_lightning.checkpoints.durable import read_manifest
 from gpt_lightning.errors import CheckpointError
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.parsing.renamed import rename_all
+from gpt_lightning.parsing.strict_yaml import flatten
 
 FREE = (
     "run",
@@ -63,18 +64,6 @@ WATCHING = frozenset(
 """Lightning's callbacks that change no weights. Of others than these and ours nobody knows, so they are compared."""
 
 _ABSENT = "(not set)"
-
-
-def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings as dotted keys; lists stay values."""
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, Mapping) and value:
-            flat |= flatten(value, f"{name}.")
-        else:
-            flat[name] = value
-    return flat
 
 
 def differences(

@@ -29,7 +29,7 @@ from lightning.pytorch.loggers import Logger
 
 from gpt_lightning.errors import ConfigError
 from gpt_lightning.files.atomic import write_text_atomically
-from gpt_lightning.training.runs.resume import flatten
+from gpt_lightning.parsing.strict_yaml import flatten
 
 _CSV_FILE = "metrics.csv"
 _HEADER = ("step", "time", "name", "value")
