@@ -140,7 +140,7 @@ def busy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "a.txt", "run/config.yaml", "run/manifest.json", "run/metrics.jsonl", "run/checkpoints/step-1/state.pt",
         "saved/state.pt", "saved/manifest.json", "lr/sweep.yaml", "lr/trials/00000/run.lock", "lr/report.md",
         "old/run.lock", "old/samples.jsonl", "exported/config.json", "exported/model.safetensors",
-        "deep/b.txt", "train.bin", "meta.pkl", "x.ds", "x.ds.index", "y.idx",
+        "deep/b.txt", "train.bin", "meta.pkl", "prepare.py", "x.ds", "x.ds.index", "y.idx",
     ):  # fmt: skip
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text("some text")

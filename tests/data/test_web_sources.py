@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 
@@ -32,6 +33,14 @@ def test_every_reader_reads_to_the_end_whatever_the_server_says(case: Case, habi
         assert [document.text for span in spans for document in reader.iterate_documents(span)] == texts
         assert len(spans) == 1 or habit == "ranges"
         assert reader.checksum() == open_one(path, case).checksum()
+
+
+@pytest.mark.parametrize("habit", ["stored as encoding", "ranges"])
+def test_a_gz_that_is_undone_on_the_way_is_read(habit: str) -> None:
+    records = b'{"text": "first"}\n{"text": "second"}\n'
+    with serve({"a.jsonl.gz": gzip.compress(records)}, habit) as url:
+        (reader,) = open_all([f"{url}/a.jsonl.gz"])
+        assert [document.text for document in reader.iterate_documents()] == ["first", "second"]
 
 
 @pytest.mark.parametrize("habit", ["broken off", "broken chunk"])

@@ -86,6 +86,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Encoding", "gzip")
         self.send_whole(gzip.compress(data), body)
 
+    def send_stored_as_encoding(self, data: bytes, body: bool) -> None:
+        """As Apache and nginx may be set up to send files whose name ends in .gz."""
+        self.send_header("Content-Encoding", "gzip")
+        self.send_whole(data, body)
+
     def send_no_size(self, data: bytes, body: bool) -> None:
         self.send_header("Connection", "close")
         self.end_headers()

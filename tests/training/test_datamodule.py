@@ -180,6 +180,16 @@ def test_the_state_names_the_stream_and_refuses_another() -> None:
     other.load_state_dict(state)
 
 
+def test_windows_of_before_documents_ended_are_not_gone_on_with() -> None:
+    run = tiny_run({"data.packing": "Pack", "run.dir": "run"})
+    run.fit()
+    state = run.datamodule.state_dict()
+    run.datamodule.load_state_dict(state)
+    del state["stream"]["data.packing.targets"]  # as version 0.1.0 wrote it
+    with pytest.raises(CheckpointError, match=r"packing\.targets: None -> 'with the end of each document'.*init_from"):
+        run.datamodule.load_state_dict(state)
+
+
 def test_other_data_may_be_measured() -> None:
     tiny_run({"run.dir": "run"}).fit()
     tiny_run({"data.source": "other.txt", "data.packing": "Document"}).validate("run")

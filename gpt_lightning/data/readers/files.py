@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from tempfile import SpooledTemporaryFile
-from typing import Any
+from typing import Any, ClassVar
 
 from gpt_lightning.data.readers.bad_records import BadRecord
 from gpt_lightning.data.readers.compression import damage_errors, find_compression, recognize_compression, strip_query
@@ -33,7 +33,10 @@ class InputFile(ABC):
 
     Attributes:
         name: As the user would name it.
+        may_be_expanded: Whether the bytes may come with the compression undone that the name states.
     """
+
+    may_be_expanded: ClassVar[bool] = False
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -114,6 +117,8 @@ def open_expanded(file: InputFile) -> Iterator[OpenFile]:
         head = peek(stored)
         refuse_pointer(head, file.name)
         compression = find_compression(file.name) or recognize_compression(head)
+        if compression and file.may_be_expanded and head and not head.startswith(compression.magic):
+            compression = None
         if compression is None:
             yield OpenFile(stored, stored)
             return

@@ -26,7 +26,12 @@ _READ_BYTES = 1 << 20
 
 
 class RemoteFile(InputFile):
-    """A file behind a URL, which is also its name."""
+    """A file behind a URL, which is also its name.
+
+    Many web servers call ``a.jsonl.gz`` a text sent in gzip (``Content-Encoding``), which is undone on the way.
+    """
+
+    may_be_expanded = True
 
     def open(self) -> io.BufferedIOBase:
         """From its beginning, to its end, whatever the server says of its size."""

@@ -218,6 +218,8 @@ def _describe_other(path: Path) -> str | None:
     """Why a file is no text, as far as its name or its first bytes tell."""
     if path.name.lower().endswith(_TOKEN_FILES):
         return _TOKEN_FILE_NOTE
+    if path.name == "prepare.py" and any(path.with_name(name).exists() for name in ("meta.pkl", "train.bin")):
+        return "the program that made the token files beside it"
     lock = path.with_suffix("") if path.suffix == ".held" else path  # the marker of file systems without locks
     if lock.suffix == ".lock" and is_marked(lock.with_suffix("")):
         return "the lock of a prepared store"

@@ -75,6 +75,10 @@ class Concat(Packing):
 class _Planned(Packing):
     """A policy that makes a plan."""
 
+    def describe(self) -> dict[str, Any]:
+        """With what tells these windows from those of version 0.1.0, in which no document ended with a target."""
+        return {**super().describe(), "targets": "with the end of each document"}
+
     @abstractmethod
     def plan(self, split: TokenSplit, block_size: int) -> WindowPlan:
         """The plan of a split: from the cache, or made now."""
