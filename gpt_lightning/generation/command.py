@@ -7,13 +7,14 @@ import inspect
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from gpt_lightning.errors import ConfigError, DataError
 from gpt_lightning.generation.batch_files import ProgressLine, answer_file
 from gpt_lightning.generation.beams import check_length_penalty, search_beams
+from gpt_lightning.generation.drafting import Drafter, Heads, load_heads
 from gpt_lightning.generation.engine import Engine
 from gpt_lightning.generation.infilling import InfillForm, build_infill_request
 from gpt_lightning.generation.packing import check_weights, pack
@@ -44,6 +45,7 @@ def generate_command(
     num_samples: int = 1,
     logprobs: int | None = None,
     draft_tokens: int = 0,
+    draft: Literal["lookup", "heads"] = "lookup",
     beams: int | None = None,
     length_penalty: float = 1.0,
     slots: int = 8,
@@ -81,6 +83,8 @@ def generate_command(
         logprobs: Report log-probabilities of the tokens in ``output``, with so many likeliest ones beside each.
         draft_tokens: Guess up to so many tokens ahead from what the text has said before; the text stays the same
             and comes faster where it repeats itself.
+        draft: Who guesses: lookup (what the text has said before) or heads, which were trained beside the model
+            (model.objective MultiToken); heads need no draft_tokens, and say how many guesses were right.
         beams: Search for the likeliest texts, following so many at once, instead of drawing tokens; null = draw.
         length_penalty: How beams are ranked: 0 by the whole log-probability, 1 by the mean per token.
         slots: Texts written at once, with ``input``.
@@ -98,18 +102,22 @@ def generate_command(
         raise ConfigError("--logprobs are written to a file", got=logprobs, fix="Use --input and --output.")
     adapters = [adapter] if isinstance(adapter, str) else adapter or []
     loaded = load_for_decoding(checkpoint, prefer=prefer, device=device, weights=weights, adapters=adapters)
+    heads = load_heads(loaded) if draft == "heads" else None
+    if heads is not None:
+        settings["draft_tokens"] = draft_tokens or heads.count
+    drafter = None if heads is None else Heads(loaded.model, heads)
     if beams is not None:
         _write_beams(loaded, _choose_prompt(loaded, prompt), given)
         return
     if input is None:
         if infill is None:
             text = _choose_prompt(loaded, prompt)
-            _write_samples(loaded, build_request(loaded.tokenizer, text, settings), text)
+            _write_samples(loaded, drafter, build_request(loaded.tokenizer, text, settings), text)
         else:
-            _write_samples(loaded, build_infill_request(InfillForm.of(loaded), *infill, settings), *infill)
+            _write_samples(loaded, drafter, build_infill_request(InfillForm.of(loaded), *infill, settings), *infill)
         return
     prompts = read_prompts(Path(input), loaded.tokenizer, settings)
-    engine = Engine(loaded.model, loaded.tokenizer, slots=slots)
+    engine = Engine(loaded.model, loaded.tokenizer, slots=slots, drafter=drafter)
     origin: dict[str, Any] = {"checkpoint": str(loaded.path.resolve()), "weights": weights}
     if adapter:
         origin["adapter"] = [str(Path(each).resolve()) for each in adapters]
@@ -121,7 +129,7 @@ def generate_command(
 _NAMES = {"num_samples": "n"}
 _NOT_SETTINGS = (
     *("checkpoint", "prompt", "infill", "input", "output", "beams", "length_penalty"),
-    *("slots", "adapter", "weights", "prefer", "device"),
+    *("slots", "adapter", "weights", "prefer", "device", "draft"),
 )
 _WITH_BEAMS = (
     *("checkpoint", "prompt", "max_tokens", "num_samples", "beams", "length_penalty"),
@@ -220,20 +228,23 @@ def load_for_decoding(
     return dataclasses.replace(loaded, model=pack(loaded.model, weights))
 
 
-def _write_samples(loaded: LoadedModel, request: Request, prompt: str, behind: str = "") -> None:
+def _write_samples(
+    loaded: LoadedModel, drafter: Drafter | None, request: Request, prompt: str, behind: str = ""
+) -> None:
     """All continuations are decoded together; the first is shown as it comes, the others behind it.
 
     Args:
         loaded: The model.
+        drafter: Who guesses; None = the engine's own way. One that is named says on standard error how it went.
         request: What it is asked.
         prompt: Text that is shown in front of each continuation.
         behind: Text that is shown behind it.
     """
     capacity = min(loaded.model.block_size, len(request.prompt) + request.max_tokens)
-    engine = Engine(loaded.model, loaded.tokenizer, slots=min(request.n, 8), capacity=capacity)
+    engine = Engine(loaded.model, loaded.tokenizer, slots=min(request.n, 8), capacity=capacity, drafter=drafter)
     texts = {sample: "" for sample in range(request.n)}
     finished: set[int] = set()
-    shown = 0
+    shown = written = 0
     for event in engine.stream(request):
         # A model that cannot be used is found at the first piece; the error then stands on its own line.
         if event.sample == shown == 0 and not texts[0]:
@@ -244,11 +255,14 @@ def _write_samples(loaded: LoadedModel, request: Request, prompt: str, behind: s
             sys.stdout.flush()
         if event.completion is not None:
             finished.add(event.sample)
+            written += len(event.completion.ids)
         while shown in finished:
             sys.stdout.write(f"{behind}\n")
             shown += 1
             if shown < request.n:
                 sys.stdout.write(prompt + texts[shown])
+    if drafter is not None:
+        sys.stderr.write(f"{engine.drafts.describe(written)}\n")
 
 
 def choose_device(name: str) -> str:

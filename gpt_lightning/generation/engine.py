@@ -25,7 +25,7 @@ from torch import Tensor
 
 from gpt_lightning.adapters.layers import adapted_rows, adapter_names, find_switch
 from gpt_lightning.errors import ConfigError, DataError
-from gpt_lightning.generation.lookup import propose
+from gpt_lightning.generation.drafting import DraftCounts, Drafter, Lookup
 from gpt_lightning.generation.prompt_cache import PromptCache
 from gpt_lightning.generation.reading import PromptReader
 from gpt_lightning.generation.requests import Completion, Event, Request
@@ -51,6 +51,10 @@ class Engine:
             up the others; the bits of a text depend on it, and on nothing else that is at work. None = whole.
         prompt_cache_bytes: Memory for pieces of prompts that were read, which are not read again; 0 = none. Not
             without ``piece_tokens``. Changes no bit.
+        drafter: Who guesses, where a request has ``draft_tokens``; None = ``Lookup``. Changes no bit.
+
+    Attributes:
+        drafts: How guessing went so far.
 
     Raises:
         ConfigError: There is no slot, ``capacity`` is not within the model's positions, or a length is not positive.
@@ -65,6 +69,7 @@ class Engine:
         capacity: int | None = None,
         piece_tokens: int | None = None,
         prompt_cache_bytes: int = 0,
+        drafter: Drafter | None = None,
     ) -> None:
         limit = model.block_size if capacity is None else capacity
         if not 1 <= limit <= model.block_size:
@@ -86,6 +91,7 @@ class Engine:
         found = PromptCache(prompt_cache_bytes) if prompt_cache_bytes else None
         self.reader = PromptReader(model, self._cache, piece_tokens=piece_tokens, prompt_cache=found)
         self._tickets = 0
+        self._drafter, self.drafts = drafter or Lookup(), DraftCounts()
 
     @property
     def slots(self) -> int:
@@ -205,6 +211,8 @@ class Engine:
         if not sequences:
             return
         plans = [[each.context[-1], *self._guess(each)] for each in sequences]
+        self.drafts.passes += 1
+        self.drafts.guessed += sum(len(plan) - 1 for plan in plans)
         tokens: list[int] = []
         before: list[int] = []
         slots: list[int] = []
@@ -222,16 +230,20 @@ class Engine:
                 torch.tensor(tokens, device=device), torch.tensor(before, device=device), places
             )
             logits = self.model.logits(hidden)
-        self._follow(sequences, plans, logits)
+        self._follow(sequences, plans, logits, hidden)
 
     def _guess(self, sequence: RunningSequence) -> list[int]:
         request = sequence.request
         room = min(request.max_tokens - sequence.written, self.capacity - sequence.held) - 1
         most = min(request.draft_tokens, room)
-        return propose(sequence.context, most) if most > 0 else []
+        return self._drafter.propose(sequence, most) if most > 0 else []
 
     def _follow(
-        self, sequences: list[RunningSequence], plans: list[list[int]], logits: Float[Tensor, "rows vocab"]
+        self,
+        sequences: list[RunningSequence],
+        plans: list[list[int]],
+        logits: Float[Tensor, "rows vocab"],
+        hidden: Float[Tensor, "rows embed"],
     ) -> None:
         """Choose behind every token that was right to assume; a guess is right where it is what gets chosen."""
         firsts = [0, *accumulate(len(plan) for plan in plans)]
@@ -239,8 +251,9 @@ class Engine:
         depth = 0
         while alive:
             rows = [first + depth for _, _, first in alive]
-            for each, _, _ in alive:
+            for (each, _, _), row in zip(alive, rows, strict=True):
                 each.held += 1
+                self._drafter.observe(each, hidden[row])
             chosen = self._choose([each for each, _, _ in alive], logits if len(rows) == len(logits) else logits[rows])
             depth += 1
             alive = [
@@ -248,6 +261,7 @@ class Engine:
                 for (each, plan, first), token in zip(alive, chosen, strict=True)
                 if each.finish_reason is None and depth < len(plan) and plan[depth] == token
             ]
+            self.drafts.accepted += len(alive)
 
     def _choose(self, sequences: list[RunningSequence], logits: Float[Tensor, "rows vocab"]) -> list[int]:
         """The next token of each sequence; those with equal settings are chosen together."""
@@ -275,6 +289,7 @@ class Engine:
         self._running.remove(sequence)
         self._free.append(sequence.slot)
         self.reader.forget(sequence)
+        self._drafter.forget(sequence)
 
 
 def check_request(request: Request, model: GPT, capacity: int, tokenizer: TextTokenizer | None) -> None:
