@@ -21,7 +21,7 @@ With ``data.packing Document`` every row is one document; with ``Pack`` and ``da
 ``Batch.documents`` numbers them. Documents are never cut there: they are as long as ``layout.max_tokens`` allows (null
 = the run's block_size), and what was done to fit them is counted in the manifest.
 
-    base            Layout, Text, Example, Encoded
+    base            Layout, Text; examples: what passes through one
     labelled        Labelled, MultiLabelled, Regression
     conversations   Conversation, Preference, Rated <- dialogs: other people's records as messages
     transcripts     Transcript: a conversation as tokens, for training, chat and export <- chat_formats

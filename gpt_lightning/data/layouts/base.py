@@ -6,54 +6,22 @@ import copy
 import unicodedata
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
+from gpt_lightning.data.layouts.examples import Encoded, Example
 from gpt_lightning.data.readers.bad_records import BadRecord
 from gpt_lightning.data.readers.formats.records import shorten
 from gpt_lightning.data.readers.readers import Document
 from gpt_lightning.data.store.columns import Column
-from gpt_lightning.data.tokenizers.kinds import Tokenizer
+from gpt_lightning.data.tokenizers.tokenizer import Tokenizer
 from gpt_lightning.errors import ConfigError
 
 Encode = Callable[[str], npt.NDArray[Any]]
 """Ordinary text -> ids, watched by whoever proves that the tokenizer loses nothing."""
-
-
-@dataclass(frozen=True)
-class Example:
-    """One record, read and understood.
-
-    Attributes:
-        text: All that will be encoded: vocabularies are learned from it, and equal texts are duplicates.
-        key: What would be the same again on another side of a split, normalized; its hash chooses the side.
-        content: What the layout encodes.
-        group: What is hashed instead, where the user names a field for it; empty = the key.
-        side: The split that the data themselves state; empty = the hash decides.
-    """
-
-    text: str
-    key: str
-    content: Any = None
-    group: str = ""
-    side: str = ""
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """One document.
-
-    Attributes:
-        ids: Its tokens, end-of-text in front left out, ``(tokens,)``.
-        columns: What stands beside: ``(tokens,)`` for a column per token, ``(width,)`` or a number per document.
-    """
-
-    ids: npt.NDArray[Any]
-    columns: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Layout(ABC):

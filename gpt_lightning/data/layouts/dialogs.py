@@ -80,7 +80,7 @@ def read_dialog(document: Document, name: str, speaker: str = "user") -> Dialog:
     value = document.fields[name]
     listed = read_json(value) if isinstance(value, str) and value.lstrip().startswith("[") else value
     if isinstance(listed, str):
-        return Dialog((Message(speaker, listed),))
+        listed = [{"role": speaker, "content": listed}]
     if not isinstance(listed, Sequence) or not listed:
         raise refuse_value(document, name, value, _MESSAGE)
     found = [_read_message(document, name, each) for each in listed]

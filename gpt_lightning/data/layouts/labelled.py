@@ -25,8 +25,6 @@ import numpy.typing as npt
 
 from gpt_lightning.data.layouts.base import (
     Encode,
-    Encoded,
-    Example,
     Layout,
     check_max_tokens,
     cut_ids,
@@ -34,10 +32,11 @@ from gpt_lightning.data.layouts.base import (
     refuse_value,
     require,
 )
+from gpt_lightning.data.layouts.examples import Encoded, Example
 from gpt_lightning.data.readers.formats.records import TextField
 from gpt_lightning.data.readers.readers import Document
 from gpt_lightning.data.store.columns import Column
-from gpt_lightning.data.tokenizers.kinds import Tokenizer
+from gpt_lightning.data.tokenizers.tokenizer import Tokenizer
 from gpt_lightning.errors import ConfigError, DataError
 
 

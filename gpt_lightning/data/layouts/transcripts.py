@@ -29,7 +29,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpt_lightning.data.layouts.chat_formats import Message, Segment, choose_format
-from gpt_lightning.data.tokenizers.kinds import Tokenizer
+from gpt_lightning.data.tokenizers.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gpt_lightning.data.layouts.base import Example
+from gpt_lightning.data.layouts.examples import Example
 from gpt_lightning.data.tokenizers.bpe import replace_surrogates
 
 _CHINESE = ((0x3400, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x3FFFF))

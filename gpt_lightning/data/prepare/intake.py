@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from gpt_lightning.data.layouts.base import Example, Layout, Text
+from gpt_lightning.data.layouts.base import Layout, Text
+from gpt_lightning.data.layouts.examples import Example
 from gpt_lightning.data.prepare.chunks import Chunk
 from gpt_lightning.data.prepare.cleaning import Cleaning, HashSplit, SplitRule, choose_rule
 from gpt_lightning.data.readers.bad_records import BadRecord

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gpt_lightning.data.layouts.base import Encoded, Example
+from gpt_lightning.data.layouts.examples import Encoded, Example
 from gpt_lightning.data.prepare.chunks import Chunk
 from gpt_lightning.data.prepare.cleaning import SplitRule
 from gpt_lightning.data.prepare.intake import Intake, Taken
