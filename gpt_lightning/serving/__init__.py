@@ -22,10 +22,9 @@ again and compared (``gpt-lightning serve replay``).
 >>> from gpt_lightning.data.tokenizers.kinds import ByteTokenizer
 >>> from gpt_lightning.model.config import GPTConfig
 >>> from gpt_lightning.model.gpt import GPT
->>> from gpt_lightning.serving.aliases import Source
 >>> from gpt_lightning.serving.app import build_app
 >>> from gpt_lightning.serving.server import build_service
->>> from gpt_lightning.serving.settings import EngineSettings
+>>> from gpt_lightning.serving.settings import EngineSettings, Source
 >>> from gpt_lightning.serving.versions import build_versions
 >>> from gpt_lightning.weights.loading import LoadedModel
 >>> model = GPT(GPTConfig(n_layer=1, n_head=1, n_embd=8, block_size=32, vocab_size=257))

@@ -14,7 +14,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,22 +21,10 @@ import yaml
 
 from gpt_lightning.errors import ConfigError, UserError
 from gpt_lightning.serving.api_errors import ApiError
+from gpt_lightning.serving.settings import Source
 from gpt_lightning.serving.versions import Loader, Version, Versions
 
 _LOG = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Source:
-    """What a name points to.
-
-    Attributes:
-        base: Folder of a model.
-        adapter: Folder of an adapter that was trained on it; None = the model as it is.
-    """
-
-    base: str
-    adapter: str | None = None
 
 
 class Aliases:
@@ -121,7 +108,7 @@ class Aliases:
         """One engine for each base, with all its adapters; what is loaded already is taken over."""
         wanted: dict[str, set[str]] = {}
         for source in sources.values():
-            wanted.setdefault(source.base, set()).update({source.adapter} - {None})
+            wanted.setdefault(source.base, set()).update([] if source.adapter is None else [source.adapter])
         keys = {base: (base, tuple(sorted(adapters))) for base, adapters in wanted.items()}
         self._loaded = {key: self._loaded.get(key) or self._load(*key) for key in keys.values()}
         return {name: self._loaded[keys[source.base]][source.adapter] for name, source in sources.items()}

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from gpt_lightning.errors import ConfigError
 from gpt_lightning.parsing.extras import import_extra
-from gpt_lightning.serving.settings import Address, EngineSettings, Limits
+from gpt_lightning.serving.settings import Address, EngineSettings, Limits, Source
 
 if TYPE_CHECKING:
-    from gpt_lightning.serving.aliases import Source
     from gpt_lightning.serving.versions import Loader
 
 
@@ -126,8 +125,6 @@ def name_models(
         ConfigError: Neither or both of checkpoint and models; a name or adapters beside a file of names; two of one
             name.
     """
-    from gpt_lightning.serving.aliases import Source
-
     given: dict[str, Any] = {"checkpoint": checkpoint, "models": models}
     if (checkpoint is None) == (models is None):
         raise ConfigError(

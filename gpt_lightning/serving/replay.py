@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from gpt_lightning.errors import DataError
 from gpt_lightning.serving.api_errors import ApiError
 from gpt_lightning.serving.command import check_installed, loader, name_models
-from gpt_lightning.serving.settings import EngineSettings
+from gpt_lightning.serving.settings import EngineSettings, Source
 
 if TYPE_CHECKING:
     from gpt_lightning.serving.service import Service
@@ -52,7 +52,6 @@ def replay_command(
         device: Where to run: auto, cpu, cuda, mps.
     """
     check_installed()
-    from gpt_lightning.serving.aliases import Source
     from gpt_lightning.serving.request_log import read_log
     from gpt_lightning.serving.server import build_service
 

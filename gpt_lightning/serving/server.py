@@ -17,11 +17,11 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from gpt_lightning.errors import ConfigError
-from gpt_lightning.serving.aliases import Aliases, Source
+from gpt_lightning.serving.aliases import Aliases
 from gpt_lightning.serving.metrics import Metrics
 from gpt_lightning.serving.request_log import RequestLog
 from gpt_lightning.serving.service import Service
-from gpt_lightning.serving.settings import Limits
+from gpt_lightning.serving.settings import Limits, Source
 from gpt_lightning.serving.versions import Loader
 from gpt_lightning.serving.worker import Worker
 

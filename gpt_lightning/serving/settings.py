@@ -102,3 +102,16 @@ class Address:
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
             return self.host == "localhost"
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a name points to.
+
+    Attributes:
+        base: Folder of a model.
+        adapter: Folder of an adapter that was trained on it; None = the model as it is.
+    """
+
+    base: str
+    adapter: str | None = None

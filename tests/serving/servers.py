@@ -18,12 +18,11 @@ from starlette.testclient import TestClient
 from gpt_lightning.data.tokenizers.kinds import ByteTokenizer
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.model.gpt import GPT
-from gpt_lightning.serving.aliases import Source
 from gpt_lightning.serving.app import build_app
 from gpt_lightning.serving.request_log import RequestLog
 from gpt_lightning.serving.server import bind, build_service
 from gpt_lightning.serving.service import Service
-from gpt_lightning.serving.settings import EngineSettings, Limits
+from gpt_lightning.serving.settings import EngineSettings, Limits, Source
 from gpt_lightning.serving.versions import Version, Versions, build_versions
 from gpt_lightning.weights.loading import LoadedModel
 

@@ -16,7 +16,7 @@ from gpt_lightning.checkpoints.checkpoint_dir import CHECKPOINTS_DIR
 from gpt_lightning.checkpoints.folder import write_checkpoint
 from gpt_lightning.errors import CheckpointError
 from gpt_lightning.model.gpt import GPT
-from gpt_lightning.serving.aliases import Source
+from gpt_lightning.serving.settings import Source
 from gpt_lightning.weights.checking import hash_weights
 from tests.serving.servers import CONFIG, completion, load, serve
 

@@ -227,12 +227,13 @@ def test_a_talk_that_outgrows_the_model_goes_on(page: Any) -> None:
 def test_chinese_dark_phone_and_pictures(browser: Any, url: str) -> None:
     """Looks: with SCREENSHOTS=FOLDER each is kept as a picture."""
     folder = os.environ.get("SCREENSHOTS")
-    for name, settings in {
+    looks: dict[str, dict[str, Any]] = {
         "light": {"locale": "en-US"},
         "dark": {"locale": "en-US", "color_scheme": "dark"},
         "phone": {"locale": "zh-CN", "viewport": {"width": 360, "height": 640}},
         "phone-settings": {"locale": "zh-CN", "viewport": {"width": 360, "height": 640}, "color_scheme": "dark"},
-    }.items():
+    }
+    for name, settings in looks.items():
         context = browser.new_context(**settings)
         page = context.new_page()
         page.goto(url)

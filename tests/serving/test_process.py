@@ -27,13 +27,17 @@ from gpt_lightning.model.gpt import GPT
 CONFIG = GPTConfig(n_layer=1, n_head=1, n_embd=8, block_size=1024, vocab_size=257)
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("served")
+def write_model(folder: Path) -> Path:
+    """A run folder of random weights."""
     weights = {f"model.{name}": value for name, value in GPT(CONFIG).state_dict().items()}
     card = {"model": CONFIG.to_dict(), "tokenizer": ByteTokenizer().describe()}
     write_checkpoint(folder / CHECKPOINTS_DIR, step=1, state={"state_dict": weights, "gpt_lightning": card})
     return folder
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp("served"))
 
 
 @contextlib.contextmanager
