@@ -85,6 +85,10 @@ class SingularValues(Delta):
         a, b = (self.a * self.e).to(inputs.dtype), self.b.to(inputs.dtype)
         return outputs + F.linear(F.linear(dropped, a), b) * self.scale
 
+    def factors(self) -> tuple[Float[Tensor, "r inputs"], Float[Tensor, "rows r"]]:
+        """Two matrices whose product (second times first) is the change of the weights."""
+        return self.a * self.e, self.scale * self.b
+
     def merge(
         self, weight: Float[Tensor, "rows inputs"], bias: Float[Tensor, " rows"] | None
     ) -> tuple[Tensor, Tensor | None]:

@@ -128,7 +128,7 @@ class AdaptedLinear(nn.Module):
     def __init__(self, base: nn.Linear, sections: Mapping[str, tuple[int, int]], switch: AdapterSwitch) -> None:
         super().__init__()
         self.weight, self.product = base.weight, None
-        self.bias = base.bias
+        self.register_parameter("bias", dict(base.named_parameters(recurse=False)).get("bias"))
         self.deltas = nn.ModuleDict()
         self.sections, self.switch = dict(sections), switch
 

@@ -76,6 +76,10 @@ class LowRank(Delta):
         """As in ``Delta``."""
         return outputs + self.low_rank(self.drop(inputs))
 
+    def factors(self) -> tuple[Float[Tensor, "rank inputs"], Float[Tensor, "rows rank"]]:
+        """Two matrices whose product (second times first) is the change of the weights."""
+        return self.a, self.scale * self.b
+
     def product(self) -> Float[Tensor, "rows inputs"]:
         """The change of the weights, in float32 or wider."""
         return self.scale * (self.b @ self.a)
@@ -118,6 +122,10 @@ class PrincipalLowRank(LowRank):
         """``scale (B A - B0 A0) x``."""
         before = F.linear(F.linear(inputs, self.a0.to(inputs.dtype)), self.b0.to(inputs.dtype)) * self.scale
         return super().low_rank(inputs) - before
+
+    def factors(self) -> tuple[Float[Tensor, "rank inputs"], Float[Tensor, "rows rank"]]:
+        """Of twice the rank: what was trained, and the beginning taken away."""
+        return torch.cat((self.a, self.a0)), self.scale * torch.cat((self.b, -self.b0), dim=1)
 
     def product(self) -> Float[Tensor, "rows inputs"]:
         """The change of the weights."""

@@ -26,6 +26,8 @@ from gpt_lightning.errors import CheckpointError, ConfigError
 from gpt_lightning.files.processes import own_mark
 from gpt_lightning.model.gpt import GPT
 from gpt_lightning.weights.checking import check_finite, decoder_weights, hash_weights
+from gpt_lightning.weights.families import choose_family
+from gpt_lightning.weights.peft_format import is_peft, read_peft
 
 BASE_DIR = "base"
 
@@ -106,12 +108,14 @@ def check_base(found: str, card: Mapping[str, Any], place: Path | str, source: P
 
 
 def attach_trained(
-    model: GPT, base_hash: str, card: Mapping[str, Any], state_dict: Mapping[str, Tensor], checkpoint: Path
+    model: GPT,
+    base_hash: str,
+    card: Mapping[str, Any],
+    state_dict: Mapping[str, Tensor],
+    checkpoint: Path,
+    merge: bool = True,
 ) -> GPT:
     """The adapted model of a checkpoint, on its base.
-
-    Where the adapter is a change of weights, it has been merged: every command then sees a plain model. Otherwise it is
-    attached.
 
     Args:
         model: The base.
@@ -119,6 +123,7 @@ def attach_trained(
         card: Of the checkpoint.
         state_dict: Likewise.
         checkpoint: Where it lies.
+        merge: Whether an adapter that is a change of weights is merged, so that every command sees a plain model.
 
     Raises:
         CheckpointError: Another base, or other settings.
@@ -127,7 +132,7 @@ def attach_trained(
     trained = decoder_weights(state_dict)
     check_finite(trained, checkpoint)
     load_adapter(model, build_adaptation(card["adaptation"]), trained, checkpoint)
-    return merge_if_possible(model)
+    return merge_if_possible(model) if merge else model
 
 
 def attach_adapters(model: GPT, paths: Sequence[str | Path], base: Path | str) -> None:
@@ -152,6 +157,10 @@ def attach_adapters(model: GPT, paths: Sequence[str | Path], base: Path | str) -
 
 
 def _attach(model: GPT, path: Path, base_hash: str, base: Path | str) -> str:
+    if is_peft(path):
+        name = path.resolve().name.replace(".", "-")
+        load_adapter(model, *read_peft(path, model, choose_family(model.config).model_type), path, name)
+        return name
     checkpoint = locate(path)
     state = read_checkpoint(checkpoint)
     card = state.get("gpt_lightning") or {}

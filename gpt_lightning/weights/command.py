@@ -9,20 +9,23 @@ from pathlib import Path
 
 from gpt_lightning.checkpoints.checkpoint_dir import CHECKPOINTS_DIR, locate
 from gpt_lightning.checkpoints.consolidating import consolidate as write_consolidated
-from gpt_lightning.checkpoints.folder import write_checkpoint
+from gpt_lightning.checkpoints.folder import read_checkpoint, write_checkpoint
 from gpt_lightning.data.tokenizers.kinds import write_tokenizer
 from gpt_lightning.data.tokenizers.resolve import is_learned, resolve
 from gpt_lightning.errors import CheckpointError, ConfigError
 from gpt_lightning.model.gpt import GPT
 from gpt_lightning.parsing.command import run_command
 from gpt_lightning.parsing.strict_yaml import dump_yaml
+from gpt_lightning.weights.adapted import find_base, names_base
 from gpt_lightning.weights.checking import check_finite, check_fit
 from gpt_lightning.weights.exporting import new_folder, parse_size, prepare_export, write_export
+from gpt_lightning.weights.families import choose_family
 from gpt_lightning.weights.foreign import ForeignModel, as_parameters, read_foreign
 from gpt_lightning.weights.hub import is_foreign
 from gpt_lightning.weights.loading import describe_foreign, load_model
 from gpt_lightning.weights.model_card import find_scores, read_scores, write_card
-from gpt_lightning.weights.starting import TOKENIZER_FILE
+from gpt_lightning.weights.peft_format import write_peft
+from gpt_lightning.weights.starting import TOKENIZER_FILE, open_adapted
 from gpt_lightning.weights.verifying import verify_export
 
 
@@ -87,7 +90,8 @@ def export_command(name: str, args: Sequence[str]) -> None:
         name: export.
         args: What follows it.
     """
-    spelled = {"--consolidate": "--consolidate=true", "--verify": "--verify=true", "-o": "--output"}
+    alone = {f"--{name}": f"--{name}=true" for name in ("adapter_only", "consolidate", "verify")}
+    spelled = {**alone, "-o": "--output"}
     run_command(export_checkpoint, [spelled.get(arg, arg) for arg in args], f"gpt-lightning {name}")
 
 
@@ -100,6 +104,7 @@ def export_checkpoint(
     license: str | None = None,
     scores: str | None = None,
     consolidate: bool = False,
+    adapter_only: bool = False,
     prefer: str = "best",
 ) -> None:
     """Write a model as other libraries load it, or (--consolidate) as one checkpoint of ours.
@@ -118,6 +123,8 @@ def export_checkpoint(
         license: Licence that the model card states, e.g. apache-2.0.
         scores: JSON file of results for the model card, beside the run's own validation loss.
         consolidate: Instead put a checkpoint in pieces, as fsdp2 and tp save them, together as one of our own.
+        adapter_only: Instead write the adapter of an adapted run, in the format of peft, for its base as export
+            writes that.
         prefer: Which checkpoint of a run folder: best or last.
     """
     target = Path(output)
@@ -125,6 +132,9 @@ def export_checkpoint(
         raise CheckpointError(f"{target} exists", fix="Name a new folder or file: -o NAME.")
     if consolidate:
         _consolidate(checkpoint, target, prefer, verify or license is not None or scores is not None)
+        return
+    if adapter_only:
+        _export_adapter(checkpoint, target, prefer)
         return
     if target.suffix in (".pt", ".pth"):
         raise ConfigError(
@@ -146,6 +156,22 @@ def export_checkpoint(
     for note in export.notes:
         sys.stderr.write(f"note: {note}\n")
     sys.stdout.write(f"{target}: {export.family.class_name}, {dtype}\n" + (f"{verdict}\n" if verdict else ""))
+
+
+def _export_adapter(path: str, target: Path, prefer: str) -> None:
+    checkpoint = locate(path, prefer=prefer)
+    state = read_checkpoint(checkpoint)
+    card = state.get("gpt_lightning") or {}
+    if not names_base(card):
+        raise CheckpointError(f"{path} holds a whole model and no adapter", fix="Leave out --adapter_only.")
+    model = open_adapted(checkpoint, state, merge=False)
+    family = choose_family(model.config)
+    with new_folder(target) as folder:
+        write_peft(model, family.model_type, folder, card["base"]["path"])
+    base = find_base(checkpoint, card)
+    sys.stdout.write(
+        f"{target}: an adapter for {family.class_name}\nIts base: gpt-lightning export {base} {target}-base\n"
+    )
 
 
 def _consolidate(checkpoint: str, target: Path, prefer: str, asks_more: bool) -> None:

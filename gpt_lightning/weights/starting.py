@@ -120,12 +120,13 @@ def _read_initial_weights(place: Path) -> InitialWeights:
     return InitialWeights(weights, checkpoint, config, card.get("tokenizer"))
 
 
-def open_adapted(checkpoint: Path, state: Mapping[str, Any]) -> GPT:
+def open_adapted(checkpoint: Path, state: Mapping[str, Any], merge: bool = True) -> GPT:
     """The model of a checkpoint that holds an adapter, on the base it names.
 
     Args:
         checkpoint: Where it lies.
         state: What was read there.
+        merge: As ``attach_trained`` takes.
 
     Raises:
         CheckpointError: The base is gone, or another one.
@@ -134,7 +135,7 @@ def open_adapted(checkpoint: Path, state: Mapping[str, Any]) -> GPT:
     model = GPT(GPTConfig.from_dict(card["model"]))
     base = read_initial_weights(find_base(checkpoint, card)).fit(model.config)
     model.load_state_dict(base)
-    return attach_trained(model, hash_weights(base), card, state["state_dict"], checkpoint)
+    return attach_trained(model, hash_weights(base), card, state["state_dict"], checkpoint, merge)
 
 
 def _read_file(place: Path) -> InitialWeights:

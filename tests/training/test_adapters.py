@@ -16,9 +16,11 @@ from gpt_lightning.checkpoints.durable import list_checkpoints, read_manifest
 from gpt_lightning.checkpoints.folder import read_checkpoint
 from gpt_lightning.errors import CheckpointError, ConfigError
 from gpt_lightning.generation.command import generate_command
+from gpt_lightning.training.fitting.build import build
 from gpt_lightning.training.fitting.run import FitResult
 from gpt_lightning.training.reuse.reuse import Reuse
 from gpt_lightning.weights.checking import hash_weights
+from gpt_lightning.weights.command import export_checkpoint
 from gpt_lightning.weights.loading import load_model
 from gpt_lightning.weights.starting import read_initial_weights
 from tests.training.forked import write_corpus
@@ -193,3 +195,34 @@ def test_generation_with_adapters(capsys: pytest.CaptureFixture[str], place: Pat
     Path("in.jsonl").write_text('{"prompt": "a", "adapter": "x"}', encoding="utf-8")
     with pytest.raises(ConfigError, match=r"no adapter of this name.*allowed: lora-2"):
         generate_command("base", input="in.jsonl", output="other.jsonl", adapter="lora-2", device="cpu")
+
+
+def test_an_adapter_leaves_and_comes_back(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("safetensors")
+    export_checkpoint("lora", "theirs", adapter_only=True)
+    assert "an adapter for GPT2LMHeadModel" in capsys.readouterr().out
+    for model, adapter in (("lora", None), ("base", "theirs")):
+        generate_command(model, "Para", adapter=adapter, temperature=0.0, max_tokens=12, device="cpu")
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == second
+    with pytest.raises(CheckpointError, match="Leave out --adapter_only"):
+        export_checkpoint("base", "none", adapter_only=True)
+
+
+def test_a_run_keeps_its_vocabulary_for_other_texts(place: Path) -> None:
+    """A vocabulary that was learned cannot be learned again from another text."""
+    small = {"data": {"tokenizer": "bpe:300"}, "trainer": {"max_steps": 1}}
+    fit("learned", small, init_from=None)
+    Path("corpus.txt").write_text("Quite another text. " * 99, encoding="utf-8")
+    settings = {"trainer.max_steps": 1, "data.block_size": 16, "data.val_fraction": 0.1, "run.sample_tokens": 0}
+    told = build({"init_from": "learned", "data.source": "corpus.txt", "run.dir": "next"}, settings, adapt())
+    assert told.config["data"]["tokenizer"] == "learned/tokenizer.json"
+    assert told.fit().step == 1
+
+
+def test_the_shipped_config_trains(place: Path) -> None:
+    config = Path(__file__).parents[2] / "configs" / "finetune" / "lora.yaml"
+    short = {"trainer.max_steps": 2, "data.source": "corpus.txt", "data.tokenizer": "bytes", "run.sample_tokens": 0}
+    small = {"data.batch_size": 2, "data.block_size": 16, "data.val_fraction": 0.1}
+    result = build(config, short, small, {"init_from": "base"}).fit()
+    assert (result.step, result.folder) == (2, Path("runs") / "lora-1")

@@ -5,6 +5,7 @@ What is refused is refused before anything is written.
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ from gpt_lightning.checkpoints.best import point_to_best
 from gpt_lightning.checkpoints.checkpoint_dir import CHECKPOINTS_DIR, discard_after, sweep
 from gpt_lightning.checkpoints.durable import read_manifest, step_of
 from gpt_lightning.data.commands.stores import summarize
+from gpt_lightning.data.tokenizers.resolve import is_learned, is_tokenizer_file
 from gpt_lightning.errors import CheckpointError, UserError
 from gpt_lightning.files.atomic import write_text_durably
 from gpt_lightning.parsing.strict_yaml import dump_yaml
@@ -32,6 +34,7 @@ from gpt_lightning.training.runs.start import (
 )
 from gpt_lightning.weights.adapted import find_base, keep_base, names_base
 from gpt_lightning.weights.checking import hash_weights
+from gpt_lightning.weights.starting import TOKENIZER_FILE
 
 if TYPE_CHECKING:
     from gpt_lightning.training.reuse.reuse import PrefixReuse
@@ -82,6 +85,7 @@ def prepare_folder(run: RunParts, start: Start, sharing: PrefixReuse | None) -> 
     }
     if run.module.base is not None:
         keep_base(Path(run.module.base["path"]), start.folder)
+    _keep_vocabulary(run, start.folder)
     # Before the configuration: what makes a folder a run must not be there without what it began with.
     write_manifest(start.folder, command=command_line(), seed=run.seed, facts=facts)
     write_text_durably(start.folder / CONFIG_FILE, dump_yaml(run.config))
@@ -141,6 +145,14 @@ def _find_base(run: RunParts, checkpoint: Path) -> Path | None:
     base = find_base(checkpoint, facts)
     run.begin_with(base)
     return base.resolve()
+
+
+def _keep_vocabulary(run: RunParts, folder: Path) -> None:
+    """Write a vocabulary that was learned, or came as a file, beside the weights: other texts need it to go on."""
+    spec = str(run.config["data"]["tokenizer"])
+    target = folder / TOKENIZER_FILE
+    if (is_learned(spec) or is_tokenizer_file(spec)) and not target.exists():
+        write_text_durably(target, json.dumps(run.datamodule.open_store().tokenizer.describe()) + "\n")
 
 
 def _describe_data(run: RunParts) -> str:
