@@ -92,7 +92,7 @@ COMMANDS = {
         "Sweeps",
     ),
     "sweep report": Command(
-        "gpt_lightning.tuning.report.report_command",
+        "gpt_lightning.tuning.report.report",
         "report_command",
         "What a sweep has found, as a page and as Markdown.",
         "Sweeps",
@@ -158,7 +158,7 @@ COMMANDS = {
         f"{_EVALUATION}.commands.tasks", "tasks_command", "Benchmarks: choices, labels, cloze ...", "Measuring a model"
     ),
     "evaluate lm-eval": Command(
-        f"{_EVALUATION}.harness.lm_eval_command",
+        f"{_EVALUATION}.harness.harness",
         "lm_eval_command",
         "Tasks of lm-evaluation-harness.",
         "Measuring a model",

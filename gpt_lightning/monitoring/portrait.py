@@ -1,8 +1,12 @@
-"""What a report says of one run beside its curves: samples, settings, data, environment, checkpoints, alerts."""
+"""What a report says of one run beside its curves: samples, settings, data, environment, checkpoints, alerts.
+
+Texts that the run wrote for TensorBoard (samples at each validation ...) are read by TensorBoard's own reader.
+"""
 
 from __future__ import annotations
 
 import json
+import logging
 import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -10,7 +14,6 @@ from typing import Any
 
 from gpt_lightning.checkpoints.durable import read_manifest
 from gpt_lightning.errors import CheckpointError
-from gpt_lightning.monitoring.board_texts import read_texts
 from gpt_lightning.monitoring.records import RunRecord, is_run
 from gpt_lightning.parsing.strict_yaml import dump_yaml, flatten
 from gpt_lightning.reports.numbers import format_bytes, format_seconds
@@ -205,3 +208,30 @@ def _add_checkpoints(page: Blocks, run: RunRecord) -> None:
         page.table(["step", "folder", "size", "manifest", ""], rows)
     else:
         page.text("There is none.")
+
+
+_EVENTS = "events.out.tfevents.*"
+
+
+def read_texts(folder: Path) -> dict[str, list[tuple[int, str]]]:
+    """Texts of a run by name, each with its steps; empty where nothing was written, or TensorBoard is not there."""
+    if not any(folder.glob(_EVENTS)):
+        return {}
+    try:
+        from tensorboard.backend.event_processing.event_accumulator import (
+            EventAccumulator,
+        )
+    except ImportError:
+        return {}
+    logging.getLogger("tensorboard").setLevel(logging.ERROR)
+    reader = EventAccumulator(str(folder), size_guidance={"tensors": 0, "scalars": 1, "images": 1, "histograms": 1})
+    reader.Reload()
+    found: dict[str, list[tuple[int, str]]] = {}
+    for tag in reader.Tags()["tensors"]:
+        if reader.SummaryMetadata(tag).plugin_data.plugin_name != "text":
+            continue
+        texts = found.setdefault(tag.removesuffix("/text_summary"), [])
+        for event in reader.Tensors(tag):
+            lines = [value.decode("utf-8", "replace") for value in event.tensor_proto.string_val]
+            texts.append((int(event.step), "\n".join(lines)))
+    return found

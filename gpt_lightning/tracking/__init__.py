@@ -6,7 +6,7 @@
     probe       one look inside a model: attention and the size of the residual stream
     records     texts, pictures and histograms as TensorBoard stores them; charts of Custom Scalars; the Projector
     hparams     settings with types and domains, and how a run really ended; hparams_tab: their order
-    alerts      rules over the logged points; notifications: where alerts go; watchdog: a run that stands still
+    alerts      rules over the logged points; notifications: where alerts go
     patient     event files on a disk that may be full
     serving     ``gpt-lightning monitor``: TensorBoard on loopback
     terminal    where training stands, as a line or a table

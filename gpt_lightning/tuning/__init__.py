@@ -12,9 +12,18 @@ Sub-packages, an import points down only (checked by ``make check``)::
     spec       YAML (ours or Weights & Biases') -> records; every mistake with file, line and nearest key
     pruning    when a trial is ended early
 
-A trial goes this way: ``workers.claiming`` -> ``workers.supervisor`` -> ``trial.children`` -> ``trial.child`` ->
-``training.fitting`` (the ``build`` and ``fit`` of any run) -> ``trial.reporting`` -> ``workers.leases`` -> ``study``.
+The way of a trial, from the sweep file to its value, in modules that run on it (a test traces them)::
 
+    spec.reading spec.sections spec.reading_parameters spec.parameters spec.spec     the file is read
+    pruning.early_termination pruning.pruning                                        when a trial is ended early
+    launch.creating study.checking spec.trial_arguments                              every edge value is tried
+    study.sweep_folder study.study study.sweep study.board_tab                       the study is created, once
+    workers.worker workers.claiming study.samplers study.entries                     a trial is claimed, values chosen
+    workers.supervisor workers.slots trial.children                                  its process is started
+    trial.child trial.mailbox trial.reporting                                        it builds, fits, reports
+    spec.causes workers.leases                                                       it ends, with one value
+
+Inside the trial's process it is ``training.fitting``, the ``build`` and ``fit`` of any run.
 
 A sweep file names base configurations and the keys to vary, in the words of ``fit``::
 

@@ -111,8 +111,7 @@ def _work(given: argparse.Namespace) -> None:
     from gpt_lightning.tuning.launch.cluster_launchers import requeue_job
     from gpt_lightning.tuning.launch.creating import begin, complete, read_named
     from gpt_lightning.tuning.study.sweep import open_sweep
-    from gpt_lightning.tuning.workers.slot_locks import check_reach, hold_slot
-    from gpt_lightning.tuning.workers.slots import Slot
+    from gpt_lightning.tuning.workers.slots import Slot, check_reach, hold_slot
     from gpt_lightning.tuning.workers.worker import StopSignals, work
 
     stop = StopSignals()  # a job may be warned while it still imports
@@ -143,7 +142,7 @@ def _status(given: argparse.Namespace) -> None:
 def _stop(given: argparse.Namespace) -> None:
     from gpt_lightning.tuning.study.sweep import open_sweep
     from gpt_lightning.tuning.study.sweep_folder import find_sweep
-    from gpt_lightning.tuning.workers.stopping import stop_sweep
+    from gpt_lightning.tuning.workers.worker import stop_sweep
 
     sys.stdout.write(stop_sweep(open_sweep(find_sweep(given.sweep))))
 
@@ -151,7 +150,7 @@ def _stop(given: argparse.Namespace) -> None:
 def _retry(given: argparse.Namespace) -> None:
     from gpt_lightning.tuning.study.sweep import open_sweep
     from gpt_lightning.tuning.study.sweep_folder import find_sweep
-    from gpt_lightning.tuning.workers.stopping import retry_trials
+    from gpt_lightning.tuning.workers.worker import retry_trials
 
     sys.stdout.write(retry_trials(open_sweep(find_sweep(given.sweep)), given.trials))
 

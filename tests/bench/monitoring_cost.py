@@ -21,8 +21,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from gpt_lightning.training.callbacks.metrics_log import MetricsLog
-from gpt_lightning.training.callbacks.speed import Speed
+from gpt_lightning.training.callbacks.metrics_log import MetricsLog, Speed
 from gpt_lightning.training.callbacks.status_line import StatusLine
 from gpt_lightning.training.fitting.build import build
 from gpt_lightning.training.fitting.run import Run, add_callbacks

@@ -25,7 +25,7 @@ from gpt_lightning.tracking.notifications import (
     cut_alerts,
     write_alert_event,
 )
-from gpt_lightning.tracking.watchdog import Watchdog
+from gpt_lightning.training.watch.alerting import Watchdog
 
 received: list[dict[str, Any]] = []
 

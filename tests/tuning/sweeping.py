@@ -15,10 +15,9 @@ from gpt_lightning.tuning.study.study import open_study
 from gpt_lightning.tuning.study.sweep import Sweep, open_sweep
 from gpt_lightning.tuning.study.sweep_folder import sweep_folder_of
 from gpt_lightning.tuning.trial.mailbox import Result, write_trial_spec
-from gpt_lightning.tuning.workers.claiming import claim, enqueue_points
+from gpt_lightning.tuning.workers.claiming import claim, compose_trial_spec, enqueue_points
 from gpt_lightning.tuning.workers.leases import Lease, StaleTrialReaper, tell
 from gpt_lightning.tuning.workers.slots import Slot
-from gpt_lightning.tuning.workers.trial_letter import compose_trial_spec
 from gpt_lightning.tuning.workers.worker import work
 from tests.training.forked import TEXT
 

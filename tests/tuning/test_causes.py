@@ -53,10 +53,9 @@ from gpt_lightning.tuning.study.sweep import FAULT, STOP, Sweep
 from gpt_lightning.tuning.trial.mailbox import Report, Result
 from gpt_lightning.tuning.workers.claiming import claim, reason_to_end
 from gpt_lightning.tuning.workers.leases import Lease, StaleTrialReaper, conclude, tell
-from gpt_lightning.tuning.workers.slot_locks import check_reach, hold_slot
-from gpt_lightning.tuning.workers.slots import Slot
-from gpt_lightning.tuning.workers.stopping import retry_trials
+from gpt_lightning.tuning.workers.slots import Slot, check_reach, hold_slot
 from gpt_lightning.tuning.workers.supervisor import Supervisor
+from gpt_lightning.tuning.workers.worker import retry_trials
 from tests.tuning.saboteurs import sabotage
 from tests.tuning.sweeping import again, bare_sweep, make_sweep, pretend, train_all, write_sweep
 

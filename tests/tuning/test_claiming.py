@@ -19,8 +19,8 @@ from gpt_lightning.tuning.trial.mailbox import Report, Result
 from gpt_lightning.tuning.workers.claiming import _ask, claim, places_left, reason_to_end
 from gpt_lightning.tuning.workers.leases import Lease, StaleTrialReaper, fail, requeue_lost, tell
 from gpt_lightning.tuning.workers.slots import Slot
-from gpt_lightning.tuning.workers.stopping import retry_trials, stop_sweep
 from gpt_lightning.tuning.workers.supervisor import Supervisor, _Attempt
+from gpt_lightning.tuning.workers.worker import retry_trials, stop_sweep
 from tests.tuning.sweeping import SPACE, again, bare_sweep, pretend, write_sweep
 
 GONE = ProcessIdentity("elsewhere", "", 1, "")

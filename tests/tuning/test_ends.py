@@ -22,8 +22,7 @@ from gpt_lightning.tuning.study.sweep import Sweep
 from gpt_lightning.tuning.study.sweep_folder import SweepFolder
 from gpt_lightning.tuning.workers.leases import StaleTrialReaper
 from gpt_lightning.tuning.workers.slots import Slot, make_slots
-from gpt_lightning.tuning.workers.stopping import stop_sweep
-from gpt_lightning.tuning.workers.worker import work
+from gpt_lightning.tuning.workers.worker import stop_sweep, work
 from tests.tracking.test_records import read_hparams
 from tests.tuning.saboteurs import sabotage
 from tests.tuning.sweeping import bare_sweep, make_sweep, pretend, train_all

@@ -9,8 +9,8 @@ import pytest
 from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.study import StudyDirection
 
-from gpt_lightning.tuning.report.importance import find_importances
 from gpt_lightning.tuning.report.report_facts import Objective
+from gpt_lightning.tuning.report.report_plots import find_importances
 
 
 def sampled(

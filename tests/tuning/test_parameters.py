@@ -8,9 +8,9 @@ import optuna
 import pytest
 
 from gpt_lightning.errors import ConfigError
-from gpt_lightning.tuning.spec.derive import evaluate
 from gpt_lightning.tuning.spec.parameters import LogGrid, Parameter, Range, Values
 from gpt_lightning.tuning.spec.quantiles import Beta, Normal
+from gpt_lightning.tuning.spec.trial_arguments import evaluate
 
 KINDS: list[Parameter] = [
     Values("k", [1, 2.5, "x", True, None, [1, 2], {"class_path": "WSD", "init_args": {"decay": 1}}]),

@@ -9,8 +9,8 @@ import pytest
 
 from gpt_lightning.parsing.strict_yaml import dump_yaml
 from gpt_lightning.training.runs.run_folder import CONFIG_FILE
-from gpt_lightning.tuning.study import surroundings
-from gpt_lightning.tuning.study.surroundings import FIRST_FILE, differences
+from gpt_lightning.tuning.study import sweep as surroundings
+from gpt_lightning.tuning.study.sweep import FIRST_FILE, differences
 from tests.tuning.sweeping import bare_sweep
 
 START = {

@@ -17,7 +17,7 @@ from gpt_lightning.data.store.manifest import Manifest
 from gpt_lightning.errors import EndedEarly, StopRequested
 from gpt_lightning.model.flops import count_training_flops
 from gpt_lightning.tracking.hparams import Status
-from gpt_lightning.training.callbacks.speed import Speed
+from gpt_lightning.training.callbacks.metrics_log import Speed
 from gpt_lightning.training.engine.processes import process_rank
 from gpt_lightning.training.engine.sharded_strategy import Sharded
 from gpt_lightning.training.fitting.run_summary import Origin, RunSummary

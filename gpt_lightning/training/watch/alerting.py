@@ -1,16 +1,21 @@
-"""Alerts of a run: rules see every logged point as a logger does, and what they say is shown, kept and sent on."""
+"""Alerts of a run: rules see every logged point as a logger does, and what they say is shown, kept and sent on.
+
+A watchdog beside them notices when a run stops moving, and writes down where every thread stands.
+"""
 
 from __future__ import annotations
 
+import faulthandler
 import logging
-from argparse import Namespace
-from collections.abc import Mapping
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
-from typing import Any
 
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch import Trainer
-from lightning.pytorch.loggers import Logger
 
 from gpt_lightning.tracking.alerts import (
     AlertRule,
@@ -25,8 +30,7 @@ from gpt_lightning.tracking.alerts import (
 )
 from gpt_lightning.tracking.notifications import Notifier, Receiver, write_alert_event
 from gpt_lightning.tracking.records import build_text
-from gpt_lightning.tracking.watchdog import Watchdog
-from gpt_lightning.training.watch.loggers import RunTensorBoard
+from gpt_lightning.training.watch.loggers import RunLogger, RunTensorBoard
 from gpt_lightning.training.watch.monitor import Monitor
 
 log = logging.getLogger("gpt_lightning")
@@ -37,7 +41,7 @@ def default_rules() -> list[AlertRule]:
     return [LossSpike(), NonFinite(), ThroughputDrop(), ValidationRising(), DiskAlmostFull(), StalledData()]
 
 
-class Alerts(Logger):
+class Alerts(RunLogger):
     """A logger that logs nothing but what is wrong; costs nothing between two points.
 
     Args:
@@ -55,20 +59,6 @@ class Alerts(Logger):
         self._postman = Notifier(folder, receivers)
         self._step = 0
         self._shown: list[str] = []
-
-    @property
-    def name(self) -> str:
-        """Constant; the folder names the run."""
-        return "alerts"
-
-    @property
-    def version(self) -> str:
-        """Constant; the folder names the run."""
-        return ""
-
-    @rank_zero_only
-    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
-        """Nothing."""
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
@@ -118,3 +108,76 @@ def build_watchdog(settings: Monitor, trainer: Trainer, folder: Path, alerts: Al
             alerts.close()
 
     return Watchdog(folder, progress, seconds=settings.hang_seconds, report=report, exits=settings.hang_exits)
+
+
+HUNG_EXIT_CODE = 4
+
+
+class Watchdog:
+    """A thread that asks now and then how far the run has come.
+
+    Args:
+        folder: Where ``hang-1.txt``, ``hang-2.txt`` ... are written.
+        progress: Anything that changes while the run moves; asked from another thread.
+        seconds: Without a change for so long, the stacks of all threads are dumped, once.
+        report: Is told what happened.
+        exits: End the process with exit code 4 then, so that a launcher can start it again.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        progress: Callable[[], Hashable],
+        *,
+        seconds: float,
+        report: Callable[[str], None],
+        exits: bool = False,
+    ) -> None:
+        self._folder, self._progress, self._seconds, self._report, self._exits = (
+            folder,
+            progress,
+            seconds,
+            report,
+            exits,
+        )
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
+
+    def start(self) -> None:
+        """Begin to watch."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Watch no more."""
+        self._over.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _watch(self) -> None:
+        last, since, told = self._progress(), time.monotonic(), False
+        while not self._over.wait(min(self._seconds / 4, 10.0)):
+            now = self._progress()
+            if now != last:
+                last, since, told = now, time.monotonic(), False
+            elif not told and time.monotonic() - since >= self._seconds:
+                told = True
+                self._tell()
+
+    def _tell(self) -> None:
+        number = 1 + len(list(self._folder.glob("hang-*.txt")))
+        path = self._folder / f"hang-{number}.txt"
+        message = f"nothing has moved for {self._seconds:g} s"
+        try:
+            with path.open("w", encoding="utf-8") as file:
+                file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}: {message}; where all threads stand:\n\n")
+                file.flush()
+                faulthandler.dump_traceback(file, all_threads=True)
+            message += f"; where every thread stands is in {path}"
+        except OSError as problem:
+            message += f"; {path} cannot be written: {problem.strerror}"
+        self._report(message)
+        if self._exits:
+            sys.stderr.write(f"error: {message}. Exiting, as monitor.hang_exits says.\n")
+            sys.stderr.flush()
+            # The main thread hangs, perhaps in a system call: an exception would never reach it.
+            os._exit(HUNG_EXIT_CODE)

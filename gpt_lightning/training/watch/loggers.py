@@ -109,21 +109,13 @@ class TokenAxis(RunTensorBoard):
             super().log_metrics(chosen, self._tokens_before(step))
 
 
-class JsonLines(Logger):
-    """One JSON object a line in ``metrics.jsonl``: step, seconds since the epoch, and the metrics.
-
-    Floats are written with ``repr`` precision, so that two runs can be compared to the last bit.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__()
-        self._path = folder / METRICS_FILE
-        self.problem: MachineError | None = None
+class RunLogger(Logger):
+    """Base of loggers that take a run's points and nothing else: the folder names the run, config.yaml its settings."""
 
     @property
     def name(self) -> str:
-        """Constant; the folder names the run."""
-        return "jsonl"
+        """By the class."""
+        return type(self).__name__.strip("_").lower()
 
     @property
     def version(self) -> str:
@@ -133,6 +125,18 @@ class JsonLines(Logger):
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
         """Nothing: config.yaml holds them."""
+
+
+class JsonLines(RunLogger):
+    """One JSON object a line in ``metrics.jsonl``: step, seconds since the epoch, and the metrics.
+
+    Floats are written with ``repr`` precision, so that two runs can be compared to the last bit.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._path = folder / METRICS_FILE
+        self.problem: MachineError | None = None
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:

@@ -17,7 +17,6 @@ import hashlib
 import io
 import time
 from abc import ABC, abstractmethod
-from argparse import Namespace
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -30,6 +29,7 @@ from lightning.pytorch.loggers import Logger
 from gpt_lightning.errors import ConfigError
 from gpt_lightning.files.atomic import write_text_atomically
 from gpt_lightning.parsing.strict_yaml import flatten
+from gpt_lightning.training.watch.loggers import RunLogger
 
 _CSV_FILE = "metrics.csv"
 _HEADER = ("step", "time", "name", "value")
@@ -80,7 +80,7 @@ class CSV(Tracker):
         return _CsvLogger(folder / _CSV_FILE, last_step)
 
 
-class _CsvLogger(Logger):
+class _CsvLogger(RunLogger):
     def __init__(self, path: Path, last_step: int) -> None:
         super().__init__()
         self._path = path
@@ -90,18 +90,6 @@ class _CsvLogger(Logger):
         writer.writeheader()
         writer.writerows(kept)
         write_text_atomically(path, text.getvalue())
-
-    @property
-    def name(self) -> str:
-        return "csv"
-
-    @property
-    def version(self) -> str:
-        return ""
-
-    @rank_zero_only
-    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
-        pass
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:

@@ -24,7 +24,7 @@ from gpt_lightning.tuning.study.study import describe_space, hash_space, load_st
 from gpt_lightning.tuning.study.sweep import ALLOWED, BASE, FAULT, STOP, Sweep, open_sweep, read_frozen
 from gpt_lightning.tuning.study.sweep_folder import SWEEP_FILE, SweepFolder, find_sweep, sweep_folder_of
 from gpt_lightning.tuning.workers.claiming import enqueue_points
-from gpt_lightning.tuning.workers.slot_locks import check_reach
+from gpt_lightning.tuning.workers.slots import check_reach
 
 log = logging.getLogger("gpt_lightning")
 

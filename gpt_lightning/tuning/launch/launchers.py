@@ -18,8 +18,7 @@ from pathlib import Path
 from gpt_lightning.errors import ConfigError
 from gpt_lightning.tuning.spec.spec import LauncherSettings
 from gpt_lightning.tuning.study.sweep_folder import SweepFolder
-from gpt_lightning.tuning.workers.slot_locks import holder
-from gpt_lightning.tuning.workers.slots import Slot, find_devices, make_slots
+from gpt_lightning.tuning.workers.slots import Slot, find_devices, holder, make_slots
 
 GRACE_SECONDS = 150.0
 """Longest time that workers get to save and end; a little more than they give their trials."""

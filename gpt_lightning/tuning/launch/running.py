@@ -14,7 +14,7 @@ from collections.abc import Callable
 from gpt_lightning.errors import TrainingError
 from gpt_lightning.tuning.launch.launchers import Launcher
 from gpt_lightning.tuning.launch.live import Display
-from gpt_lightning.tuning.report.report_command import write_report
+from gpt_lightning.tuning.report.report import write_report
 from gpt_lightning.tuning.study.best import add_repeats, noise, write_best
 from gpt_lightning.tuning.study.entries import Entry
 from gpt_lightning.tuning.study.sweep import FAULT, Sweep

@@ -16,8 +16,8 @@ from gpt_lightning.errors import RunFolderError, UserError
 from gpt_lightning.parsing.strict_yaml import YAMLProblem, load_yaml, read_yaml
 from gpt_lightning.training.fitting.command_line import TrainerCommandLine
 from gpt_lightning.training.runs.run_folder import CONFIG_FILE, MANIFEST_FILE, read_metrics
-from gpt_lightning.tuning.report.importance import find_importances
 from gpt_lightning.tuning.report.report_facts import Attempt, Objective, Point, StudyFacts, TrialFacts
+from gpt_lightning.tuning.report.report_plots import find_importances
 from gpt_lightning.tuning.spec.parameters import LogGrid, Parameter
 from gpt_lightning.tuning.spec.spec import SweepSpec
 from gpt_lightning.tuning.study.entries import DIFFERS, DIVERGED, REQUEUE, list_entries

@@ -13,10 +13,10 @@ from gpt_lightning.parsing.strict_yaml import YAMLProblem, load_yaml, read_docum
 from gpt_lightning.parsing.suggest import did_you_mean
 from gpt_lightning.tuning.pruning.early_termination import EarlyTermination, read_early_terminate
 from gpt_lightning.tuning.spec import spec as records
-from gpt_lightning.tuning.spec.derive import references
 from gpt_lightning.tuning.spec.parameters import Parameter, Values
 from gpt_lightning.tuning.spec.reading_parameters import FIELDS, read_parameters
 from gpt_lightning.tuning.spec.sections import Section, ask, to_number
+from gpt_lightning.tuning.spec.trial_arguments import references
 
 _FOREIGN_KEYS = (
     *("program", "command", "project", "entity", "controller", "apiVersion", "kind"),

@@ -16,13 +16,11 @@ import optuna
 
 from gpt_lightning.errors import ConfigError, UserError
 from gpt_lightning.parsing.suggest import did_you_mean, join_names
-from gpt_lightning.tuning.spec.derive import references
 from gpt_lightning.tuning.spec.parameters import label, same
 from gpt_lightning.tuning.spec.reading_parameters import is_active
 from gpt_lightning.tuning.spec.spec import SweepSpec
-from gpt_lightning.tuning.spec.trial_arguments import complete_values, shares_steps, trial_arguments
-from gpt_lightning.tuning.study.grid import Grid
-from gpt_lightning.tuning.study.samplers import make_sampler
+from gpt_lightning.tuning.spec.trial_arguments import complete_values, references, shares_steps, trial_arguments
+from gpt_lightning.tuning.study.samplers import Grid, make_sampler
 
 if TYPE_CHECKING:
     from gpt_lightning.training.profiling.reuse_commands import Savings

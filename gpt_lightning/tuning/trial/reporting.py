@@ -16,15 +16,12 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from argparse import Namespace
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any
 
 import torch
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import Logger
 
 from gpt_lightning.errors import EndedEarly
 from gpt_lightning.files.processes import peak_resident_bytes
@@ -33,6 +30,7 @@ from gpt_lightning.optim.schedules.lengths import Horizon
 from gpt_lightning.optim.schedules.schedules import Schedule
 from gpt_lightning.training.fitting.run import Run
 from gpt_lightning.training.runs.run_folder import read_metrics
+from gpt_lightning.training.watch.loggers import RunLogger
 from gpt_lightning.tuning.trial.mailbox import Mailbox, Report
 
 
@@ -93,26 +91,12 @@ class Pruned(EndedEarly):
     """The supervisor said stop; the reason is the text."""
 
 
-class LatestMetrics(Logger):
+class LatestMetrics(RunLogger):
     """Keeps the latest value of everything that is logged."""
 
     def __init__(self) -> None:
         super().__init__()
         self.values: dict[str, float] = {}
-
-    @property
-    def name(self) -> str:
-        """Constant."""
-        return "latest"
-
-    @property
-    def version(self) -> str:
-        """Constant."""
-        return ""
-
-    @rank_zero_only
-    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
-        """Nothing."""
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:

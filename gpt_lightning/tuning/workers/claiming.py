@@ -2,24 +2,31 @@
 
 The lock makes this exact on one machine. On several, two workers may see the last free place at once: the trial with
 the higher number then finds itself beyond the budget and withdraws before it is started.
+
+Then the trial spec, which the supervisor writes for the trial's process: how to build the run, and with what.
 """
 
 from __future__ import annotations
 
+import random
 import re
 from datetime import datetime
 from typing import Any
 
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from gpt_lightning.files.processes import ProcessIdentity
 from gpt_lightning.tuning.spec.causes import DIVERGED
 from gpt_lightning.tuning.spec.parameters import same
 from gpt_lightning.tuning.spec.reading_parameters import is_active
+from gpt_lightning.tuning.spec.trial_arguments import complete_values, shares_steps, trial_arguments
 from gpt_lightning.tuning.study import entries as names
+from gpt_lightning.tuning.study.board_tab import session_values
 from gpt_lightning.tuning.study.entries import Entry, chosen, list_entries
-from gpt_lightning.tuning.study.grid import held_points, point_key, point_of
+from gpt_lightning.tuning.study.samplers import held_points, point_key, point_of
 from gpt_lightning.tuning.study.sweep import ALLOWED, STOP, Sweep
 from gpt_lightning.tuning.workers.leases import Lease, StaleTrialReaper, set_facts
+from gpt_lightning.tuning.workers.slots import Slot
 
 _NUMBERS = re.compile(r"\d[\d.,e+-]*")
 
@@ -185,3 +192,57 @@ def enqueue_points(sweep: Sweep) -> None:
             others.remove(tried[0])
         else:
             sweep.store(lambda f=fixed: sweep.study.enqueue_trial(f), "adding a trial")  # type: ignore[misc]
+
+
+_VERDICT_SECONDS = 30.0
+"""Longest time that a trial waits for the answer to a report."""
+
+
+def compose_trial_spec(
+    sweep: Sweep, trial: FrozenTrial, slot: Slot, supervisor: ProcessIdentity, start: str
+) -> dict[str, Any]:
+    """The content of ``trial.json``.
+
+    Args:
+        sweep: The sweep.
+        trial: A claimed attempt.
+        slot: What it may use.
+        supervisor: The process whose death it must notice.
+        start: Mark of this start.
+    """
+    spec, base, chosen = sweep.spec, sweep.base, trial.user_attrs[names.VALUES]
+    arguments = trial_arguments(spec, complete_values(spec, chosen, base["constants"]), base["classes"])
+    seed = trial.user_attrs.get("seed")
+    if seed is not None:
+        arguments.append(f"--seed_everything={seed}")
+    return {
+        "start": start,
+        "arguments": arguments,
+        "environment": slot.environment(),
+        "threads": slot.threads,
+        "patience": _VERDICT_SECONDS,
+        "reuse": _reuse(sweep, int(trial.user_attrs[names.FIRST])),
+        "varied": session_values(spec, chosen),
+        "values": chosen,
+        "repeats": trial.user_attrs.get("repeats"),
+        "supervisor": supervisor.plain(),
+    }
+
+
+def _reuse(sweep: Sweep, number: int) -> dict[str, Any] | None:
+    """How the trial shares steps with others; None = it does not."""
+    spec = sweep.spec
+    if not shares_steps(spec):
+        return None
+    return {
+        "folder": str(sweep.folder.prefixes),
+        "every": spec.reuse.every,
+        "budget_bytes": spec.reuse.budget_bytes,
+        "insist": spec.reuse.enabled == "true",
+        "verify": _is_chosen(spec.reuse.verify, spec.seed, number),
+    }
+
+
+def _is_chosen(fraction: float, seed: int, number: int) -> bool:
+    """Whether a trial is among those whose reused steps are computed once more."""
+    return random.Random(f"{seed} {number}").random() < fraction

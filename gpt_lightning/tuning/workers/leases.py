@@ -31,8 +31,7 @@ from gpt_lightning.tuning.spec.spec import SweepSpec
 from gpt_lightning.tuning.study import entries as names
 from gpt_lightning.tuning.study.board_tab import close_killed
 from gpt_lightning.tuning.study.sweep import Sweep
-from gpt_lightning.tuning.trial.mailbox import Result, read_result
-from gpt_lightning.tuning.workers.accounting import Work, measure_work
+from gpt_lightning.tuning.trial.mailbox import Result, Work, measure_work, read_result
 
 log = logging.getLogger("gpt_lightning")
 

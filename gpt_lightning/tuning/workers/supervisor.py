@@ -14,14 +14,12 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial
 
 from gpt_lightning.files.processes import KILL_SIGNAL
-from gpt_lightning.parsing.strict_yaml import load_yaml
 from gpt_lightning.tuning.pruning.early_termination import Diverged
 from gpt_lightning.tuning.pruning.pruning import Curve
 from gpt_lightning.tuning.spec.causes import MACHINE, MACHINE_EXIT_CODE, find_cause
@@ -29,8 +27,7 @@ from gpt_lightning.tuning.spec.spec import Metric
 from gpt_lightning.tuning.study import entries as names
 from gpt_lightning.tuning.study.board_tab import close_killed
 from gpt_lightning.tuning.study.entries import Entry
-from gpt_lightning.tuning.study.surroundings import differences
-from gpt_lightning.tuning.study.sweep import STOP, Sweep
+from gpt_lightning.tuning.study.sweep import STOP, Sweep, differences
 from gpt_lightning.tuning.trial.children import Child, ForkedChild, OwnChild
 from gpt_lightning.tuning.trial.mailbox import (
     NEEDS_OWN,
@@ -40,12 +37,16 @@ from gpt_lightning.tuning.trial.mailbox import (
     Mailbox,
     Report,
     Result,
+    Work,
+    count_starts,
+    measure_work,
+    newest_step,
+    seed_of,
     write_trial_spec,
 )
-from gpt_lightning.tuning.workers.accounting import Work, count_starts, measure_work, newest_step
+from gpt_lightning.tuning.workers.claiming import compose_trial_spec
 from gpt_lightning.tuning.workers.leases import Lease, conclude, fail, requeue_lost, set_facts
 from gpt_lightning.tuning.workers.slots import Slot
-from gpt_lightning.tuning.workers.trial_letter import compose_trial_spec
 
 log = logging.getLogger("gpt_lightning")
 
@@ -344,7 +345,7 @@ class _Attempt:
             steps=end.step or (last.step if last else 0),
             tokens=end.tokens or (last.tokens if last else 0),
             attempts=int(self._trial.user_attrs.get(names.ATTEMPTS, 1)),
-            seed=_seed_of(self._folder),
+            seed=seed_of(self._folder),
             number=self._trial.number,
             **self._totals(end),
         )
@@ -391,10 +392,3 @@ def _rate(report: Report) -> float | None:
 def _plain(value: float) -> float | str:
     """Numbers that JSON has; the others as text that ``float`` reads."""
     return value if math.isfinite(value) else repr(value)
-
-
-def _seed_of(folder: Path) -> int | None:
-    try:
-        return int(load_yaml((folder / "config.yaml").read_text(encoding="utf-8"))["seed_everything"])
-    except (OSError, KeyError, TypeError, ValueError):
-        return None
