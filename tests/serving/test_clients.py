@@ -148,8 +148,8 @@ def test_lm_eval_through_the_server_is_lm_eval_in_process() -> None:
         eot_token_id = own.eot_token_id
 
     with listen({"tiny": "1"}) as url:
-        remote = Api(model="tiny", base_url=f"{url}/v1/completions", tokenizer_backend=None, tokenized_requests=True)
-        remote.tokenizer = own  # only asked whether there is one
+        remote = Api(model="tiny", base_url=f"{url}/v1/completions", tokenizer_backend=None)
+        remote.tokenizer, remote.tokenized_requests = own, True  # only asked whether there is one
         found = remote._loglikelihood_tokens(tokens)
     expected = own._loglikelihood_tokens(tokens)
     assert [value for value, _ in found] == pytest.approx([value for value, _ in expected], abs=1e-4)
