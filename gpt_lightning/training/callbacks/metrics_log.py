@@ -6,7 +6,7 @@ or not anything is written, and stamps training curves one step off the others.)
 
 The sums of an unfinished interval travel in the checkpoint: the logged sequence is the same after a resume. An
 unfinished accumulation does not, since its gradients do not. It is the first of all callbacks, so that it has seen a
-step's losses whatever another callback does at the step's end. Every name stands in ``board.names``.
+step's losses whatever another callback does at the step's end. Every name stands in ``tracking.names``.
 
 How fast a run goes and what memory it takes is measured from one logged point to the next.
 """

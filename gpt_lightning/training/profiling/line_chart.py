@@ -1,4 +1,4 @@
-"""Curves over steps as a drawing in characters; ``pages.charts`` makes pictures of them.
+"""Curves over steps as a drawing in characters; ``reports.pictures`` makes pictures of them.
 
 Written by hand because a plotting library would be the largest dependency by far for two polylines.
 """

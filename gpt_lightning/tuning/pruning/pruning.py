@@ -1,4 +1,7 @@
-"""Which trials to stop early: curves in, a reason out. No Optuna here: its pruners need one objective and one process.
+"""Which trials to stop early: curves in, a reason out.
+
+Not Optuna's pruners, though they decide the same on the same curves (tests): they know no groups and no patience, give
+no reason, take one objective, and ASHA's keeps its rungs as attributes of the trial, which one begun anew would lose.
 
 A curve is what a trial has reported so far; the supervisor of a trial asks ``judge`` after every report. Three rules
 hold for all of them:
