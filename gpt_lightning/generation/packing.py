@@ -185,9 +185,9 @@ def _replace_linear_layers(model: GPT, weights: str) -> GPT:
     head = packed.token_embedding.weight if packed.head is None else packed.head.weight
     # With a head of its own ``logits`` does not read the embedding any more.
     product = _HEADS[weights](head, None)
-    own: nn.Module | None = packed.head
-    if isinstance(own, AdaptedLinear):
-        own.product = product
+    trained: nn.Module | None = packed.head
+    if isinstance(trained, AdaptedLinear):
+        trained.product = product
     else:
         nn.Module.__setattr__(packed, "head", product)
     return packed.eval()

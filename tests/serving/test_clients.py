@@ -141,7 +141,7 @@ def test_lm_eval_through_the_server_is_lm_eval_in_process() -> None:
     pairs = [("The cat", " sat"), ("A longer context of several words", " and"), ("x", "yz"), ("你好", "吗")]
     tokens = [(pair, own.tok_encode(pair[0]), own.tok_encode(pair[1])) for pair in pairs]
 
-    class Api(api.LocalCompletionsAPI):  # type: ignore[misc]
+    class Api(api.LocalCompletionsAPI):  # type: ignore[misc, name-defined]
         """Without a download of a tokenizer: ids are ours."""
 
         tok_encode = staticmethod(own.tok_encode)
