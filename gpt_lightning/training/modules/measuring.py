@@ -40,7 +40,7 @@ class Measures(nn.Module):
 
     def names(self) -> list[str]:
         """Of all measures over a whole split."""
-        return [*self.own.keys(), *self.causal.keys()]
+        return [str(name) for metrics in (self.own, self.causal) for name in metrics]
 
     def update(self, output: LossOutput, causal: LossOutput, source: str | None) -> None:
         """Add a batch.
@@ -64,8 +64,10 @@ class Measures(nn.Module):
         """
         values = {**self.own.compute(), **self.causal.compute()}
         values |= {f"loss/{name}": self._source(name).compute() for name in sources}
-        for metric in (self.own, self.causal, *map(self._source, sources)):
-            metric.reset()
+        self.own.reset()
+        self.causal.reset()
+        for name in sources:
+            self._source(name).reset()
         return {f"{stage}/{name}": value for name, value in values.items()}
 
     def _source(self, name: str) -> TokenLoss:
