@@ -10,6 +10,7 @@ ones hold the same order inside (checked by ``make check``)::
     6  training      Lightning: module, datamodule, run folder, resume, the LightningCLI
     5  objectives    what a model learns           generation   text out of a model
        tracking      what a run shows: texts, pictures, alerts
+       feedback      what people said about answers, as data to train on; above ``registry``
        registry      versions of a model, aliases, their history; above ``weights``
     4  weights       a model out of a checkpoint; models of other libraries in and out
        adapters      little that is trained beside a frozen model; below ``weights``, which loads it

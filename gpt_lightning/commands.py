@@ -148,6 +148,20 @@ COMMANDS = {
             "history": "Who moved which alias, when and why.",
         }.items()
     },
+    **{
+        f"feedback {name}": Command(
+            "gpt_lightning.feedback.commands", f"{name.replace('-', '_')}_command", text, "Feedback"
+        )
+        for name, text in {
+            "add": "Keep what somebody says about an answer.",
+            "import": "Rows from JSONL or Label Studio.",
+            "export": "Rows to JSONL or Label Studio.",
+            "stats": "Count what is kept.",
+            "show": "One answer: its version, the data of that, what was said.",
+            "build": "Make a data set of it.",
+            "delete-user": "Forget a user, and say what had used it.",
+        }.items()
+    },
     "evaluate ppl": Command(
         f"{_EVALUATION}.commands.ppl", "ppl_command", "Perplexity and bits per byte on texts.", "Measuring a model"
     ),
