@@ -68,7 +68,10 @@ def parse_value(kind: str, value: str) -> bool | int | str:
     Raises:
         ConfigError: It is none of the kind.
     """
-    words = {"thumb": {"up": True, "down": False}, "rating": {str(number): number for number in range(1, 6)}}
+    words: dict[str, dict[str, bool | int]] = {
+        "thumb": {"up": True, "down": False},
+        "rating": {str(number): number for number in range(1, 6)},
+    }
     if kind not in words:
         return value
     if value not in words[kind]:
@@ -131,7 +134,7 @@ def stats_command(store: str, json: bool = False) -> None:
         "interactions": len(asked),
         "feedback": len(said),
         "consented": sum(each.consent for each in said),
-        "users": len({each.user for each in [*asked, *said]} - {""}),
+        "users": len({*(each.user for each in asked), *(each.user for each in said)} - {""}),
         "kinds": dict(sorted(Counter(each.kind for each in said).items())),
         "versions": dict(sorted(Counter(versions.values()).items())),
         "thumbs up": {

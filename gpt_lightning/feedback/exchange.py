@@ -77,7 +77,12 @@ def write_label_studio(store: FeedbackStore, path: Path) -> int:
     for each in store.interactions():
         for choice, answer in enumerate(each.answers):
             said = [feedback for feedback in store.feedback(each.id) if feedback.choice == choice]
-            data = {"interaction": each.id, "choice": choice, "prompt": _show(each.prompt), "answer": answer}
+            data: dict[str, Any] = {
+                "interaction": each.id,
+                "choice": choice,
+                "prompt": _show(each.prompt),
+                "answer": answer,
+            }
             annotations = [{"result": [_annotate(feedback)]} for feedback in said]
             tasks.append({"data": {**data, "version": each.version}, "annotations": annotations, "predictions": []})
     write_text_durably(path, json.dumps(tasks, ensure_ascii=False, indent=1) + "\n")

@@ -61,7 +61,7 @@ class Interaction:
 
     def __post_init__(self) -> None:
         texts = (self.id, self.model, self.version, self.fingerprint, self.user, self.time)
-        is_whole = all(isinstance(each, str) for each in texts) and self.id and isinstance(self.settings, Mapping)
+        is_whole = _are_texts(texts) and bool(self.id) and _is_mapping(self.settings)
         if not is_whole or not _is_prompt(self.prompt) or not _are_texts(self.answers) or not self.answers:
             raise DataError(
                 "An interaction is not whole",
@@ -105,13 +105,13 @@ class Feedback:
         if not _is_value(self.kind, self.value):
             raise DataError(f"{self.kind} has another value", got=self.value, allowed=KINDS[self.kind])
         texts = (self.interaction, self.comment, self.user, self.time, self.key)
-        if not all(isinstance(each, str) and len(each) <= MAX_CHARACTERS for each in texts):
+        if not _are_texts(texts) or max(map(len, texts)) > MAX_CHARACTERS:
             raise DataError(
                 "Feedback is not whole", got=self.interaction, allowed="texts of 100,000 characters at most"
             )
-        if isinstance(self.choice, bool) or not isinstance(self.choice, int) or self.choice < 0:
+        if not _is_whole(self.choice, 0):
             raise DataError("choice numbers the answers", got=self.choice, allowed="0 or more")
-        if not isinstance(self.consent, bool):
+        if not _is_value("thumb", self.consent):
             raise DataError("consent is yes or no", got=self.consent, allowed="true, false")
         if not self.key:
             parts = [self.interaction, self.kind, self.value, self.choice, self.comment, self.user, self.consent]
@@ -122,8 +122,16 @@ def _is_value(kind: str, value: object) -> bool:
     if kind == "thumb":
         return isinstance(value, bool)
     if kind == "rating":
-        return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 5
+        return _is_whole(value, 1, 5)
     return isinstance(value, str) and bool(value.strip()) and len(value) <= MAX_CHARACTERS
+
+
+def _is_whole(value: object, least: int, most: int = 1 << 30) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+
+
+def _is_mapping(value: object) -> bool:
+    return isinstance(value, Mapping)
 
 
 def _are_texts(value: object) -> bool:

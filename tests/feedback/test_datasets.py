@@ -204,4 +204,4 @@ def test_an_empty_store_and_wrong_rules_are_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "build").exists()
     for wrong in ({"gate_fraction": 1.0}, {"rows_per_user": 0}, {"rating_gap": 0.0}):
         with pytest.raises(ConfigError):
-            Rules(**wrong)  # type: ignore[arg-type]
+            Rules(**wrong)

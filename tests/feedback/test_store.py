@@ -100,7 +100,7 @@ def test_a_deleted_user_leaves_no_trace(tmp_path: Path) -> None:
     path = tmp_path / "f.db"
     with FeedbackStore(path) as store:
         ada, bob = store.hash_user("ada"), store.hash_user("bob")
-        rows = [
+        rows: list[Interaction | Feedback] = [
             ask("a", "ada's secret question", user=ada),
             ask("b", "a question of bob's", user=bob),
             say("a", "correction", "bob answers ada's secret", bob, key="1"),
