@@ -122,6 +122,16 @@ def test_a_torn_journal_is_found_and_mended(tmp_path: Path) -> None:
     assert len(pretend(again(sweep), 1)) == 1
 
 
+def test_a_line_that_a_killed_writer_began_is_not_written_on(tmp_path: Path) -> None:
+    sweep = bare_sweep(tmp_path, {"budget": {"trials": 3}})
+    pretend(sweep, 1)
+    with sweep.folder.journal.open("ab") as file:
+        file.write(b'{"op_code": 4, "worker')
+    assert len(pretend(sweep, 1)) == 1
+    assert len(pretend(again(sweep), 1)) == 1
+    assert check_folder(sweep.folder, mend=False) == []
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_processes_of_a_distributed_trial_have_one_set_of_values(tmp_path: Path) -> None:

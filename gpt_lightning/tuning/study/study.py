@@ -10,9 +10,11 @@ folder's lock and is tried again; everyone else only loads.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
+import os
 import random
 import sqlite3
 import time
@@ -75,13 +77,17 @@ def hash_space(space: Mapping[str, Any]) -> str:
 class JournalLock(JournalFileOpenLock):
     """The lock of a journal, as Optuna's own by a file that exists, since a network disk may share no other.
 
-    Optuna's is broken after 30 seconds although its owner lives (a slow disk, Ctrl-Z), and both write at once.
+    Optuna's is broken after 30 seconds although its owner lives (a slow disk, Ctrl-Z), and both write at once. And
+    whoever gets it writes at the beginning of a line: Optuna appends to what a writer that was killed, or whose disk
+    was full, has left of one, and nobody can read the journal any more.
 
     Args:
         journal: The file that it protects.
+        appends: Whether it is held for appending.
     """
 
-    def __init__(self, journal: Path) -> None:
+    def __init__(self, journal: Path, *, appends: bool = False) -> None:
+        self._torn = journal if appends else None
         self._lock = MarkerLock(journal.with_name(f"{journal.name}.lock"))
         self._held = ExitStack()
 
@@ -90,11 +96,28 @@ class JournalLock(JournalFileOpenLock):
         self._lock.acquire()
         self._held.enter_context(ctrl_z_deferred())
         self._held.callback(self._lock.release)
+        try:
+            if self._torn is not None:
+                _drop_torn_line(self._torn)
+        except BaseException:
+            self._held.close()
+            raise
         return True
 
     def release(self) -> None:
         """Give it back."""
         self._held.close()
+
+
+def _drop_torn_line(journal: Path) -> None:
+    """Cut off the part of a line at the end, which nobody has been told of as written."""
+    with contextlib.suppress(FileNotFoundError), journal.open("rb+") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(size - 1, 0))
+        if file.read(1) in (b"", b"\n"):
+            return
+        file.seek(0)
+        file.truncate(file.read().rfind(b"\n") + 1)
 
 
 @contextmanager
@@ -115,7 +138,7 @@ def open_storage(spec: SweepSpec, folder: SweepFolder) -> BaseStorage:
         ConfigError: The URL is not one that Optuna takes, or needs a package.
     """
     if spec.storage == "journal":
-        return JournalStorage(JournalFileBackend(str(folder.journal), JournalLock(folder.journal)))
+        return JournalStorage(JournalFileBackend(str(folder.journal), JournalLock(folder.journal, appends=True)))
     options: dict[str, Any]
     if spec.storage == "sqlite":
         _prepare_sqlite(folder.database)
