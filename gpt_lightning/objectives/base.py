@@ -10,7 +10,7 @@ step_values   everything in it that depends on the step and on the length of the
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -38,12 +38,14 @@ class Needs:
         room: Positions that it adds to a window; the model gets so many more than ``data.block_size``, so that nothing
             has to be cut off.
         rows_per_sample: Rows of a batch that make one sample, 2 for pairs.
+        reference: Whether rows come with what the model that training begins from says of their marked tokens.
     """
 
     special_tokens: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
     room: int = 0
     rows_per_sample: int = 1
+    reference: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,10 @@ class Learner:
     context: Context = field(default_factory=Context)
 
 
+Total = Callable[[Tensor], Tensor]
+"""A number of this process -> its sum over all."""
+
+
 class Objective(ABC):
     """A loss that is a function of learner, batch and draws alone.
 
@@ -144,6 +150,14 @@ class Objective(ABC):
             learner: Decoder and extras, in training or evaluation mode.
             batch: On the model's device; its ids may still be of a narrow integer type.
             draws: Random numbers of its rows.
+        """
+
+    def close_step(self, learner: Learner, total: Total) -> None:  # noqa: B027 (most have nothing to do)
+        """Called once behind all micro-batches of a step, before its update.
+
+        Args:
+            learner: As in the step.
+            total: Adds up a number over all processes.
         """
 
     def measures(self, context: Context) -> dict[str, Metric]:

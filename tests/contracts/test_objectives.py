@@ -23,6 +23,8 @@ from gpt_lightning.objectives.corruptions.spans import SpanCorruption
 from gpt_lightning.objectives.draws import Draws
 from gpt_lightning.objectives.mixture import UL2, Mixture, Part
 from gpt_lightning.objectives.multi_token import MultiToken
+from gpt_lightning.objectives.preferences import DPO, IPO, KTO, ORPO
+from gpt_lightning.objectives.sft import SFT
 from tests.objectives.applying import apply, describe
 
 # Which see nothing behind what counts.
@@ -42,6 +44,12 @@ OBJECTIVES: list[Objective] = [
     SpanCorruption(share=0.4, max_documents=1),
     UL2(max_documents=1),
     Mixture({"fim": Part(FillInTheMiddle(max_documents=1)), "clm": Part(CausalLM()), "spans": Part(SpanCorruption())}),
+    SFT(),
+    # Steep, so that few tokens can tell the answers apart.
+    DPO(beta=5.0, label_smoothing=0.01),
+    IPO(beta=5.0),
+    ORPO(),
+    KTO(beta=1.0, undesirable_weight=1.5),
 ]
 # Six positions and seven tokens of text; the rest is for what objectives add.
 _CONFIG = GPTConfig(n_layer=1, n_head=2, n_embd=8, block_size=20, vocab_size=13)
@@ -70,7 +78,14 @@ def _batch(rows: int = 4) -> Batch:
     tokens = torch.randint(7, (rows, 7), generator=generator)
     weights = torch.rand(rows, 6, generator=generator, dtype=torch.float64).round(decimals=1)
     weights[0, 2:] = 0.0
-    return Batch(tokens, weights)
+    return Batch(tokens, weights, columns=_columns(rows))
+
+
+def _columns(rows: int) -> dict[str, Tensor]:
+    """All that a layout may put beside the tokens."""
+    marks = (torch.arange(7) % 3 != 2).to(torch.uint8).expand(rows, 7)
+    reference = -torch.linspace(3, 9, rows, dtype=torch.float64)[:, None]
+    return {"marks": marks, "reference": reference, "desirable": torch.arange(rows)[:, None] % 4 < 2}
 
 
 def _run(objective: Objective, model: GPT, batch: Batch) -> LossOutput:
@@ -147,7 +162,7 @@ def test_a_sample_is_corrupted_alike_in_every_micro_batch(objective: Corruption,
     parts = [_corrupt(objective, batch.part(slice(first, first + rows))) for first in range(0, 8, rows)]
     for name, value in whole.items():
         assert torch.equal(torch.cat([part[name] for part in parts]), value), name
-    if not isinstance(objective, CausalLM | SpanCorruption):  # a window this short can hold its span in one way
+    if not isinstance(objective, CausalLM | SFT | SpanCorruption):  # a window this short can hold its span in one way
         others = [_corrupt(objective, replace(batch, samples=torch.arange(8))), _corrupt(objective, batch, seed=1)]
         assert all(any(not torch.equal(other[name], value) for name, value in whole.items()) for other in others)
 
@@ -162,7 +177,9 @@ def _corrupt(objective: Corruption, batch: Batch, seed: int = 0) -> dict[str, Te
 @each_objective
 @pytest.mark.parametrize("rows_first", [1, 2, 3])
 def test_split_batch_gives_the_loss_of_the_whole(objective: Objective, rows_first: int) -> None:
-    batch, model = _batch(), _build()
+    rows_per_sample = objective.needs(_CONFIG).rows_per_sample
+    rows_first *= rows_per_sample
+    batch, model = _batch(4 * rows_per_sample), _build()
     parts = [_run(objective, model, batch.part(rows)) for rows in (slice(rows_first), slice(rows_first, None))]
     weight = torch.stack([part.weight for part in parts])
     joint = (torch.stack([part.loss for part in parts]) * weight).sum() / weight.sum()
@@ -193,7 +210,8 @@ def test_gradient_equals_the_difference_quotient(objective: Objective) -> None:
 @each_but_slowly
 def test_one_batch_can_be_learned_by_heart(objective: Objective) -> None:
     # float32 and without weights, as in training; every row begins differently, so that it can be told apart.
-    model, batch = _build().float(), Batch((torch.arange(4)[:, None] + torch.tensor([0, 3, 1, 4, 1, 5, 2])) % 7)
+    tokens = (torch.arange(4)[:, None] + torch.tensor([0, 3, 1, 4, 1, 5, 2])) % 7
+    model, batch = _build().float(), Batch(tokens, columns=_columns(4))
     optimizer = torch.optim.Adam(model.parameters(), lr=0.03)
     before = _run(objective, model, batch).loss.item()
     for _ in range(80):

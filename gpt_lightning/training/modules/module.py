@@ -355,6 +355,7 @@ class GPTModule(LightningModule):
         scale_gradients(optimizer)
         if self.adaptation is not None and self.horizon is not None:
             self.adaptation.before_step(self.model, trainer.global_step, self.horizon)
+        self.objective.close_step(self._learner(), self._total)
         scale = self._step_weight.close(trainer.accumulate_grad_batches, trainer.strategy, trainer.world_size)
         self.grad_norm = clip_gradients(self._trained, gradient_clip_val, self.measure_norm, scale)
         loss, self._step_loss = self._step_loss, None
@@ -370,6 +371,13 @@ class GPTModule(LightningModule):
             )
             self.nonfinite.meet(step, self.skipped_steps)
             optimizer.zero_grad(set_to_none=True)  # without gradients an optimizer leaves weights and state alone
+
+    def _total(self, number: Tensor) -> Tensor:
+        if self.trainer.world_size == 1:
+            return number
+        reduced = self.trainer.strategy.reduce(number, reduce_op="sum")
+        assert isinstance(reduced, Tensor)
+        return reduced
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse weights of another architecture, or of another tokenizer than that of the data; then go on."""

@@ -14,12 +14,13 @@ import torch
 from lightning.pytorch import Trainer
 
 from gpt_lightning.data.store.checks import check_vocabulary
+from gpt_lightning.data.store.columns import check_columns
 from gpt_lightning.data.store.manifest import Manifest
 from gpt_lightning.data.store.shards import TokenStore, count_text_bytes
 from gpt_lightning.data.tokenizers.kinds import Tokenizer
 from gpt_lightning.errors import ConfigError, DataError
 from gpt_lightning.model.config import GPTConfig
-from gpt_lightning.objectives.base import Context, Objective
+from gpt_lightning.objectives.base import Context, Needs, Objective
 from gpt_lightning.optim.schedules.lengths import Horizon
 from gpt_lightning.training.loading.datamodule import TokenDataModule
 
@@ -78,14 +79,7 @@ def meet_needs(config: GPTConfig, objective: Objective, store: TokenStore, block
             allowed=f"vocab_size >= {tokenizer.vocab_size}",
             fix="Leave model.config.vocab_size null.",
         )
-    found = {name for split in store.manifest.splits.values() for shard in split.shards for name in shard.columns}
-    missing = sorted(set(needs.columns) - found)
-    if missing:
-        raise DataError(
-            f"{type(objective).__name__} needs columns that the store has not: {', '.join(missing)}",
-            got=", ".join(sorted(found)) or "text alone",
-            fix="Prepare the data with a data.layout that has them.",
-        )
+    check_needed(needs, store, type(objective).__name__)
     token_bytes = torch.from_numpy(count_text_bytes(store))
     context = Context(
         store.vocab_size,
@@ -95,6 +89,28 @@ def meet_needs(config: GPTConfig, objective: Objective, store: TokenStore, block
         tuple(b"" if token in tokenizer.special_ids else text for token, text in enumerate(tokenizer.pieces)),
     )
     return TextFacts(complete, store.manifest, tokenizer, context)
+
+
+def check_needed(needs: Needs, store: TokenStore, name: str) -> None:
+    """Refuse a store of another layout than an objective learns from.
+
+    Args:
+        needs: What it asks for.
+        store: Of text, or of a layout with columns.
+        name: Of the objective.
+
+    Raises:
+        DataError: A column is missing, or rows do not belong together as they should.
+    """
+    layout = store.manifest.layout
+    check_columns(layout, needs.columns, owner=name)
+    found = 1 if layout is None else layout.rows_per_sample
+    if needs.rows_per_sample not in (1, found):
+        raise DataError(
+            f"{name} learns from samples of {needs.rows_per_sample} rows",
+            got=f"{layout.name if layout is not None else 'text'}, whose samples are {found}",
+            fix="Set --data.layout to Preference or Rated, whichever has its columns.",
+        )
 
 
 def find_horizon(trainer: Trainer, data: TokenDataModule) -> Horizon:
