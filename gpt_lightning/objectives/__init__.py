@@ -1,6 +1,17 @@
 """What is learned: an objective turns a model and a batch into a loss, on the device.
 
-One prepared token store serves every objective, because shifting, masking and corrupting happen here.
+One prepared store of text serves every objective of the first two groups, because shifting, masking and corrupting
+happen here; the last two learn from columns beside the tokens (``data.layout``).
+
+    tokens of a changed text   causal . corruptions/ masked, prefix, infilling, spans . mixture of any of them
+    beside them                multi_token . contrastive                    modules of their own under ``extras.``
+    answers                    sft                                          column ``marks``
+    preferences                preferences: DPO, IPO, ORPO . KTO            ``marks``, ``reference``, ``desirable``
+
+    base       Objective, what it needs, what it is told         draws      its random numbers
+    losses     hidden states -> loss of every position <- linear_cross_entropy
+
+A new objective is one class and a row in ``tests/contracts/test_objectives.py``; configs name it by its class.
 
 >>> import torch
 >>> from gpt_lightning.batch import Batch

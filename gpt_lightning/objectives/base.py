@@ -38,14 +38,15 @@ class Needs:
         room: Positions that it adds to a window; the model gets so many more than ``data.block_size``, so that nothing
             has to be cut off.
         rows_per_sample: Rows of a batch that make one sample, 2 for pairs.
-        reference: Whether rows come with what the model that training begins from says of their marked tokens.
+        reference: Numbers of the column ``reference`` for each document: what the model that training begins from says
+            of its marked tokens, in nats; with a second one of another document's behind its prompt. 0 = none.
     """
 
     special_tokens: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
     room: int = 0
     rows_per_sample: int = 1
-    reference: bool = False
+    reference: int = 0
 
 
 @dataclass(frozen=True)

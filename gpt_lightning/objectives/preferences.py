@@ -81,7 +81,7 @@ class _Paired(Objective):
         chunk_size: As in ``CausalLM``.
     """
 
-    needs_reference = True
+    reference_width = 1
     parts: tuple[str, ...] = ()
 
     def __init__(self, chunk_size: int | None = None) -> None:
@@ -91,7 +91,7 @@ class _Paired(Objective):
 
     def needs(self, config: GPTConfig) -> Needs:
         """Marked answers in rows that come in twos, and what the reference says of them."""
-        return Needs(columns=(MARKS,), rows_per_sample=2, reference=self.needs_reference)
+        return Needs(columns=(MARKS,), rows_per_sample=2, reference=self.reference_width)
 
     def measures(self, context: Context) -> dict[str, Metric]:
         """The loss and its parts."""
@@ -99,7 +99,9 @@ class _Paired(Objective):
 
     def _rewards(self, answers: Answers, batch: Batch) -> Float[Tensor, "samples 2"]:
         """By how much every answer has become likelier than the reference has it, in nats."""
-        reference = batch.columns[REFERENCE].reshape(answers.log_probabilities.shape)
+        numbers = batch.columns[REFERENCE].reshape(len(batch.tokens), self.reference_width)
+        # Of a pair each row is a document with one number; of a rated answer both rows are the same document.
+        reference = numbers.view(-1, 2) if self.reference_width == 1 else numbers[::2]
         return answers.log_probabilities - reference.to(answers.log_probabilities.dtype)
 
 
@@ -185,7 +187,7 @@ class ORPO(Pairwise):
         chunk_size: As in ``CausalLM``.
     """
 
-    needs_reference = False
+    reference_width = 0
 
     def __init__(self, share: float = 0.1, chunk_size: int | None = None) -> None:
         super().__init__(chunk_size)
@@ -220,6 +222,7 @@ class KTO(_Paired):
         chunk_size: As in ``CausalLM``.
     """
 
+    reference_width = 2
     parts = ("accuracy", "kl")
 
     def __init__(
@@ -237,7 +240,7 @@ class KTO(_Paired):
 
     def needs(self, config: GPTConfig) -> Needs:
         """The judgements as well."""
-        return Needs(columns=(MARKS, DESIRABLE), rows_per_sample=2, reference=True)
+        return Needs(columns=(MARKS, DESIRABLE), rows_per_sample=2, reference=self.reference_width)
 
     def build_extras(self, config: GPTConfig) -> nn.ModuleDict:
         """The distance moved, and what will be the next."""

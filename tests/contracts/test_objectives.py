@@ -89,6 +89,10 @@ def _columns(rows: int) -> dict[str, Tensor]:
 
 
 def _run(objective: Objective, model: GPT, batch: Batch) -> LossOutput:
+    width = objective.needs(_CONFIG).reference
+    if width:  # a number for each row of a sample, in the row of its own or in all of them
+        columns = {**batch.columns, "reference": batch.columns["reference"].expand(-1, width)}
+        batch = replace(batch, columns=columns)
     return apply(objective, model, batch)
 
 

@@ -49,6 +49,12 @@ def _with_reference(batch: Batch, model: GPT) -> Batch:
     return replace(batch, columns={**batch.columns, "reference": reference})
 
 
+def _as_rated(batch: Batch) -> Batch:
+    """The same numbers as a store of rated answers holds them: both rows of a sample are one document."""
+    both = batch.columns["reference"].view(-1, 2).repeat_interleave(2, dim=0)
+    return replace(batch, columns={**batch.columns, "reference": both})
+
+
 def test_losses_of_given_log_probabilities() -> None:
     answers, batch = _given()
     losses, margins = DPO(0.1).compare(answers, batch)
@@ -92,6 +98,7 @@ def test_answers_are_the_marked_tokens() -> None:
 def test_at_the_start_nothing_is_preferred(objective: DPO | KTO) -> None:
     model = _model()
     batch = _with_reference(_batch(), model)
+    batch = batch if isinstance(objective, DPO) else _as_rated(batch)
     output = objective(Learner(model, objective.build_extras(_CONFIG)), batch, Draws(0, torch.arange(4)))
     assert output.loss.item() == pytest.approx(math.log(2) if isinstance(objective, Pairwise) else 0.5, abs=1e-12)
     assert output.weight == 2
@@ -102,11 +109,12 @@ def test_rows_of_padding_count_nowhere() -> None:
     whole = _with_reference(_batch(8), _model())
     padded = replace(whole, weights=torch.ones(8, 8, dtype=torch.float64))
     assert padded.weights is not None
+    draws = Draws(0, torch.arange(8))
     padded.weights[4:] = 0.0
     for objective in (DPO(2.0), IPO(), ORPO(), KTO(2.0)):
         extras = objective.build_extras(_CONFIG)
         parts = [
-            objective(Learner(model, extras), each, Draws(0, torch.arange(8)))
+            objective(Learner(model, extras), _as_rated(each) if isinstance(objective, KTO) else each, draws)
             for each in (padded, whole.part(slice(0, 4)))
         ]
         assert parts[0].loss.item() == pytest.approx(parts[1].loss.item(), rel=1e-12)
@@ -119,7 +127,7 @@ def test_rows_of_padding_count_nowhere() -> None:
 def test_distance_is_that_of_the_whole_step_before() -> None:
     """However the step was split; and evaluation leaves it alone."""
     reference, model = _model(), GPT(_CONFIG, torch.Generator().manual_seed(1)).double()
-    batch = _with_reference(_batch(8), reference)
+    batch = _as_rated(_with_reference(_batch(8), reference))
     found = []
     for rows in (8, 4, 2):
         objective = KTO(0.5)
@@ -136,7 +144,7 @@ def test_distance_is_that_of_the_whole_step_before() -> None:
         objective.close_step(learner, lambda number: number)
         assert distance.value.item() == found[-1]
         model.train()
-    rewards = read_answers(Learner(model), batch).log_probabilities - batch.columns["reference"].view(-1, 2)
+    rewards = read_answers(Learner(model), batch).log_probabilities - batch.columns["reference"][::2]
     assert found == pytest.approx([rewards[:, 1].mean().item()] * 3, rel=1e-12)
 
 

@@ -94,7 +94,7 @@ def test_columns_that_the_store_has_not_are_refused(place: Path) -> None:
             return Needs(columns=("label",))
 
     data = tiny_run(SETTINGS, {"run.dir": "run"}).datamodule
-    with pytest.raises(DataError, match="Labelled needs columns that the store has not: label"):
+    with pytest.raises(DataError, match="Labelled needs the column label, and the store has none of that name"):
         meet_needs(GPTConfig(), Labelled(), data.open_store(), 8)
 
 

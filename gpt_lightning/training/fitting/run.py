@@ -37,6 +37,7 @@ from gpt_lightning.training.engine.sharding import count_streams
 from gpt_lightning.training.fitting.beginning import prepare_folder
 from gpt_lightning.training.fitting.memory_limit import check_memory, memory_told
 from gpt_lightning.training.fitting.observers import RunLoggers, build_speed
+from gpt_lightning.training.fitting.reference import attach_reference
 from gpt_lightning.training.parts import RunParts
 from gpt_lightning.training.reuse.reuse import PrefixReuse, Reuse, last_validation
 from gpt_lightning.training.runs.lengths import MicroStep
@@ -168,6 +169,7 @@ class Run(RunParts):
         prefix = None if sharing is None else sharing.prefix_of(checkpoint)
         if resumed is not None and resumed >= self.plan.horizon.total_steps:
             return self._finished(folder, resumed, sharing, prefix)
+        attach_reference(self, folder)
         trainer = self.trainer
         shown = -1 if resumed is None else resumed
         if sharing is not None:
@@ -278,6 +280,7 @@ class Run(RunParts):
         facts = read_manifest(path)["facts"]
         if names_base(facts):
             self.begin_with(find_base(path, facts))
+        attach_reference(self, path.parent.parent)
         return path
 
     def predict(self, checkpoint: str | Path, output: Path) -> Path:

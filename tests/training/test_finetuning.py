@@ -1,0 +1,114 @@
+"""Fine-tuning on conversations, pairs and rated answers, from a run, with what the reference says of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gpt_lightning.data.folders import cache_folder
+from gpt_lightning.errors import ConfigError, DataError
+from gpt_lightning.training.fitting import reference
+from gpt_lightning.training.fitting.run import Run
+from tests.training.runs import Crash, checkpoint_of, crash_at, tiny_run, weights_of
+from tests.training.test_resume_exact import assert_equal
+
+RECORDS: dict[str, list[dict[str, Any]]] = {
+    "Conversation": [
+        {"messages": [{"role": "user", "content": f"{n}+1"}, {"role": "assistant", "content": f"{n + 1}"}]}
+        for n in range(40)
+    ],
+    "Preference": [{"prompt": f"{n}+1", "chosen": f"{n + 1}", "rejected": "no"} for n in range(40)],
+    "Rated": [{"prompt": f"{n}+1", "completion": f"{n + n % 2}", "label": bool(n % 2)} for n in range(40)],
+}
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run to start from, and records of every layout."""
+    place = tmp_path_factory.mktemp("finetuning")
+    (place / "corpus.txt").write_text("user: 1+1\nassistant: 2\n" * 80)
+    for name, records in RECORDS.items():
+        (place / f"{name}.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    tiny_run({"data.source": str(place / "corpus.txt"), "data.block_size": 32, "run.dir": str(place / "base")}).fit()
+    return place
+
+
+def _run(base: Path, layout: str, objective: str, **settings: Any) -> Run:
+    common = {
+        "data.source": str(base / f"{layout}.jsonl"),
+        "data.layout": layout,
+        "data.packing": "Document",
+        "data.block_size": 32,
+        "data.val_fraction": 0.2,
+        "model.objective": objective,
+    }
+    return tiny_run({**common, **settings}, args=[f"--init_from={base / 'base'}"])
+
+
+def _refuse(*given: object) -> None:
+    raise AssertionError("computed again")
+
+
+@pytest.mark.parametrize(
+    ("layout", "objective", "start"),
+    [("Conversation", "SFT", None), ("Preference", "DPO", 0.6931472), ("Rated", "KTO", 0.5)],
+)
+def test_a_killed_run_ends_as_the_uninterrupted_one(
+    base: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    layout: str,
+    objective: str,
+    start: float | None,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    whole = _run(base, layout, objective, **{"run.dir": "whole", "model.optimizer.lr": 1e-2}).fit()
+    if start is not None:
+        first = json.loads(Path("whole/metrics.jsonl").read_text().splitlines()[0])
+        assert first["train/loss"] == pytest.approx(start, abs=0.01)  # the reference has no dropout
+        assert {"val/accuracy", "val/clm_loss", "val/loss"} <= whole.metrics.keys()
+    with pytest.raises(Crash):
+        crash_at(_run(base, layout, objective, **{"run.dir": "parts", "model.optimizer.lr": 1e-2}), 3).fit()
+    # Computed once: whoever goes on, and whoever measures the result, reads what is kept.
+    monkeypatch.setattr(reference, "_compute", _refuse)
+    again = _run(base, layout, objective, **{"run.dir": "parts", "model.optimizer.lr": 1e-2}).fit("auto")
+    assert_equal(weights_of(Path("parts")), weights_of(Path("whole")))
+    assert again.metrics == whole.metrics
+    measured = _run(base, layout, objective).validate(checkpoint_of(Path("whole"), 6))
+    assert measured["val/loss"] == pytest.approx(whole.metrics["val/loss"], rel=1e-6)
+
+
+def test_the_reference_is_what_the_run_begins_from(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = {
+        "data.source": str(base / "Preference.jsonl"),
+        "data.layout": "Preference",
+        "data.packing": "Document",
+        "data.block_size": 32,
+        "model.objective": "DPO",
+        "run.dir": "run",
+    }
+    with pytest.raises(ConfigError, match=r"DPO compares with the model that training begins from.*--init_from"):
+        tiny_run(settings).fit()
+    _run(base, "Preference", "DPO", **{"run.dir": "first", "model.config.dropout": 0.0}).fit()
+    first = json.loads(Path("first/metrics.jsonl").read_text().splitlines()[0])
+    assert first["train/loss"] == pytest.approx(0.6931472, abs=1e-6)
+    kept = max((cache_folder() / "derived").glob("reference-*.bin"), key=lambda path: path.stat().st_mtime_ns)
+    content = bytearray(kept.read_bytes())
+    content[0] ^= 1
+    kept.write_bytes(content)
+    with pytest.raises(DataError, match="is damaged"):
+        _run(base, "Preference", "DPO", **{"run.dir": "second"}).fit()
+    kept.with_suffix(".json").unlink()  # as the message says
+    assert _run(base, "Preference", "DPO", **{"run.dir": "third"}).fit().step == 6
+
+
+def test_pairs_are_not_learned_as_rated_answers(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match="KTO needs the column desirable"):
+        _run(base, "Preference", "KTO")
+    with pytest.raises(DataError, match=r"DPO learns from samples of 2 rows: got .Conversation, whose samples are 1"):
+        _run(base, "Conversation", "DPO")
