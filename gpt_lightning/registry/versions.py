@@ -66,7 +66,7 @@ def find_user() -> str:
     try:
         return f"{getpass.getuser()}@{socket.gethostname()}"
     except (OSError, KeyError):  # a container's user without a name
-        return f"{os.getuid() if hasattr(os, 'getuid') else 'user'}@{socket.gethostname()}"
+        return f"unknown@{socket.gethostname()}"
 
 
 def now() -> str:

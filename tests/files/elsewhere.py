@@ -10,8 +10,10 @@ import importlib
 import io
 import os
 import pathlib
+import shutil
 import signal
 import sys
+import types
 from typing import Any
 
 LIBRARIES = (
@@ -49,6 +51,8 @@ def become(system: str) -> None:
     signals: Any = importlib.import_module("lightning.pytorch.trainer.connectors.signal_connector")
     signals._IS_WINDOWS = system == "win32"
     if system == "win32":
+        # Since Python 3.12 shutil.which asks Windows itself.
+        vars(shutil)["_winapi"] = types.SimpleNamespace(NeedCurrentDirectoryForExePath=lambda name: True)
         signal.valid_signals = lambda: {signal.SIGINT, signal.SIGTERM, signal.SIGABRT}
     if system == "darwin":
         del psutil.Process.cpu_affinity
