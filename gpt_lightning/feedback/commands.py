@@ -169,12 +169,12 @@ def show_command(store: str, interaction: str, models: str = str(MODELS)) -> Non
         said = opened.feedback(interaction)
     if found is None:
         raise DataError("There is no answer of this id", got=interaction, allowed="ids of kept answers")
-    version = Path(found.version).name
+    parts = Path(found.version).parts
     records = [
         (folder.parent.name, each)
         for folder in sorted(Path(models).glob(f"*/{VERSIONS_DIR}"))
         for each in read_versions(folder.parent)
-        if each.id == version
+        if each.id in parts
     ]
     lines = [("asked", found.time), ("model", found.model), ("version", found.version), ("weights", found.fingerprint)]
     for name, record in records:

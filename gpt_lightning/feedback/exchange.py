@@ -73,7 +73,7 @@ def _add_line(store: FeedbackStore, line: str) -> bool:
 
 def write_label_studio(store: FeedbackStore, path: Path) -> int:
     """A task for each answer, with what has been said about it as annotations; how many."""
-    tasks = []
+    tasks: list[dict[str, Any]] = []
     for each in store.interactions():
         for choice, answer in enumerate(each.answers):
             said = [feedback for feedback in store.feedback(each.id) if feedback.choice == choice]

@@ -8,6 +8,7 @@
       ├─ answers . delivery         completions -> OpenAI's objects, whole or as events
       ├─ worker                     the engine's thread: commands in, news out
       ├─ aliases ── versions        a name -> certain weights, followed while the server runs
+      ├─ feedback                   what people say about answers, and the answers that it is about
       └─ request_log . metrics      what is written down, what is counted
     settings . api_errors           what the server is told; what is refused, as OpenAI's clients read it
 

@@ -1,10 +1,11 @@
 """Names under which models are asked for, and the versions that stand behind them.
 
-A file of aliases (YAML, a name per line) is followed while the server runs: a name that points elsewhere gets its new
-version as soon as that is loaded, for requests that come from then on. What runs ends on the version it began with,
-which is given up with the last of them.
+A file of aliases (YAML, a name per line) is followed while the server runs, and so are names of registered models: a
+name that points elsewhere gets its new version as soon as that is loaded, for requests that come from then on. What
+runs ends on the version it began with, which is given up with the last of them.
 
     chat: runs/quickstart-1                                     a run, a checkpoint, a folder of another library
+    help: help@production                                       what an alias of the registry stands for
     poems: {base: runs/quickstart-1, adapter: runs/lora-1}      an adapter; those of one base share a batch
 """
 
@@ -19,6 +20,7 @@ from typing import Any
 
 import yaml
 
+from gpt_lightning.checkpoints.registered import find_registered
 from gpt_lightning.errors import ConfigError, UserError
 from gpt_lightning.serving.api_errors import ApiError
 from gpt_lightning.serving.settings import Source
@@ -43,8 +45,9 @@ class Aliases:
         self._load, self._file = load, file
         self._loaded: dict[tuple[str, tuple[str, ...]], Versions] = {}
         self._created = int(time.time())
-        self._seen = b"" if file is None else file.read_bytes()
-        self._table = self._load_all(sources)
+        self._told = ""
+        self._sources, self._seen = sources, _resolve(sources)
+        self._table = self._load_all(self._seen)
 
     @classmethod
     def follow(cls, file: Path, load: Loader) -> Aliases:
@@ -86,18 +89,18 @@ class Aliases:
         }
 
     async def refresh(self) -> bool:
-        """Look into the file; whether a name changed. What cannot be read or loaded leaves all names as they are."""
-        if self._file is None:
-            return False
+        """Look what names point to; whether one changed. What cannot be read or loaded leaves all as they are."""
         try:
-            content = self._file.read_bytes()
-            if content == self._seen:
+            wanted = _resolve(self._sources if self._file is None else read_aliases(self._file))
+            if wanted == self._seen:
                 return False
-            self._seen = content
+            self._seen = wanted
             # In a thread: requests go on meanwhile.
-            self._table = await asyncio.to_thread(self._load_all, read_aliases(self._file))
+            self._table = await asyncio.to_thread(self._load_all, wanted)
         except (OSError, UserError) as problem:
-            _LOG.error("the models stay as they are: %s", problem)
+            if str(problem) != self._told:  # once: it is looked at every second
+                _LOG.error("the models stay as they are: %s", problem)
+            self._told = str(problem)
             return False
         except Exception:  # following must not end with what one version does
             _LOG.exception("the models stay as they are")
@@ -112,6 +115,18 @@ class Aliases:
         keys = {base: (base, tuple(sorted(adapters))) for base, adapters in wanted.items()}
         self._loaded = {key: self._loaded.get(key) or self._load(*key) for key in keys.values()}
         return {name: self._loaded[keys[source.base]][source.adapter] for name, source in sources.items()}
+
+
+def _resolve(sources: Mapping[str, Source]) -> dict[str, Source]:
+    """The same with the folders that names of registered models stand for now."""
+
+    def folder(text: str) -> str:
+        return str(find_registered(text) or text)
+
+    return {
+        name: Source(folder(each.base), None if each.adapter is None else folder(each.adapter))
+        for name, each in sources.items()
+    }
 
 
 def read_aliases(file: Path) -> dict[str, Source]:

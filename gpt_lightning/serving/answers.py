@@ -86,6 +86,19 @@ class Answer(ABC):
             "system_fingerprint": version.fingerprint,
         }
 
+    @property
+    def id(self) -> str:
+        """Of the answer, the same in all its chunks."""
+        return str(self._head["id"])
+
+    def texts(self, completions: Sequence[Completion]) -> list[str]:
+        """What is answered: the text of each choice."""
+        return [self.shown(each.completion) for each in choose(self.call, completions)]
+
+    def shown(self, completion: Completion) -> str:
+        """The text of a completion as it is answered."""
+        return completion.text
+
     def whole(self, completions: Sequence[Completion]) -> dict[str, Any]:
         """The answer of a call that does not stream."""
         choices = [self.choice(each) for each in choose(self.call, completions)]
@@ -120,13 +133,16 @@ class ChatAnswer(Answer):
         super().__init__(call, version, model)
         self._spoken: set[int] = set()
 
+    def shown(self, completion: Completion) -> str:
+        """Without the space behind the speaker's name, with which the model begins."""
+        return completion.text.lstrip()
+
     def choice(self, chosen: Chosen) -> dict[str, Any]:
         """As in ``Answer``."""
         completion = chosen.completion
-        # The model begins with the space behind the speaker's name.
         message: dict[str, Any] = {
             "role": "assistant",
-            "content": completion.text.lstrip(),
+            "content": self.shown(completion),
             "refusal": None,
             "annotations": [],
         }

@@ -50,6 +50,7 @@ class Endpoints:
             Route("/v1/completions", self.completion, methods=post),
             Route("/v1/embeddings", self.embedding, methods=post),
             Route("/v1/score", self.score, methods=post),
+            *([Route("/v1/feedback", self.feedback, methods=post)] if self._service.desk is not None else []),
         ]
 
     async def page(self, request: Request) -> Response:
@@ -74,12 +75,16 @@ class Endpoints:
 
     async def models(self, request: Request) -> Response:
         """All names."""
-        aliases = self._service.aliases
-        return json_response({"object": "list", "data": [aliases.describe(name) for name in aliases.names]})
+        data = [self._describe(name) for name in self._service.aliases.names]
+        return json_response({"object": "list", "data": data})
 
     async def model(self, request: Request) -> Response:
         """One of them."""
-        return json_response(self._service.aliases.describe(request.path_params["name"]))
+        return json_response(self._describe(request.path_params["name"]))
+
+    def _describe(self, name: str) -> dict[str, Any]:
+        takes = {"feedback": True} if self._service.desk is not None else {}
+        return {**self._service.aliases.describe(name), **takes}
 
     async def chat(self, request: Request) -> Response:
         """The next answer of a conversation."""
@@ -107,6 +112,12 @@ class Endpoints:
         ]
         usage = {"prompt_tokens": call.prompt_tokens, "total_tokens": call.prompt_tokens}
         return json_response({"object": "list", "data": data, "model": name, "usage": usage})
+
+    async def feedback(self, request: Request) -> Response:
+        """What somebody says about an answer."""
+        body = await self._service.read(request)
+        assert self._service.desk is not None
+        return json_response(await self._service.desk.take(body))
 
     async def score(self, request: Request) -> Response:
         """Log-probabilities of continuations of a prompt."""

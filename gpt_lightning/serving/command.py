@@ -36,6 +36,9 @@ def serve_command(
     request_seconds: float = Limits.request_seconds,
     drain_seconds: float = 30.0,
     request_log: str | None = None,
+    feedback: str | None = None,
+    feedback_consent: bool = False,
+    redact: str = "none",
     weights: str = EngineSettings.weights,
     prefer: str = EngineSettings.prefer,
     device: str = EngineSettings.device,
@@ -47,7 +50,8 @@ def serve_command(
     Example: gpt-lightning serve replay requests.jsonl --checkpoint runs/quickstart-1
 
     Args:
-        checkpoint: Run folder, checkpoint folder, or folder of another library's model.
+        checkpoint: Run folder, checkpoint folder, folder of another library's model, or a registered model such as
+            chat@production, which is followed while the server runs.
         models: File of several models instead, a name and a folder per line (chat: runs/quickstart-1, or poems:
             {base: runs/quickstart-1, adapter: runs/lora-1}); followed while the server runs.
         name: Under which ``checkpoint`` is asked for; null = the folder's name.
@@ -68,6 +72,10 @@ def serve_command(
         request_seconds: Longest time until an answer is complete.
         drain_seconds: Time for what runs when the server is told to end.
         request_log: File in which every request and its answer are written down, texts and all; null = nowhere.
+        feedback: File in which answers are kept and feedback about them is taken, texts and all; null = nowhere.
+        feedback_consent: Whether giving feedback is consent to train on it: tell those who give it.
+        redact: What is taken out of texts that are kept in it: none, contacts (e-mail addresses, long numbers), or
+            package.module.function.
         weights: float32, bfloat16, float16 or int8; fewer bytes are faster and a little less exact.
         prefer: Which checkpoint of a run folder: best or last.
         device: Where to run: auto, cpu, cuda, mps.
@@ -84,7 +92,10 @@ def serve_command(
     settings = EngineSettings(slots, piece_tokens, prompt_cache_mb, max_tokens, weights, prefer, device)
     named = name_models(checkpoint, models, name, [adapter] if isinstance(adapter, str) else adapter or [])
 
+    from gpt_lightning.feedback.redaction import find_redaction
+    from gpt_lightning.feedback.store import FeedbackStore
     from gpt_lightning.serving.app import build_app
+    from gpt_lightning.serving.feedback import Desk
     from gpt_lightning.serving.gate import Keys, RateLimit
     from gpt_lightning.serving.request_log import RequestLog
     from gpt_lightning.serving.server import bind, build_service, log_to, run_server
@@ -93,7 +104,9 @@ def serve_command(
     # Before the models are loaded: a port that is taken is told at once.
     with bind(address.host, address.port) as listening:
         log = None if request_log is None else RequestLog(Path(request_log))
-        service, metrics = build_service(named, loader(settings), queue=queue, limits=limits, log=log)
+        store = None if feedback is None else FeedbackStore(feedback, redact=find_redaction(redact))
+        desk = None if store is None else Desk(store, consent=feedback_consent)
+        service, metrics = build_service(named, loader(settings), queue=queue, limits=limits, log=log, desk=desk)
         any_host = bool(keys) or not address.is_local
         app = build_app(service, metrics, keys=Keys(keys), limit=RateLimit(requests_per_minute), any_host=any_host)
         run_server(app, service, listening, drain_seconds)
@@ -141,7 +154,7 @@ def name_models(
             )
         return Path(models)
     base = str(checkpoint)
-    found = {name or Path(base).resolve().name: Source(base)}
+    found = {name or Path(base).resolve().name.partition("@")[0]: Source(base)}
     found |= {Path(each).resolve().name: Source(base, each) for each in adapters}
     if len(found) <= len(adapters):
         raise ConfigError("Two models have one name", got=[base, *adapters], fix="Give --name, or --models FILE.")

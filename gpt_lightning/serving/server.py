@@ -18,6 +18,7 @@ from starlette.types import ASGIApp
 
 from gpt_lightning.errors import ConfigError
 from gpt_lightning.serving.aliases import Aliases
+from gpt_lightning.serving.feedback import Desk
 from gpt_lightning.serving.metrics import Metrics
 from gpt_lightning.serving.request_log import RequestLog
 from gpt_lightning.serving.service import Service
@@ -54,6 +55,7 @@ def build_service(
     queue: int = 64,
     limits: Limits = Limits(),
     log: RequestLog | None = None,
+    desk: Desk | None = None,
 ) -> tuple[Service, Metrics]:
     """A service with its worker, and what it counts.
 
@@ -63,10 +65,11 @@ def build_service(
         queue: Texts that may wait beyond those being written.
         limits: What a request may take.
         log: Where requests and answers are written down.
+        desk: Where answers are kept and feedback is taken.
     """
     metrics = Metrics()
     aliases = Aliases.follow(models, load) if isinstance(models, Path) else Aliases(models, load)
-    return Service(aliases, Worker(queue, metrics), limits, log), metrics
+    return Service(aliases, Worker(queue, metrics), limits, log, desk), metrics
 
 
 class JsonLines(logging.Formatter):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from starlette.requests import Request
@@ -15,6 +16,7 @@ from gpt_lightning.serving.answers import Answer, count_usage
 from gpt_lightning.serving.api_errors import ApiError, unavailable
 from gpt_lightning.serving.calls import Call
 from gpt_lightning.serving.delivery import EventStream, json_response, read_json, while_connected
+from gpt_lightning.serving.feedback import Desk
 from gpt_lightning.serving.fields import require, text
 from gpt_lightning.serving.request_log import RequestLog
 from gpt_lightning.serving.settings import Limits
@@ -30,13 +32,21 @@ class Service:
         worker: Runs them.
         limits: What a request may take.
         log: Where requests and answers are written down; None = nowhere.
+        desk: Where answers are kept and feedback is taken; None = nowhere.
 
     Attributes:
         draining: Whether the end has begun: what runs goes on, nothing new begins.
     """
 
-    def __init__(self, aliases: Aliases, worker: Worker, limits: Limits, log: RequestLog | None = None) -> None:
-        self.aliases, self.worker, self.limits, self._log = aliases, worker, limits, log
+    def __init__(
+        self,
+        aliases: Aliases,
+        worker: Worker,
+        limits: Limits,
+        log: RequestLog | None = None,
+        desk: Desk | None = None,
+    ) -> None:
+        self.aliases, self.worker, self.limits, self._log, self.desk = aliases, worker, limits, log, desk
         self.draining = False
         self._jobs: set[Job] = set()
 
@@ -69,11 +79,10 @@ class Service:
             ApiError: It takes too long, the server ends, or the engine fails.
         """
         version = answer.version
-        facts = request.state.facts
+        facts, begin = request.state.facts, time.monotonic()
         if not call.stream:
             completions = await self.complete(request, call, version)
-            if self._log is not None:
-                self._log.write(request.url.path, body, call, version, completions)
+            await self._write_down(request, body, answer, completions, begin)
             return json_response(answer.whole(completions))
         job, timer = self._begin(call, version, facts)
 
@@ -106,6 +115,19 @@ class Service:
         for job in self._jobs:
             job.inbox.put_nowait(unavailable("The server ends before the answer does.", "server_shutdown"))
 
+    async def _write_down(
+        self,
+        request: Request,
+        body: Mapping[str, Any],
+        answer: Answer,
+        completions: Sequence[Completion],
+        begin: float,
+    ) -> None:
+        if self._log is not None:
+            self._log.write(request.url.path, body, answer.call, answer.version, completions)
+        if self.desk is not None:
+            await self.desk.keep(answer, body, completions, time.monotonic() - begin)
+
     def _begin(self, call: Call, version: Version, facts: dict[str, Any]) -> tuple[Job, asyncio.TimerHandle]:
         if self.draining:
             raise unavailable("The server is ending.", "server_shutdown")
@@ -128,6 +150,7 @@ class Service:
     async def _stream(
         self, job: Job, answer: Answer, request: Request, body: Mapping[str, Any]
     ) -> AsyncIterator[dict[str, Any]]:
+        begin = time.monotonic()
         for chunk in answer.begin():
             yield chunk
         found: dict[int, Completion] = {}
@@ -141,7 +164,6 @@ class Service:
         completions = [found[choice] for choice in range(job.call.num_texts)]
         usage = count_usage(job.call, completions)
         request.state.facts |= usage
-        if self._log is not None:
-            self._log.write(request.url.path, body, job.call, job.version, completions)
+        await self._write_down(request, body, answer, completions, begin)
         if job.call.include_usage:
             yield answer.chunk([], usage)

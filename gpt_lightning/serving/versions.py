@@ -32,6 +32,7 @@ class Version:
             pieces.
         max_tokens: Most tokens of an answer.
         adapter: As the engine knows it; "" = the base alone, None = what the model has in use by itself.
+        source: Folder that it was loaded from: the checkpoint, or the adapter's.
     """
 
     loaded: LoadedModel
@@ -39,6 +40,7 @@ class Version:
     fingerprint: str
     max_tokens: int
     adapter: str | None = None
+    source: str = ""
 
     @property
     def capacity(self) -> int:
@@ -78,11 +80,11 @@ def build_versions(loaded: LoadedModel, adapters: Sequence[str], settings: Engin
         piece_tokens=settings.piece_tokens,
         prompt_cache_bytes=settings.prompt_cache_mb * 1_000_000,
     )
-    base = Version(packed, engine, _name(parts), settings.max_tokens, "" if named else None)
+    base = Version(packed, engine, _name(parts), settings.max_tokens, "" if named else None, str(loaded.path))
     return {
         None: base,
         **{
-            folder: dataclasses.replace(base, fingerprint=_name([*parts, marks[folder]]), adapter=name)
+            folder: dataclasses.replace(base, fingerprint=_name([*parts, marks[folder]]), adapter=name, source=folder)
             for folder, name in named.items()
         },
     }

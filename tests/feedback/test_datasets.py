@@ -183,12 +183,13 @@ def test_ratings_that_are_close_make_no_pair(tmp_path: Path) -> None:
 def test_a_deleted_users_rows_are_in_no_later_build(tmp_path: Path) -> None:
     with FeedbackStore(tmp_path / "f.db") as store:
         ada = store.hash_user("ada")
-        for row in [
+        rows: Rows = [
             ask("a"),
             say("a", "correction", "secret", ada),
             ask("b", "Ho"),
             say("b", "correction", "Hey", "bob"),
-        ]:
+        ]
+        for row in rows:
             store.add_interaction(row) if isinstance(row, Interaction) else store.add_feedback(row)
         before = write_build(store, tmp_path / "before")
         assert list(store.delete_user(ada).builds) == [before["fingerprint"]]

@@ -19,11 +19,12 @@ from gpt_lightning.data.tokenizers.kinds import ByteTokenizer
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.model.gpt import GPT
 from gpt_lightning.serving.app import build_app
+from gpt_lightning.serving.feedback import Desk
 from gpt_lightning.serving.request_log import RequestLog
 from gpt_lightning.serving.server import bind, build_service
 from gpt_lightning.serving.service import Service
 from gpt_lightning.serving.settings import EngineSettings, Limits, Source
-from gpt_lightning.serving.versions import Version, Versions, build_versions
+from gpt_lightning.serving.versions import Loader, Version, Versions, build_versions
 from gpt_lightning.weights.loading import LoadedModel
 
 CONFIG = GPTConfig(n_layer=1, n_head=2, n_embd=16, block_size=128, vocab_size=257)
@@ -37,11 +38,16 @@ def load(source: str, settings: EngineSettings = SETTINGS) -> Version:
 
 def load_all(base: str, adapters: Sequence[str] = (), settings: EngineSettings = SETTINGS) -> Versions:
     """The same with adapters, folders of runs."""
-    model = GPT(CONFIG, torch.Generator().manual_seed(int(base)))
+    return load_seed(int(base), Path(base), adapters, settings)
+
+
+def load_seed(seed: int, path: Path, adapters: Sequence[str] = (), settings: EngineSettings = SETTINGS) -> Versions:
+    """Weights that are a function of a seed, as if they had been found at a path."""
+    model = GPT(CONFIG, torch.Generator().manual_seed(seed))
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(4.0)  # so that some tokens are likelier than others
-    return build_versions(LoadedModel(model.eval(), ByteTokenizer(), {}, Path(base)), adapters, settings)
+    return build_versions(LoadedModel(model.eval(), ByteTokenizer(), {}, path), adapters, settings)
 
 
 @contextlib.contextmanager
@@ -52,6 +58,8 @@ def serve(
     queue: int = 64,
     limits: Limits = Limits(),
     log: Path | None = None,
+    desk: Desk | None = None,
+    loader: Loader | None = None,
     **gate: Any,
 ) -> Iterator[tuple[TestClient, Service]]:
     """A client of a server that runs as long as the block."""
@@ -60,10 +68,11 @@ def serve(
         found = {name: Source(each) if isinstance(each, str) else each for name, each in found.items()}
     service, metrics = build_service(
         found,
-        lambda base, adapters: load_all(base, adapters, settings),
+        loader or (lambda base, adapters: load_all(base, adapters, settings)),
         queue=queue,
         limits=limits,
         log=None if log is None else RequestLog(log),
+        desk=desk,
     )
     with TestClient(build_app(service, metrics, **gate)) as client:
         yield client, service

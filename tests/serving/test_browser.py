@@ -214,7 +214,6 @@ def test_thumbs_show_only_where_the_server_takes_them(page: Any, url: str) -> No
     page.wait_for_selector("[aria-label='Bad answer'][aria-pressed=true]")
     assert [(each["rating"], each.get("correction")) for each in sent] == [("up", None), ("down", "Better")]
     assert sent[0]["id"].startswith("chatcmpl-")
-    assert sent[0]["messages"] == [{"role": "user", "content": "Hello"}]
 
 
 def test_a_talk_that_outgrows_the_model_goes_on(page: Any) -> None:
