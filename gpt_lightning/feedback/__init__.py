@@ -3,8 +3,9 @@
     records     Interaction (what was asked and answered, by which weights), Feedback (thumb, rating, correction, label)
     store       one SQLite file that only grows: an acknowledged row survives a kill, the same key twice is one row
     redaction   what is taken out of texts before they are written
-    exchange    JSONL and Label Studio, out and in
-    datasets    the store -> conversations, preferences, ratings, labels: the layouts of ``data``
+    exchange    JSONL, out and in                     label_studio  the same where people annotate
+    makers      what was said -> rows of conversations, preferences, ratings, labels: the layouts of ``data``
+    datasets    the store -> files: duplicates, contradictions, limits, what is set aside
     commands    gpt-lightning feedback ...
 
 A data set is a function of what is in the store: the order in which rows came changes no byte. Only rows whose giver
@@ -25,5 +26,5 @@ True
 >>> [row.content for row in rows["conversations"]], [row.content for row in rows["preferences"]]
 ([{'prompt': '2 + 2 =', 'completion': ' 4'}], [{'prompt': '2 + 2 =', 'chosen': ' 4', 'rejected': ' 5'}])
 
-A new kind of data set is a function of ``datasets`` and a row of its table.
+A new kind of data set is a function of ``makers`` and a row of its table.
 """

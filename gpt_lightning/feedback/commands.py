@@ -11,13 +11,8 @@ from typing import Any
 from gpt_lightning.checkpoints.registered import MODELS, VERSIONS_DIR
 from gpt_lightning.errors import ConfigError, DataError
 from gpt_lightning.feedback.datasets import Rules, write_build
-from gpt_lightning.feedback.exchange import (
-    LABEL_STUDIO_VIEW,
-    read_jsonl,
-    read_label_studio,
-    write_jsonl,
-    write_label_studio,
-)
+from gpt_lightning.feedback.exchange import read_jsonl, write_jsonl
+from gpt_lightning.feedback.label_studio import LABEL_STUDIO_VIEW, read_label_studio, write_label_studio
 from gpt_lightning.feedback.records import Feedback
 from gpt_lightning.feedback.redaction import find_redaction
 from gpt_lightning.feedback.store import FeedbackStore

@@ -71,8 +71,6 @@ class Desk:
         self, answer: Answer, body: Mapping[str, Any], completions: Sequence[Completion], seconds: float
     ) -> None:
         """Keep a request and its answer; a disk that refuses is told in the log, and the answer goes out."""
-        prompt = body["messages"] if "messages" in body else body.get("prompt")
-        prompt = prompt[0] if isinstance(prompt, list) and len(prompt) == 1 and isinstance(prompt[0], str) else prompt
         rest = {name: value for name, value in body.items() if name not in ("messages", "prompt", "user")}
         try:
             kept = Interaction(
@@ -80,9 +78,7 @@ class Desk:
                 str(body["model"]),
                 answer.version.source,
                 answer.version.fingerprint,
-                [{"role": each["role"], "content": _flatten(each["content"])} for each in prompt]
-                if "messages" in body
-                else prompt,
+                _read_prompt(body),
                 answer.texts(completions),
                 {**rest, "seed": answer.call.requests[0].seed},
                 round(seconds, 3),
@@ -129,6 +125,14 @@ class Desk:
         except UserError as problem:
             raise ApiError(str(problem), status=503, kind="server_error", code="feedback_unavailable") from problem
         return {"object": "feedback", "id": values["id"], "keys": [row.key for row in rows], "new": sum(new)}
+
+
+def _read_prompt(body: Mapping[str, Any]) -> Any:
+    """Messages, or the one text."""
+    if "messages" in body:
+        return [{"role": each["role"], "content": _flatten(each["content"])} for each in body["messages"]]
+    prompt = body["prompt"]
+    return prompt[0] if isinstance(prompt, list) and len(prompt) == 1 else prompt
 
 
 def _flatten(content: Any) -> Any:

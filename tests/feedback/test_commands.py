@@ -10,7 +10,8 @@ import pytest
 
 from gpt_lightning.cli import main
 from gpt_lightning.errors import DataError
-from gpt_lightning.feedback.exchange import read_jsonl, read_label_studio, write_jsonl, write_label_studio
+from gpt_lightning.feedback.exchange import read_jsonl, write_jsonl
+from gpt_lightning.feedback.label_studio import read_label_studio, write_label_studio
 from gpt_lightning.feedback.store import FeedbackStore
 from gpt_lightning.registry.versions import add_version
 from tests.feedback.stores import ask, fill, many, say

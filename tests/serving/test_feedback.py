@@ -120,7 +120,9 @@ def test_promotions_and_rollbacks_fail_no_request(tmp_path: Path, moves: int, cl
         after = move(True)
         expected = {each["system_fingerprint"]: each["choices"] for each in (before, after)}
         assert len(expected) == 2
-        over, answers, failed = threading.Event(), [], []
+        over = threading.Event()
+        answers: list[dict[str, Any]] = []
+        failed: list[dict[str, Any]] = []
 
         def ask() -> None:
             while not over.is_set():
