@@ -276,7 +276,7 @@ def choose(deltas: Sequence[SingularValues], budget: int) -> None:
     scores = torch.cat([delta.scores() for delta in deltas])
     kept = torch.zeros_like(scores, dtype=torch.bool)
     kept[scores.sort(descending=True, stable=True).indices[:budget]] = True
-    for delta, mine in zip(deltas, kept.split([len(delta.e) for delta in deltas]), strict=True):
+    for delta, mine in zip(deltas, torch.split_with_sizes(kept, [len(delta.e) for delta in deltas]), strict=True):
         delta.kept.copy_(mine[:, None])
         delta.drop_others()
 

@@ -121,13 +121,13 @@ class AdaptedLinear(nn.Module):
         product: Computes what the base does, where its weights are laid out in another way (``generation.packing``).
     """
 
-    weight: nn.Parameter
     bias: nn.Parameter | None
     product: Callable[[Tensor], Tensor] | None
 
     def __init__(self, base: nn.Linear, sections: Mapping[str, tuple[int, int]], switch: AdapterSwitch) -> None:
         super().__init__()
-        self.weight, self.product = base.weight, None
+        self.weight: Tensor = base.weight
+        self.product = None
         self.register_parameter("bias", dict(base.named_parameters(recurse=False)).get("bias"))
         self.deltas = nn.ModuleDict()
         self.sections, self.switch = dict(sections), switch

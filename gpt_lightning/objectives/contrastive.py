@@ -58,10 +58,10 @@ class _Predictive(Addition):
         """A linear predictor for every step, which begins as no change."""
         if self._steps == 0:
             return nn.ModuleDict()
-        predictors = nn.ModuleList(nn.Linear(config.n_embd, config.n_embd, bias=False) for _ in range(self._steps))
+        predictors = [nn.Linear(config.n_embd, config.n_embd, bias=False) for _ in range(self._steps)]
         for predictor in predictors:
             nn.init.eye_(predictor.weight)
-        return nn.ModuleDict({self._name: predictors})
+        return nn.ModuleDict({self._name: nn.ModuleList(predictors)})
 
     def _names(self) -> list[str]:
         return [f"{self._name}_{step}" for step in range(1, self._steps + 1)]

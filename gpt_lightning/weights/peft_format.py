@@ -114,7 +114,7 @@ def _join(parts: list[tuple[tuple[int, int], Delta]], rows: int) -> tuple[Tensor
     for ((first, end), _), (_, values) in zip(parts, factors, strict=True):
         b[first:end, column : column + values.shape[1]] = values
         column += values.shape[1]
-    magnitudes = [delta.magnitude for _, delta in parts if isinstance(delta, Decomposed)]
+    magnitudes: list[Tensor] = [delta.magnitude for _, delta in parts if isinstance(delta, Decomposed)]
     if magnitudes and sum(map(len, magnitudes)) != rows:
         raise CheckpointError(
             "DoRA of some of the rows of a layer cannot be said in peft's format",
@@ -176,7 +176,7 @@ def read_peft(path: Path, model: GPT, family: str) -> tuple[LoRA, dict[str, Tens
         name = f"{place.layer}.deltas.default.{place.word}"
         module = _module_of(family, place.layer, place.word)
         height = place.rows[1] - place.rows[0]
-        inputs = model.get_submodule(place.layer).weight.shape[1]
+        inputs = model.get_parameter(f"{place.layer}.weight").shape[1]
         a = tensors.get(f"{module}.lora_A.weight", torch.zeros(0, inputs))
         b = tensors.get(f"{module}.lora_B.weight", torch.zeros(used[module] + height, 0))
         first = used[module] if len(b) > height else 0

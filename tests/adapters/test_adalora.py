@@ -50,7 +50,10 @@ def train(adaptation: AdaLoRA, steps: int, model: GPT | None = None) -> tuple[GP
 def test_the_budget_falls_as_planned_and_is_met_exactly() -> None:
     model, counts = train(AdaLoRA(**SETTINGS), 12)
     # 4 matrices, 4 -> 2 each; between choices the optimizer brings numbers back.
-    extra = lambda done: int(8 * (1 - (done - 3) / (12 - 4 - 3)) ** 3)  # noqa: E731
+
+    def extra(done: int) -> int:
+        return int(8 * (1 - (done - 3) / (12 - 4 - 3)) ** 3)
+
     assert counts[:3] == [16, 16, 16]
     assert [counts[3], counts[5], counts[7]] == [8 + extra(4), 8 + extra(6), 8]
     assert counts[7:] == [8] * 5

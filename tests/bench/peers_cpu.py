@@ -26,6 +26,8 @@ from torch import Tensor, nn
 
 from gpt_lightning.model.flops import count_training_flops, measure_matrix_peak
 from gpt_lightning.model.gpt import GPT
+from gpt_lightning.objectives.base import Learner
+from gpt_lightning.objectives.draws import Draws
 from gpt_lightning.optim.clipping import clip_gradients
 from gpt_lightning.optim.groups import set_learning_rates
 from gpt_lightning.training.fitting.build import build
@@ -80,9 +82,10 @@ class BareLoop:
         """Learning rate, gradient, clipping, the check for non-finite numbers, update."""
         assert self.module.horizon is not None
         set_learning_rates(self.optimizer, self.module.schedule.factor(self.count, self.module.horizon))
-        batch = next(self.batches)
+        batch = next(self.batches).number_rows()
+        assert batch.samples is not None
         batch.tokens = batch.tokens.long()
-        loss = self.module.objective(self.model, batch, None).loss
+        loss = self.module.objective(Learner(self.model), batch, Draws(0, batch.samples)).loss
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         norm = clip_gradients(self.weights, 1.0)

@@ -24,6 +24,8 @@ import torch.nn.functional as F
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from gpt_lightning.model.gpt import GPT
+from gpt_lightning.objectives.base import Learner
+from gpt_lightning.objectives.draws import Draws
 from gpt_lightning.optim.clipping import clip_gradients
 from gpt_lightning.optim.groups import set_learning_rates
 from gpt_lightning.training.fitting.build import build
@@ -68,9 +70,10 @@ class PlainLoop(Rival):
         assert module.horizon is not None
         set_learning_rates(self.optimizer, module.schedule.factor(self.count, module.horizon))
         self.optimizer.zero_grad()
-        batch = next(self.batches)
+        batch = next(self.batches).number_rows()
+        assert batch.samples is not None
         batch.tokens = batch.tokens.long()
-        module.objective(self.model, batch, None).loss.backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(module.objective(Learner(self.model), batch, Draws(0, batch.samples)).loss)
         clip_gradients(self.model.parameters(), 1.0)
         self.optimizer.step()
         self.count += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -77,7 +78,7 @@ def test_middle_is_what_the_model_finds_likeliest(run: str) -> None:
 @pytest.mark.parametrize(("bias", "ended"), [(100.0, True), (-100.0, False)])
 def test_only_its_own_token_ends_a_middle(run: str, bias: float, ended: bool) -> None:
     # End-of-text is the likeliest token of all but the end of a middle, and ends nothing.
-    settings = {"logit_bias": {256: 50.0, _END: bias}, "temperature": 0.0, "max_tokens": 3}
+    settings: dict[str, Any] = {"logit_bias": {256: 50.0, _END: bias}, "temperature": 0.0, "max_tokens": 3}
     (middle,) = infill(load_model(run, prefer="last"), [("a", "b")], **settings)
     assert middle.ended is ended
     assert (middle.text == "") is ended

@@ -15,6 +15,7 @@ from gpt_lightning.model.gpt import GPT
 from gpt_lightning.objectives.base import Context, Objective
 from gpt_lightning.objectives.causal import CausalLM
 from gpt_lightning.objectives.contrastive import ContrastivePredictive, Regression, info_nce
+from gpt_lightning.objectives.draws import Draws
 from gpt_lightning.objectives.multi_token import MultiToken, move_up, number_documents
 from tests.objectives.applying import apply, build_extras
 from tests.objectives.test_mixture import weights_after
@@ -58,9 +59,7 @@ def test_no_target_lies_in_another_document(with_documents: bool) -> None:
     documents = torch.tensor([[0] * 4 + [1] * 4 + [2] * 4 + [3]])
     weights = torch.ones(1, 12)  # the last token of a document predicts its end
     corrupted = CausalLM().corrupt(
-        Batch(tokens, weights, documents if with_documents else None),
-        None,
-        Context(),  # type: ignore[arg-type]
+        Batch(tokens, weights, documents if with_documents else None), Draws(0, torch.arange(1)), Context()
     )
     numbers = number_documents(corrupted, Context(eot_id=0))
     found = {
@@ -119,7 +118,7 @@ def test_contrast_on_a_markov_chain() -> None:
     model, extras = train(objective, batches, 160, lr=0.02)
     with torch.no_grad():
         hidden, targets = model(rows[:, :-1]), rows[:, 1:]
-        (predictor,) = extras["contrastive"]  # type: ignore[misc]
+        predictor = extras.get_submodule("contrastive.0")
         _, hits = info_nce(predictor(hidden), model.token_embedding(targets), targets, torch.ones(targets.shape))
     # 0.9, and by chance once in six otherwise; what the row does not hold cannot be taken for it.
     optimum = 0.9 + 0.1 / 6

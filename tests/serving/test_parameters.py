@@ -109,7 +109,7 @@ WRONG = [
     (CHAT, {"model": 4}, "model", "invalid_value"),
     (CHAT, {"model": None}, "model", "missing_required_parameter"),
     (CHAT, {"messages": None}, "messages", "missing_required_parameter"),
-    (CHAT, {"temprature": 1}, "temprature", "unknown_parameter"),
+    (CHAT, {"temp_erature": 1}, "temp_erature", "unknown_parameter"),
     (TEXT, {"prompt": []}, "prompt", "invalid_value"),
     (TEXT, {"prompt": [[]]}, "prompt", "invalid_value"),
     (TEXT, {"prompt": [300]}, "prompt", "invalid_value"),
