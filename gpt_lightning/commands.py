@@ -148,6 +148,9 @@ COMMANDS = {
             "history": "Who moved which alias, when and why.",
         }.items()
     },
+    "models gate": Command(
+        "gpt_lightning.continual.gate", "gate_command", "May a version take the place of the one in use?", "Versions"
+    ),
     **{
         f"feedback {name}": Command(
             "gpt_lightning.feedback.commands", f"{name.replace('-', '_')}_command", text, "Feedback"
