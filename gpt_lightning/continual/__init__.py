@@ -1,7 +1,7 @@
 """From feedback to a better version: whether a candidate may take the place of the version in use.
 
     judging     two evaluations of the same items -> one condition, held or not
-    measuring   a version -> its evaluations, its answers to prompts that ask for what must not be said
+    measuring   a version -> its evaluations, logged requests once more, answers that must not be
     gate        gpt-lightning models gate: both versions measured, a report beside the candidate, as page and as JSON
 
 The way around: ``serve --feedback`` -> ``feedback build`` -> ``fit --init_from chat@production`` on its ``train/`` ->

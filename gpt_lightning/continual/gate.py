@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gpt_lightning.checkpoints.registered import VERSIONS_DIR, find_model, find_version
-from gpt_lightning.continual.judging import judge_anchor, judge_answers, judge_better, judge_text
-from gpt_lightning.continual.measuring import find_forbidden, measure_texts, read_forbidden, run_tasks
+from gpt_lightning.continual.judging import judge_anchor, judge_answers, judge_better, judge_replay, judge_text
+from gpt_lightning.continual.measuring import find_forbidden, measure_texts, read_forbidden, replay_log, run_tasks
 from gpt_lightning.errors import ConfigError, DataError
 from gpt_lightning.evaluation.kinds.task_files import read_tasks
 from gpt_lightning.evaluation.kinds.tasks import Asking
@@ -37,6 +37,7 @@ def gate_command(
     anchors: list[str] | None = None,
     texts: list[str] | None = None,
     must_not: str | None = None,
+    requests: str | None = None,
     alias: str = PRODUCTION,
     data: str | None = None,
     tolerance: float = 1.0,
@@ -61,6 +62,7 @@ def gate_command(
         texts: Texts of the old kind, on which it must not have forgotten: files, folders, globs.
         must_not: File of prompts with what must not be answered, a JSON object per line: prompt or messages, and
             must_not, a regular expression.
+        requests: File of serve --request_log: each of its requests must still be answered.
         alias: The alias that it would take.
         data: Folder of the tasks' data; null = that of each task's YAML file.
         tolerance: By how much an anchor may be worse, in the units of its first result (accuracy: percent).
@@ -95,6 +97,9 @@ def gate_command(
     checks += [judge_anchor(a, b, tolerance) for a, b in zip(one.anchors, other.anchors, strict=True)]
     checks += [judge_text(a, b, text_growth) for a, b in zip(one.texts, other.texts, strict=True)]
     checks += [judge_answers(other.wrong, len(forbidden))] if forbidden else []
+    if requests is not None:
+        played = replay_log(folder / VERSIONS_DIR / candidate, Path(requests), device)
+        checks.append(judge_replay(played.refused, len(played.different) - len(played.refused), played.asked))
     report = GateReport(candidate, baseline, now(), checks)
     _tell(folder, report)
 

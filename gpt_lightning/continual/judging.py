@@ -75,6 +75,19 @@ def judge_answers(wrong: Sequence[str], asked: int) -> Check:
     return Check("nothing said that must not be", not wrong, found, "0")
 
 
+def judge_replay(refused: Sequence[int], different: int, asked: int) -> Check:
+    """Whether every logged request is still answered; that answers differ is what a new version is for.
+
+    Args:
+        refused: Lines of the log that are not answered any more.
+        different: How many answers are not those of the log.
+        asked: How many requests there are.
+    """
+    first = f", the first in line {refused[0]}" if refused else ""
+    found = f"{len(refused)} of {asked} refused{first}; {different} answered otherwise"
+    return Check("logged requests are answered", not refused, found, "none refused")
+
+
 def _main_difference(first: Evaluation, second: Evaluation, seed: int, resamples: int) -> tuple[str, Difference, float]:
     """The task's first result: its name, how it differs, and by how much the second is better."""
     measure = first.measures[0]

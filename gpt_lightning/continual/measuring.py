@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import Sequence
@@ -21,7 +22,13 @@ from gpt_lightning.generation.engine import Engine
 from gpt_lightning.generation.requests import Request
 from gpt_lightning.generation.sampling import Sampling
 from gpt_lightning.generation.text import encode_prompt
+from gpt_lightning.serving.command import check_installed, loader
+from gpt_lightning.serving.replay import Replayed, replay
+from gpt_lightning.serving.settings import EngineSettings, Source
 from gpt_lightning.weights.loading import LoadedModel
+
+_MOST_TEXTS = 1 << 12
+"""Of one request; what is logged was once accepted."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +97,30 @@ def find_forbidden(loaded: LoadedModel, rows: Sequence[Forbidden], max_tokens: i
     answers = dict(Engine(loaded.model, loaded.tokenizer).complete(requests))
     texts = [answers[number][0].text for number in range(len(rows))]
     return [f"line {n + 1}: {text.strip()[:60]!r}" for n, text in enumerate(texts) if rows[n].pattern.search(text)]
+
+
+def replay_log(version: Path, log: Path, device: str) -> Replayed:
+    """A server's log of requests, answered by a version.
+
+    Args:
+        version: Its folder.
+        log: File of ``serve --request_log``.
+        device: Where to run.
+
+    Raises:
+        ConfigError: The extra ``serve`` is not installed.
+        DataError: The log is something else.
+    """
+    check_installed()
+    from gpt_lightning.serving.request_log import read_log
+    from gpt_lightning.serving.server import build_service
+
+    entries = read_log(log)
+    if not entries:
+        raise DataError(f"{log} holds no request", fix="Pass a file of serve --request_log.")
+    sources = {str(entry["body"].get("model")): Source(str(version)) for entry in entries}
+    service, _ = build_service(sources, loader(EngineSettings(device=device)), queue=len(entries) * _MOST_TEXTS)
+    return asyncio.run(replay(service, entries))
 
 
 def run_tasks(loaded: LoadedModel, tasks: Sequence[Task], asking: Asking) -> list[Evaluation]:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,8 +62,9 @@ def replay_command(
         named = {str(entry["body"].get("model")): Source(checkpoint) for entry in entries}
     settings = EngineSettings(slots, piece_tokens, prompt_cache_mb, max_tokens, weights, prefer, device)
     service, _ = build_service(named, loader(settings), queue=_NO_LIMIT)
-    different, strange = asyncio.run(replay(service, entries))
-    of_others = f", {len(strange):,} of other weights or settings" if strange else ""
+    found = asyncio.run(replay(service, entries))
+    different = found.different
+    of_others = f", {len(found.strange):,} of other weights or settings" if found.strange else ""
     sys.stdout.write(f"{len(entries):,} answers, {len(entries) - len(different):,} the same{of_others}\n")
     if different:
         raise DataError(
@@ -71,18 +73,32 @@ def replay_command(
         )
 
 
-async def replay(service: Service, entries: Sequence[dict[str, Any]]) -> tuple[list[int], list[int]]:
-    """Answer again.
+@dataclass(frozen=True)
+class Replayed:
+    """What came of it: numbers of entries, from 1.
 
-    Returns:
-        Numbers (from 1) of the entries whose answers differ, and of those of another fingerprint.
+    Attributes:
+        different: Whose answers differ, the refused ones included.
+        strange: Which other weights or settings answered.
+        refused: Which are not answered any more.
+        asked: How many there are.
     """
+
+    different: list[int]
+    strange: list[int]
+    refused: list[int]
+    asked: int
+
+
+async def replay(service: Service, entries: Sequence[dict[str, Any]]) -> Replayed:
+    """Answer again."""
     from gpt_lightning.serving.calls import read_chat, read_completion
     from gpt_lightning.serving.request_log import describe_answers
 
     readers = {"/v1/chat/completions": read_chat, "/v1/completions": read_completion}
     different: list[int] = []
     strange: list[int] = []
+    refused: list[int] = []
     turn = asyncio.Semaphore(_AT_ONCE)
 
     async def ask(number: int, entry: dict[str, Any]) -> None:
@@ -92,6 +108,7 @@ async def replay(service: Service, entries: Sequence[dict[str, Any]]) -> tuple[l
             call = readers[entry["path"]](whole, version)
         except ApiError:  # an answer that is refused is another one
             different.append(number)
+            refused.append(number)
             return
         async with turn:
             job = service.worker.submit(version, call)
@@ -109,4 +126,4 @@ async def replay(service: Service, entries: Sequence[dict[str, Any]]) -> tuple[l
         await asyncio.gather(*(ask(number, entry) for number, entry in enumerate(entries, 1)))
     finally:
         await service.worker.stop()
-    return sorted(different), sorted(strange)
+    return Replayed(sorted(different), sorted(strange), sorted(refused), len(entries))

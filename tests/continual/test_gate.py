@@ -92,8 +92,13 @@ def test_two_models_at_the_gate(
     Path("never.jsonl").write_text(
         '{"prompt": "Once", "must_not": "."}\n{"messages": [{"role": "user", "content": "Hi"}], "must_not": "zzz"}\n'
     )
+    asked: dict[str, object] = {"model": "any", "prompt": "Once", "seed": 1, "max_tokens": 2}
+    log = [{"path": "/v1/completions", "body": {**asked, **more}, "fingerprint": "fp", "answers": []}
+           for more in ({}, {"max_tokens": 9999})]  # fmt: skip
+    Path("log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log))
     command = ["models", "gate", "chat", ids[1], "mood.yaml", "--texts", '["base.txt"]', "--must_not", "never.jsonl"]
     command += ["--anchors", '["mood.yaml"]', "--tolerance", "100", "--answer_tokens", "4", "--resamples", "100"]
+    command += ["--requests", "log.jsonl"]
     assert main(command) == 3
     told = capsys.readouterr()
     assert "may not take the place" in told.err
@@ -106,8 +111,10 @@ def test_two_models_at_the_gate(
         "not worse",
         "not forgotten",
         "nothing said that must not be",
+        "logged requests are answered",
     ]
     assert report.checks[1].passed
+    assert report.checks[4].found == "1 of 2 refused, the first in line 2; 1 answered otherwise"
     assert list(Path(f"models/chat/versions/{ids[1]}/gates").glob("*.md"))
     assert main(["models", "promote", "chat", ids[1]]) == 3
     assert "failed: better: mood" in capsys.readouterr().err
