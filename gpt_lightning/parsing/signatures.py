@@ -51,7 +51,10 @@ def read_parameters(path: Path, name: str) -> dict[str, Parameter]:
 
 
 def find_subclasses(folder: Path) -> dict[str, dict[str, Path]]:
-    """Name of a base -> its subclasses at any depth that do not begin with ``_``, each with its file."""
+    """Name of an abstract base -> its subclasses at any depth that do not begin with ``_``, each with its file.
+
+    A class that can be made is no base here: two of them may have one name (the mixture of data, that of objectives).
+    """
     bases: dict[str, list[str]] = {}
     files: dict[str, Path] = {}
     for path in sorted(folder.rglob("*.py")):
@@ -61,7 +64,7 @@ def find_subclasses(folder: Path) -> dict[str, dict[str, Path]]:
     found: dict[str, dict[str, Path]] = {}
     for name in files:
         for base in _ancestors(name, bases):
-            if not name.startswith("_") and "ABC" not in bases[name]:
+            if not name.startswith("_") and "ABC" not in bases[name] and "ABC" in bases.get(base, ["ABC"]):
                 found.setdefault(base, {})[name] = files[name]
     return found
 

