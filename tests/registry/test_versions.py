@@ -72,6 +72,7 @@ def test_versions_that_used_data_are_found_through_their_parents(tmp_path: Path)
 def test_the_commands_tell_the_story(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "160")  # names of users and machines differ in length
     monkeypatch.chdir(tmp_path)
 
     def say(*words: str) -> str:

@@ -8,6 +8,7 @@ import math
 import os
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from gpt_lightning.batch import LossOutput
 from gpt_lightning.checkpoints.checkpoint_dir import CHECKPOINTS_DIR
 from gpt_lightning.checkpoints.durable import list_checkpoints, step_of
 from gpt_lightning.checkpoints.folder import read_checkpoint
+from gpt_lightning.objectives.causal import CausalLM
 from gpt_lightning.training.engine.processes import StopFlag
 from gpt_lightning.training.fitting.build import build
 from gpt_lightning.training.fitting.run import add_callbacks
@@ -170,14 +173,14 @@ class _Poison(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         if self.what == "loss" and trainer.global_step == self.step:
-            objective, value = pl_module.objective, self.value
+            value = self.value
 
-            def poisoned(*args: Any) -> Any:
-                output = objective(*args)  # type: ignore[operator]
-                output.loss = output.loss * value
-                return output
+            class Poisoned(CausalLM):
+                def __call__(self, *args: Any) -> LossOutput:
+                    output = super().__call__(*args)
+                    return replace(output, loss=output.loss * value)
 
-            pl_module.objective = poisoned  # type: ignore[assignment]
+            pl_module.objective = Poisoned()
 
     def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.what == "gradient" and trainer.global_step == self.step:
