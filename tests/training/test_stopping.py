@@ -180,7 +180,7 @@ class _Poison(Callback):
                     output = super().__call__(*args)
                     return replace(output, loss=output.loss * value)
 
-            pl_module.objective = Poisoned()
+            pl_module.objective = Poisoned()  # type: ignore[assignment]
 
     def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.what == "gradient" and trainer.global_step == self.step:
