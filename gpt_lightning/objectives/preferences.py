@@ -99,6 +99,12 @@ class _Paired(Objective):
 
     def _rewards(self, answers: Answers, batch: Batch) -> Float[Tensor, "samples 2"]:
         """By how much every answer has become likelier than the reference has it, in nats."""
+        if REFERENCE not in batch.columns:
+            raise ConfigError(
+                f"{type(self).__name__} compares with a reference, and the rows come without what it says of them",
+                got=", ".join(batch.columns) or "no columns",
+                fix="Train with gpt-lightning fit or gpt_lightning.build(...).fit(), which compute it.",
+            )
         numbers = batch.columns[REFERENCE].reshape(len(batch.tokens), self.reference_width)
         # Of a pair each row is a document with one number; of a rated answer both rows are the same document.
         reference = numbers.view(-1, 2) if self.reference_width == 1 else numbers[::2]

@@ -148,6 +148,11 @@ def test_distance_is_that_of_the_whole_step_before() -> None:
     assert found == pytest.approx([rewards[:, 1].mean().item()] * 3, rel=1e-12)
 
 
+def test_rows_without_a_reference_are_refused() -> None:
+    with pytest.raises(ConfigError, match="DPO compares with a reference, and the rows come without"):
+        DPO()(Learner(_model()), _batch(), Draws(0, torch.arange(4)))
+
+
 def test_numbers_out_of_range_are_refused() -> None:
     for build in (lambda: DPO(0.0), lambda: IPO(-1.0), lambda: ORPO(0.0), lambda: KTO(0.1, 1.0, 0.0)):
         with pytest.raises(ConfigError, match="is not positive: got"):

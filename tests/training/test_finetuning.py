@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gpt_lightning.data.folders import cache_folder
-from gpt_lightning.errors import ConfigError, DataError
+from gpt_lightning.errors import CheckpointError, ConfigError, DataError
 from gpt_lightning.training.fitting import reference
 from gpt_lightning.training.fitting.run import Run
 from tests.training.runs import Crash, checkpoint_of, crash_at, tiny_run, weights_of
@@ -104,6 +105,25 @@ def test_the_reference_is_what_the_run_begins_from(base: Path, tmp_path: Path, m
         _run(base, "Preference", "DPO", **{"run.dir": "second"}).fit()
     kept.with_suffix(".json").unlink()  # as the message says
     assert _run(base, "Preference", "DPO", **{"run.dir": "third"}).fit().step == 6
+
+
+def test_the_reference_stays_whatever_is_typed_later(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another --init_from on a resume, and a beginning that is gone."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(base / "base", "begin")
+    settings = {"data.source": str(base / "Preference.jsonl"), "data.layout": "Preference", "model.objective": "DPO"}
+    settings |= {"data.packing": "Document", "data.block_size": 32, "run.dir": "parts"}
+    with pytest.raises(Crash):
+        crash_at(tiny_run(settings, args=["--init_from=begin"]), 3).fit()
+    tiny_run({**settings, "run.dir": "whole"}, args=["--init_from=begin"]).fit()
+    shutil.rmtree("begin")
+    tiny_run(settings, args=["--init_from=whole"]).fit("auto")
+    assert_equal(weights_of(Path("parts")), weights_of(Path("whole")))
+    monkeypatch.setenv("GPT_LIGHTNING_CACHE", str(tmp_path / "another"))
+    with pytest.raises(CheckpointError, match="begin"):
+        tiny_run({**settings, "run.dir": "again"}).validate("whole")
 
 
 def test_pairs_are_not_learned_as_rated_answers(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

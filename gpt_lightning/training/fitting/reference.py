@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from gpt_lightning.data.store.columns import Column
 from gpt_lightning.data.store.derived import DerivedKey, find_or_derive
@@ -25,7 +24,6 @@ from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.model.gpt import GPT
 from gpt_lightning.objectives.base import Learner
 from gpt_lightning.objectives.preferences import REFERENCE, read_answers
-from gpt_lightning.training.loading.datamodule import TokenDataModule
 from gpt_lightning.training.loading.loaders import make_batch
 from gpt_lightning.training.parts import RunParts
 from gpt_lightning.training.runs.start import began_with
@@ -42,19 +40,19 @@ def attach_reference(run: RunParts, folder: Path) -> None:
 
     Args:
         run: Not started yet.
-        folder: Of the run, or of the run of a checkpoint that is measured.
+        folder: Of the run, whose manifest tells what it began with; or of the run of a checkpoint that is measured.
 
     Raises:
-        ConfigError: The run begins from nothing.
-        CheckpointError: What it began with has changed since.
+        ConfigError: The run began from nothing.
+        CheckpointError: What it began with has changed since, or is gone, and was not asked before.
     """
     needs, data = run.module.objective.needs(run.module.config), run.datamodule
     if not needs.reference:
         return
-    store, weights = data.open_store(), _find_weights(run, folder)
+    store, known = data.open_store(), _find_beginning(run, folder)
     device = run.trainer.strategy.root_device
     facts: dict[str, str | int] = {
-        "weights": hash_weights(weights),
+        "weights": known["sha256"],
         "block_size": data.block_size,
         "packing": type(data.packing).__name__,
         "device": device.type,
@@ -68,15 +66,16 @@ def attach_reference(run: RunParts, folder: Path) -> None:
             DerivedKey(REFERENCE, store.fingerprint, name, facts),
             documents=split.num_documents,
             width=needs.reference,
-            compute=partial(_compute, run.module.config, weights, data, split, device, needs.reference),
+            compute=partial(_compute, run, known, split, needs.reference),
         )
         split.attach(Column(REFERENCE, "document", "float32", needs.reference), values)
 
 
-def _find_weights(run: RunParts, folder: Path) -> Mapping[str, Tensor]:
-    if run.module.initial_weights is not None:
-        return run.module.initial_weights
+def _find_beginning(run: RunParts, folder: Path) -> Mapping[str, str]:
+    """Path and SHA-256 of the weights that a run began with, whatever ``--init_from`` says when it goes on."""
     known = began_with(folder)
+    while "checkpoint" in known:  # it went on from another run, with that one's reference
+        known = began_with(Path(known["checkpoint"]).parent.parent)
     if "weights" not in known:
         raise ConfigError(
             f"{type(run.module.objective).__name__} compares with the model that training begins from",
@@ -84,29 +83,19 @@ def _find_weights(run: RunParts, folder: Path) -> Mapping[str, Tensor]:
             allowed="a run of this project, or a folder in Hugging Face's layout",
             fix="Name it with --init_from.",
         )
-    weights = read_initial_weights(known["weights"]).fit(run.module.config)
-    if hash_weights(weights) != known["sha256"]:
-        raise CheckpointError(
-            f"{known['weights']} has changed since the run in {folder} began with it",
-            got=hash_weights(weights)[:12],
-            allowed=known["sha256"][:12],
-            fix="Put the old weights back, or begin a new run.",
-        )
-    return weights
+    return known
 
 
 @torch.inference_mode()
-def _compute(
-    config: GPTConfig,
-    weights: Mapping[str, Tensor],
-    data: TokenDataModule,
-    split: TokenSplit,
-    device: torch.device,
-    width: int,
-) -> npt.NDArray[np.float32]:
-    """Log-probabilities of every document's answer, and of another's behind its prompt where those are asked for."""
+def _compute(run: RunParts, known: Mapping[str, str], split: TokenSplit, width: int) -> npt.NDArray[np.float32]:
+    """Log-probabilities of every document's answer, and of another's behind its prompt where those are asked for.
+
+    Returns:
+        Nats, ``(documents, width)``.
+    """
     _log.info("%s: what the reference says of %d documents", split.name, split.num_documents)
-    learner = Learner(_build(config, weights, device))
+    data, device = run.datamodule, run.trainer.strategy.root_device
+    learner = Learner(_load(run.module.config, known).to(device))
     windows = EvaluationWindows(split, data.block_size, packing=data.packing, documents=data.document_mask)
     found = [
         read_answers(learner, make_batch(rows).to(device)).log_probabilities.cpu() for rows in windows.batches(_BATCH)
@@ -115,7 +104,15 @@ def _compute(
     return np.asarray(numbers.numpy(), dtype=np.float32)
 
 
-def _build(config: GPTConfig, weights: Mapping[str, Tensor], device: torch.device) -> GPT:
+def _load(config: GPTConfig, known: Mapping[str, str]) -> GPT:
+    weights = read_initial_weights(known["weights"]).fit(config)
+    if (found := hash_weights(weights)) != known["sha256"]:
+        raise CheckpointError(
+            f"{known['weights']} has changed since the run began with it",
+            got=found[:12],
+            allowed=known["sha256"][:12],
+            fix="Put the old weights back, or begin a new run.",
+        )
     model = GPT(config)
-    model.load_state_dict(dict(weights))
-    return model.float().eval().to(device)
+    model.load_state_dict(weights)
+    return model.float().eval()
