@@ -113,7 +113,8 @@ def test_the_reference_stays_whatever_is_typed_later(
     """Another --init_from on a resume, and a beginning that is gone."""
     monkeypatch.chdir(tmp_path)
     shutil.copytree(base / "base", "begin")
-    settings = {"data.source": str(base / "Preference.jsonl"), "data.layout": "Preference", "model.objective": "DPO"}
+    settings: dict[str, Any] = {"data.source": str(base / "Preference.jsonl"), "data.layout": "Preference"}
+    settings["model.objective"] = "DPO"
     settings |= {"data.packing": "Document", "data.block_size": 32, "run.dir": "parts"}
     with pytest.raises(Crash):
         crash_at(tiny_run(settings, args=["--init_from=begin"]), 3).fit()
