@@ -16,7 +16,6 @@ from gpt_lightning.reports.text_table import screen_width
 from gpt_lightning.training.profiling.line_chart import Curve, draw_text
 
 _UNITS = {
-    "loss": "nats per token",
     "perplexity": "perplexity",
     "bits_per_byte": "bits per byte",
     "lr": "learning rate",
@@ -55,7 +54,7 @@ def plot_command(
     series = build_series(records, names, x=x, smooth=smooth)
     sys.stdout.write(_draw(series, x))
     if output is not None:
-        write_picture(build_chart(series, names, x=x, log=log, smooth=smooth), output)
+        write_picture(build_chart(series, records, names, x=x, log=log, smooth=smooth), output)
 
 
 def build_series(records: Sequence[RunRecord], metrics: Sequence[str], *, x: str, smooth: float = 0.0) -> list[Series]:
@@ -149,13 +148,22 @@ def _draw(series: Sequence[Series], x: str) -> str:
     return text + (f"{skipped} points are not finite and left out\n" if skipped else "")
 
 
-def unit_of(metric: str) -> str:
-    """What a metric's axis is called."""
-    return next((unit for word, unit in _UNITS.items() if word in metric.split("/")), metric)
+def unit_of(metric: str, records: Sequence[RunRecord]) -> str:
+    """What a metric's axis is called; a loss by its name where the runs count theirs differently."""
+    losses = {run.loss_unit for run in records}
+    units = {**_UNITS, "loss": losses.pop() if len(losses) == 1 else metric}
+    return next((unit for word, unit in units.items() if word in metric.split("/")), metric)
 
 
 def build_chart(
-    series: Sequence[Series], metrics: Sequence[str], *, x: str, log: bool = False, smooth: float = 0.0, title: str = ""
+    series: Sequence[Series],
+    records: Sequence[RunRecord],
+    metrics: Sequence[str],
+    *,
+    x: str,
+    log: bool = False,
+    smooth: float = 0.0,
+    title: str = "",
 ) -> LineChart:
     """A chart of series over steps, tokens or seconds."""
     smoothing = f", running mean of weight {smooth:g}" if smooth else ""
@@ -163,7 +171,7 @@ def build_chart(
         series,
         title=title or ", ".join(metrics) + smoothing,
         x_label=x,
-        y_label=unit_of(metrics[0]),
+        y_label=unit_of(metrics[0], records),
         x_limits=(0, None),
         log_y=log,
         legend=len(series) > 1,

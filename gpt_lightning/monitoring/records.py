@@ -95,6 +95,12 @@ class RunRecord:
         except (OSError, ValueError, KeyError, TypeError):
             return []
 
+    @property
+    def loss_unit(self) -> str:
+        """What its loss is counted in."""
+        told: str = (self.starts[-1] if self.starts else {}).get("loss_unit", "nats per token")
+        return told
+
     @cached_property
     def metrics(self) -> list[dict[str, Any]]:
         """Lines of metrics.jsonl."""

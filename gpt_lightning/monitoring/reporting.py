@@ -79,7 +79,7 @@ def _add_summary(page: Blocks, run: RunRecord) -> None:
         expected = (run.config.get("run") or {}).get("expected_val_loss")
         promised = "" if expected is None else f"; the configuration promises {expected:g}"
         best = format_number(run.best.value, 5)
-        facts.append(("best validation loss", f"{best} nats per token at step {run.best.step:,}{promised}"))
+        facts.append(("best validation loss", f"{best} {run.loss_unit} at step {run.best.step:,}{promised}"))
     facts.append(("tokens", run.tokens))
     parameters = run.starts[-1].get("parameters") if run.starts else None
     facts += [("parameters", parameters), ("time", format_seconds(run.seconds)), ("folder", str(run.folder))]
@@ -147,7 +147,7 @@ def _add_chart(page: Blocks, records: Sequence[RunRecord], metrics: list[str], t
     long = max(len(run.curve(metrics[0])[0]) for run in records) > _MANY_POINTS
     smooth = _SMOOTH if long and metrics[0] in ("train/loss", "optim/grad_norm") else 0.0
     series = build_series(records, metrics, x="steps", smooth=smooth)
-    chart = build_chart(series, metrics, x="steps", smooth=smooth, title=title)
+    chart = build_chart(series, records, metrics, x="steps", smooth=smooth, title=title)
     marks = _marks(records[0], metrics[0]) if len(records) == 1 else []
     page.chart(replace(chart, marks=marks))
 
@@ -170,4 +170,4 @@ def _add_by_tokens(page: Blocks, records: Sequence[RunRecord]) -> None:
     having = [run for run in records if "val/loss" in run.metric_names and run.tokens]
     if len({round(axis_values(run, "val/loss", "tokens")[-1] / run.curve("val/loss")[0][-1]) for run in having}) > 1:
         series = build_series(having, ["val/loss"], x="tokens")
-        page.chart(build_chart(series, ["val/loss"], x="tokens", title="val/loss over tokens"))
+        page.chart(build_chart(series, records, ["val/loss"], x="tokens", title="val/loss over tokens"))

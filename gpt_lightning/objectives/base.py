@@ -117,10 +117,12 @@ class Objective(ABC):
     Attributes:
         is_causal_lm: Whether its loss is that of next-token prediction on the text as it is; of all others a
             validation shows that loss as well.
+        unit: Of the loss.
         chunk_size: Positions (of all rows together) whose logits exist at a time; None = all.
     """
 
     is_causal_lm: ClassVar[bool] = False
+    unit: ClassVar[str] = "nats per token"
     chunk_size: int | None = None
 
     def needs(self, config: GPTConfig) -> Needs:

@@ -81,6 +81,7 @@ class _Paired(Objective):
         chunk_size: As in ``CausalLM``.
     """
 
+    unit = "per pair"
     reference_width = 1
     parts: tuple[str, ...] = ()
 
@@ -228,6 +229,7 @@ class KTO(_Paired):
         chunk_size: As in ``CausalLM``.
     """
 
+    unit = "per rated answer"
     reference_width = 2
     parts = ("accuracy", "kl")
 

@@ -13,6 +13,7 @@ from gpt_lightning.data.folders import cache_folder
 from gpt_lightning.errors import CheckpointError, ConfigError, DataError
 from gpt_lightning.training.fitting import reference
 from gpt_lightning.training.fitting.run import Run
+from gpt_lightning.training.fitting.summary import describe_result
 from tests.training.runs import Crash, checkpoint_of, crash_at, tiny_run, weights_of
 from tests.training.test_resume_exact import assert_equal
 
@@ -70,6 +71,7 @@ def test_a_killed_run_ends_as_the_uninterrupted_one(
     if start is not None:
         first = json.loads(Path("whole/metrics.jsonl").read_text().splitlines()[0])
         assert first["train/loss"] == pytest.approx(start, abs=0.01)  # the reference has no dropout
+        assert describe_result(_run(base, layout, objective), whole, []).count(" per token") == 0
         assert {"val/accuracy", "val/clm_loss", "val/loss"} <= whole.metrics.keys()
     with pytest.raises(Crash):
         crash_at(_run(base, layout, objective, **{"run.dir": "parts", "model.optimizer.lr": 1e-2}), 3).fit()

@@ -167,7 +167,7 @@ def check_rows(
         raise ConfigError(
             f"Documents of a store of {layout.name} that share a row would see each other",
             got=f"data.packing {type(packing).__name__}, data.document_mask false",
-            allowed="Document, or Pack with data.document_mask true",
+            allowed="Document" if layout.rows_per_sample > 1 else "Document, or Pack with data.document_mask true",
             fix="Set --data.packing Document.",
         )
     for name, rows in (("batch_size", batch_size), ("eval_batch_size", eval_batch_size)):

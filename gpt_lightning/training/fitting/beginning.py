@@ -78,6 +78,7 @@ def prepare_folder(run: RunParts, start: Start, sharing: PrefixReuse | None) -> 
         "changed": [] if found.path is None else list_changes(found.path, run.module.card),
         "data_fingerprint": run.module.card["data_fingerprint"],
         "data": _describe_data(run),
+        "loss_unit": run.module.objective.unit,
         "total_steps": run.plan.horizon.total_steps,
         "parameters": run.module.config.num_parameters,
         "trajectory": None if sharing is None else sharing.trajectory.base,

@@ -42,7 +42,7 @@ def _metric_lines(run: Run, result: FitResult) -> list[str]:
         return [done, f"Not validated ({setting} is 0)."]
     loss, expected = result.metrics["val/loss"], run.settings.expected_val_loss
     beside = "" if expected is None else f"   (expected {expected:.3f}, difference {loss - expected:+.3f})"
-    lines = [done, f"Validation loss  {loss:.4f} nats per token{beside}"]
+    lines = [done, f"Validation loss  {loss:.4f} {run.module.objective.unit}{beside}"]
     for name, (title, digits) in _SHOWN.items():
         if name in result.metrics:
             lines.append(f"{title:<17}{result.metrics[name]:.{digits}f}")
@@ -50,6 +50,8 @@ def _metric_lines(run: Run, result: FitResult) -> list[str]:
 
 
 _SHOWN = {
+    "val/accuracy": ("Accuracy", 4),
+    "val/margin": ("Margin", 4),
     "val/clm_loss": ("Causal loss", 4),
     "val/bits_per_byte": ("Bits per byte", 4),
     "val/perplexity": ("Perplexity", 2),
