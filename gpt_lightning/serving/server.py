@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import signal
 import socket
 import sys
 from collections.abc import Mapping
@@ -115,10 +114,13 @@ class _Server(uvicorn.Server):
             sys.stdout.flush()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """A signal: finish what runs."""
-        super().handle_exit(sig, frame)
+        """A signal: finish what runs; a second one: end every answer now.
+
+        Not uvicorn's own way for the second, which leaves streams without an end and the application without a word.
+        """
+        again, self.should_exit = self.should_exit, True
         if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._drain)
+            self._loop.call_soon_threadsafe(self._service.cut if again else self._drain)
 
     def _drain(self) -> None:
         if not self._service.draining:
@@ -135,9 +137,6 @@ def run_server(app: ASGIApp, service: Service, listening: socket.socket, drain_s
         listening: A bound socket.
         drain_seconds: Time that what runs is given; afterwards each answer ends with an error that says so.
     """
-    # uvicorn raises the signal again when all is done, for whoever had it before: that it was heard is enough.
-    for each in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(each, lambda *_: None)
     config = uvicorn.Config(
         app,
         log_config=None,

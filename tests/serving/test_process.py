@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -93,13 +94,28 @@ def test_sigterm_ends_what_runs_and_leaves_nothing(run: Path, streams: int) -> N
 
 
 @pytest.mark.slow
+def test_a_second_signal_ends_every_answer_now(run: Path) -> None:
+    with start(run, "--drain_seconds", "60") as (process, url):
+        answer = ask(url, 1000, stream=True)
+        answer.readline()
+        for _ in range(2):
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.2)  # two of one kind that wait together are one
+        events = answer.read().decode().split("\n\n")
+        assert json.loads(events[-2].strip().removeprefix("data: "))["error"]["code"] == "server_shutdown"
+        assert process.wait(20) == 0
+        assert process.stderr is not None
+        assert "Traceback" not in process.stderr.read()
+
+
+@pytest.mark.slow
 def test_what_takes_longer_than_the_end_is_told_so_and_a_killed_server_starts_again(run: Path) -> None:
     with start(run, "--drain_seconds", "0") as (process, url):
         answer = ask(url, 1000, stream=True)
         answer.readline()
         process.send_signal(signal.SIGTERM)
         events = answer.read().decode().split("\n\n")
-        assert json.loads(events[-2].removeprefix("data: "))["error"]["code"] == "server_shutdown"
+        assert json.loads(events[-2].strip().removeprefix("data: "))["error"]["code"] == "server_shutdown"
         assert process.wait(60) == 0
     texts = []
     for _ in range(2):
