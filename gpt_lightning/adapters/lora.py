@@ -153,7 +153,9 @@ class Decomposed(LowRank):
 
     def ratio(self, weight: Float[Tensor, "rows inputs"]) -> Float[Tensor, " rows"]:
         """What every row is multiplied by; a function of the magnitude alone, as far as gradients go."""
-        norm = torch.linalg.norm(weight + self.product().to(weight.dtype), dim=1).detach()
+        # No gradient goes through it (Liu et al. 2024, section 4.3), so no matrix of the weight's size is kept for one.
+        with torch.no_grad():
+            norm = torch.linalg.norm(weight + self.product().to(weight.dtype), dim=1)
         # A row of zeros has no direction, and a size of 0.
         ratio: Tensor = self.magnitude.to(norm.dtype) / norm.clamp_min(torch.finfo(norm.dtype).tiny)
         return ratio
