@@ -36,8 +36,10 @@ def bind(host: str, port: int) -> socket.socket:
         ConfigError: The address is taken, or not one of this machine.
     """
     try:
-        family, kind, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        found = socket.socket(family, kind)
+        family, kind, protocol, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        # With the protocol: asyncio sends small writes at once (TCP_NODELAY) only on sockets that name TCP; else each
+        # event after the first waits 40 ms for the other side's acknowledgement.
+        found = socket.socket(family, kind, protocol)
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         found.bind(place)
     except OSError as problem:

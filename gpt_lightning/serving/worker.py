@@ -187,6 +187,10 @@ class Worker:
             news.setdefault(job, []).append(News(job.tickets[event.ticket] + event.sample, event))
         self._metrics.count_step(engine, events)
         self._tell(list(news.items()))
+        if not engine.busy:
+            # Callers that still read their last event must not keep the thread turning: it would take the interpreter
+            # from the event loop that writes to them.
+            del self._active[engine]
 
     def _tell(self, news: list[tuple[Job, list[News] | Exception]]) -> None:
         if news and self._loop is not None and not self._loop.is_closed():
