@@ -20,8 +20,8 @@ from torch import Tensor
 from gpt_lightning.adapters.layers import adapted_layers, find_switch, merge_adapter
 from gpt_lightning.adapters.loading import build_adaptation, load_adapter
 from gpt_lightning.checkpoints.checkpoint_dir import locate
-from gpt_lightning.checkpoints.durable import step_of
-from gpt_lightning.checkpoints.folder import read_checkpoint
+from gpt_lightning.checkpoints.durable import read_manifest, step_of
+from gpt_lightning.checkpoints.folder import read_checkpoint, write_checkpoint
 from gpt_lightning.errors import CheckpointError, ConfigError
 from gpt_lightning.files.processes import own_mark
 from gpt_lightning.model.gpt import GPT
@@ -57,18 +57,27 @@ def find_base(checkpoint: Path, card: Mapping[str, Any]) -> Path:
     return found
 
 
-def keep_base(source: Path, folder: Path) -> None:
+def keep_base(source: Path, folder: Path, weights: Mapping[str, Tensor]) -> None:
     """Let a run keep what it began with, whatever becomes of it where it was; nothing where it is kept already.
 
     Args:
         source: A checkpoint folder, a folder in Hugging Face's layout, or a file of weights.
         folder: Of the run.
+        weights: What was read there. Of a checkpoint that is an adapter itself they are kept instead of it: merged
+            again on another processor they would have other bits, and so another hash.
     """
     kept = folder / BASE_DIR
     target = kept / source.resolve().name
     if target.exists():
         return
     kept.mkdir(exist_ok=True)
+    step = step_of(source.resolve())
+    if step is not None and names_base(read_manifest(source)["facts"]):
+        card = read_checkpoint(source)["gpt_lightning"]
+        own = {name: value for name, value in card.items() if name not in ("base", "adaptation")}
+        state = {"state_dict": {f"model.{name}": value for name, value in weights.items()}, "gpt_lightning": own}
+        write_checkpoint(kept, step=step, state=state, facts={"model": own["model"]})
+        return
     temporary = kept / f".writing-{target.name}@{own_mark()}"
     shutil.rmtree(temporary, ignore_errors=True)
     if source.is_dir():

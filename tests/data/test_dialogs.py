@@ -13,6 +13,7 @@ import pytest
 from gpt_lightning.data.layouts.base import Layout
 from gpt_lightning.data.layouts.conversations import Conversation, Preference, Rated
 from gpt_lightning.data.prepare.prepare import PrepareSettings, find_or_prepare
+from gpt_lightning.data.readers.bad_records import BadRecord
 from gpt_lightning.data.readers.readers import Document
 from gpt_lightning.data.stream.packing import Pack
 from gpt_lightning.data.stream.stream import EvaluationWindows
@@ -35,6 +36,14 @@ def encode(layout: Layout, record: dict[str, Any]) -> tuple[list[tuple[str, str]
 
 
 WHOLE = "System: Be kind.\nUser: Hi\nAssistant: Yes?<|endoftext|>\n"
+
+
+def test_a_completion_alone_is_running_text() -> None:
+    found, cut = encode(Conversation(max_tokens=5), {"completion": "Once upon"})
+    assert found == [("Once", "Once"), (" upo", " upo"), ("n", "n")]
+    assert not cut
+    with pytest.raises(BadRecord, match="prompt"):
+        encode(Conversation(), {"completion": " "})
 
 
 @pytest.mark.parametrize(

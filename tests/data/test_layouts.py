@@ -13,7 +13,7 @@ import pytest
 
 from gpt_lightning.data.commands.stores import head_command, info_command, verify_command
 from gpt_lightning.data.layouts.base import Layout, normalize
-from gpt_lightning.data.layouts.conversations import Preference, Rated
+from gpt_lightning.data.layouts.conversations import Conversation, Preference, Rated
 from gpt_lightning.data.layouts.labelled import Labelled, MultiLabelled, sort_labels
 from gpt_lightning.data.open import check_on_the_fly, open_store
 from gpt_lightning.data.prepare import chunks
@@ -153,6 +153,13 @@ def test_near_copies_are_found_and_texts_with_a_common_sentence_are_not(tmp_path
     rows += [{"text": text, "label": n % 2, "split": "dev"} for n, text in enumerate(copies + others)]
     with pytest.raises(DataError, match=r"7 of the 12 val documents .*\(0 the same, 7 nearly the same\)"):
         prepare(tmp_path, rows, Labelled(), split_field="split", val_fraction=0.0)
+
+
+def test_a_side_of_short_marked_documents_is_compared_as_well(tmp_path: Path) -> None:
+    """Shorter, all together, than what is compared."""
+    rows = [{"prompt": f"{n}?", "completion": "y" * 30, "split": "train" if n else "dev"} for n in range(9)]
+    store = prepare(tmp_path, rows, Conversation(), split_field="split", val_fraction=0.0)
+    assert store.split("val").num_documents == 1
 
 
 def test_runs_are_hashed_as_a_loop_would() -> None:

@@ -209,6 +209,20 @@ def test_an_adapter_leaves_and_comes_back(capsys: pytest.CaptureFixture[str]) ->
         export_checkpoint("base", "none", adapter_only=True)
 
 
+def test_an_adapter_begins_with_an_adapter(place: Path) -> None:
+    """The base that it keeps is merged, so that no other processor merges it to other bits."""
+    fit("second", adapt(), init_from="lora")
+    shutil.rmtree("lora")
+    (kept,) = Path("second/base").iterdir()
+    assert "base" not in read_manifest(kept)["facts"]
+    third = fit("third", adapt(), init_from="second")
+    assert fit("third", adapt(), init_from="second", resume="auto").step == third.step
+    told = read_initial_weights("third")
+    assert told.tokenizer is not None
+    shutil.rmtree("second")
+    assert_equal(read_initial_weights("third").weights, told.weights)
+
+
 def test_a_run_keeps_its_vocabulary_for_other_texts(place: Path) -> None:
     """A vocabulary that was learned cannot be learned again from another text."""
     small = {"data": {"tokenizer": "bpe:300"}, "trainer": {"max_steps": 1}}

@@ -1,6 +1,7 @@
 """Conversations, and what people preferred: whose words the model learns stands in the column ``marks``.
 
-    Conversation  {"messages": [...]}, {"conversations": [...]} or {"prompt": ..., "completion": ...}
+    Conversation  {"messages": [...]}, {"conversations": [...]}, {"prompt": ..., "completion": ...}
+                  or {"completion": ...}: running text, all of it learned
     Preference    {"prompt": ..., "chosen": ..., "rejected": ...}     two documents side by side, chosen first
     Rated         {"prompt": ..., "completion": ..., "label": true}   column ``desirable`` as well; in a batch two rows
 
@@ -10,8 +11,10 @@ How a conversation is written is ``transcripts``'s: the same for training, for c
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from gpt_lightning.data.layouts.base import (
     Encode,
@@ -35,14 +38,15 @@ class Conversation(Layout):
     """Conversations, of which the answers are learned; column ``marks``, 1 on an answer's tokens and its end.
 
     A conversation that is too long becomes several, each of whole exchanges behind the system message; an exchange that
-    is too long alone is left out. Both are counted in the manifest.
+    is too long alone is left out. Both are counted in the manifest. A completion that answers nothing is running text:
+    all of it is learned, in pieces where it is long, so that what a model knew can be repeated beside conversations.
 
     Args:
         messages_field: Field of a list of messages (OpenAI's: role, content, and weight 0 for an answer that is not
             learned).
         conversations_field: Field of such a list as ShareGPT has it (from, value); taken where the first is missing.
         prompt_field: Field of a question; taken where both are missing.
-        completion_field: Field of its answer.
+        completion_field: Field of its answer, or of a text.
         max_tokens: Tokens of the longest conversation; null = the run's block_size.
     """
 
@@ -75,6 +79,9 @@ class Conversation(Layout):
         name = next((each for each in self.fields[:2] if each in document.fields), None)
         if name is not None:
             dialog = read_dialog(document, name)
+        elif self.prompt_field not in document.fields and _is_text(document.fields.get(self.completion_field)):
+            text = document.fields[self.completion_field]
+            return Example(text, normalize(text))
         else:
             for each, shown in ((self.prompt_field, '"..."'), (self.completion_field, '"..."')):
                 require(document, each, shown)
@@ -87,6 +94,8 @@ class Conversation(Layout):
 
     def encode(self, example: Example, tokenizer: Tokenizer, encode: Encode, cut: Counter[str]) -> list[Encoded]:
         """One document, or several of whole exchanges."""
+        if example.content is None:
+            return _encode_text(encode(example.text), self.max_tokens)
         writer, dialog = _Writer(tokenizer, encode, self.max_tokens), example.content
         found = fit_exchanges(dialog, writer.fits)
         kept = sum(len(each.answers) for each in found)
@@ -241,6 +250,17 @@ def _encode_behind(prompt: Dialog, answers: list[Dialog], writer: _Writer, cut: 
         return [writer.encode(shorter + answer) for answer in answers]
     cut["records left out: too long even with the last question alone"] += 1
     return []
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _encode_text(ids: npt.NDArray[Any], max_tokens: int | None) -> list[Encoded]:
+    """Running text in pieces that leave room for the end-of-text in front of each."""
+    room = len(ids) if max_tokens is None else max_tokens - 1
+    pieces = [ids[start : start + room] for start in range(0, len(ids), room)]
+    return [Encoded(piece, {MARKS: np.ones(len(piece), dtype=np.uint8)}) for piece in pieces]
 
 
 def _read_prompt(document: Document, name: str) -> Dialog:

@@ -140,11 +140,12 @@ def _iterate_runs(split: TokenSplit, length: int) -> Iterator[tuple[npt.NDArray[
         documents = np.repeat(np.arange(first, last), lengths)
         inside = np.arange(len(tokens)) - np.repeat(places, lengths)
         whole = (inside >= 1) & (inside + length <= np.repeat(lengths, lengths))
+        count = max(0, len(tokens) - length + 1)
         if marked:
             marks = np.empty(len(tokens), dtype=np.uint8)
             split.copy_runs(marks, places, begins, lengths, MARKS)
-            whole[: len(marks) - length + 1] &= marks[length - 1 :].astype(bool)
-        yield hash_runs(tokens, length)[whole[: max(0, len(tokens) - length + 1)]], documents[np.flatnonzero(whole)]
+            whole[:count] &= marks[length - 1 :].astype(bool)
+        yield hash_runs(tokens, length)[whole[:count]], documents[np.flatnonzero(whole)]
         first = last
 
 

@@ -85,7 +85,8 @@ def prepare_folder(run: RunParts, start: Start, sharing: PrefixReuse | None) -> 
         "reused_steps": 0 if sharing is None else sharing.reused_steps(prefix),
     }
     if run.module.base is not None:
-        keep_base(Path(run.module.base["path"]), start.folder)
+        source = Path(run.module.base["path"])
+        keep_base(source, start.folder, run.begin_with(source))
     _keep_vocabulary(run, start.folder)
     # Before the configuration: what makes a folder a run must not be there without what it began with.
     write_manifest(start.folder, command=command_line(), seed=run.seed, facts=facts)
