@@ -3,7 +3,8 @@
 Layers; a package imports only packages of lower layers, and packages of one layer never import each other; the large
 ones hold the same order inside (checked by ``make check``)::
 
-    9  cli           the table of commands
+   10  cli           the table of commands
+    9  apps          from a file of one's own to a server, on everything below
     8  continual     whether a new version may take the place of the one in use
     7  tuning        sweeps: Optuna chooses settings, trials are runs like any other
        evaluation    perplexity, texts against references, tasks, comparison of models

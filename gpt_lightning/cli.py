@@ -151,8 +151,8 @@ def _dispatch(args: list[str]) -> int:
     if name in ("-V", "--version"):
         sys.stdout.write(f"{_PROGRAM} {_own_version()}\n")
         return 0
-    noun, _, second = name.partition(" ")
-    if second in ("-h", "--help", "help") or (not second and name not in COMMANDS and rest in (["-h"], ["--help"])):
+    noun, _, last = name.rpartition(" ")
+    if noun and last in ("-h", "--help", "help"):
         text = _noun_help_text(noun)
         if text:
             sys.stdout.write(text)
@@ -216,15 +216,17 @@ def _split_config(args: list[str]) -> tuple[list[str], list[str]]:
 
 
 def _split_name(args: list[str]) -> tuple[str, list[str]]:
-    """The command's name of one or two words, and its arguments.
+    """The command's name of one to three words, and its arguments.
 
-    A noun with a second word that is none of its commands is returned with that word, for the message.
+    Where none fits, the name goes as far as the first word that leads to no command, for the message.
     """
-    pair = " ".join(args[:2])
-    is_noun = any(name.startswith(f"{args[0]} ") for name in COMMANDS)
-    if pair in COMMANDS or (is_noun and args[0] not in COMMANDS):
-        return pair, args[2:]
-    return args[0], args[1:]
+    for count in (3, 2, 1):
+        if " ".join(args[:count]) in COMMANDS:
+            return " ".join(args[:count]), args[count:]
+    count = 1
+    while count < len(args) and any(name.startswith(f"{' '.join(args[:count])} ") for name in COMMANDS):
+        count += 1
+    return " ".join(args[:count]), args[count:]
 
 
 def _refuse(name: str) -> int:
@@ -232,9 +234,10 @@ def _refuse(name: str) -> int:
 
     if name.startswith("-"):
         return _complain(f"error: {name} comes before the command. Write {_PROGRAM} COMMAND {name} ...", 2)
-    seconds = [known for known in COMMANDS if known.startswith(f"{name} ")]
-    if seconds:
-        return _complain(f"error: {name} needs a second word. Write {_PROGRAM} {f', {_PROGRAM} '.join(seconds)}.", 2)
+    longer = [known for known in COMMANDS if known.startswith(f"{name} ")]
+    if longer:
+        which = "third" if " " in name else "second"
+        return _complain(f"error: {name} needs a {which} word. Write {_PROGRAM} {f', {_PROGRAM} '.join(longer)}.", 2)
     meant = ELSEWHERE.get(name.lower())
     advice = f"Did you mean {_PROGRAM} {meant}?" if meant else did_you_mean(name, COMMANDS, f"{_PROGRAM} ")
     advice = advice or f"See {_PROGRAM} --help."

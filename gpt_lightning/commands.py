@@ -27,9 +27,11 @@ class Command:
 
 _STORES = ("gpt_lightning.data.commands.stores",)
 _EVALUATION = "gpt_lightning.evaluation"
+_APPLICATIONS: dict[str, tuple[str, str]] = {}
+"""Name -> what it is about, and what it serves."""
 _TRAINER = ("gpt_lightning.training.fitting.front", "front_command")
 
-# A name may have two words: a noun with several commands, and what to do with it.
+# A name may have up to three words: a noun with several commands, and what to do with it.
 COMMANDS = {
     "prepare": Command(
         "gpt_lightning.data.commands.prepare", "prepare_command", "Turn text into a store of tokens.", "Data"
@@ -211,6 +213,16 @@ COMMANDS = {
         "Using a model",
         typed=False,
     ),
+    **{
+        f"app {name} {verb}": Command("gpt_lightning.apps.commands", "app_command", text, "Applications", typed=False)
+        for name, (subject, served) in _APPLICATIONS.items()
+        for verb, text in {
+            "init": f"A folder with settings and a sample: {subject}.",
+            "train": "Train its model.",
+            "evaluate": "Measure it beside its floor.",
+            "run": f"Serve {served}.",
+        }.items()
+    },
     "version": Command("gpt_lightning.cli", "show_versions", "Show what is installed.", "About"),
 }
 

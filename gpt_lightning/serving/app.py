@@ -7,7 +7,7 @@ import base64
 import contextlib
 import math
 import struct
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from starlette.applications import Starlette
@@ -23,7 +23,7 @@ from gpt_lightning.serving.calls import read_chat, read_completion, read_embeddi
 from gpt_lightning.serving.delivery import GONE, json_response
 from gpt_lightning.serving.gate import Gate, Keys, RateLimit
 from gpt_lightning.serving.metrics import Metrics
-from gpt_lightning.serving.page import page_response
+from gpt_lightning.serving.page import page_response, read_page
 from gpt_lightning.serving.service import Service
 
 _REFRESH_SECONDS = 1.0
@@ -55,7 +55,7 @@ class Endpoints:
 
     async def page(self, request: Request) -> Response:
         """The page to talk with a model."""
-        return page_response()
+        return page_response(read_page())
 
     async def health(self, request: Request) -> Response:
         """Whether the engine's thread runs."""
@@ -169,6 +169,7 @@ def build_app(
     keys: Keys = Keys(),
     limit: RateLimit | None = None,
     any_host: bool = False,
+    routes: Sequence[Route] = (),
 ) -> ASGIApp:
     """The application: routes, errors as OpenAI's objects, and the gate in front.
 
@@ -178,6 +179,7 @@ def build_app(
         keys: Who may ask.
         limit: How often; None = as often as they like.
         any_host: Whether requests may name any host.
+        routes: Of an application, in front of the table's.
     """
 
     @contextlib.asynccontextmanager
@@ -190,8 +192,7 @@ def build_app(
             following.cancel()
             await service.worker.stop()
 
-    endpoints = Endpoints(service, metrics)
-    routes = endpoints.routes
+    routes = [*routes, *Endpoints(service, metrics).routes]
     handled: tuple[Any, ...] = (ApiError, HTTPException, ClientDisconnect, Exception)
     app = Starlette(routes=routes, lifespan=lifespan, exception_handlers=dict.fromkeys(handled, _tell_error))
     paths = frozenset(route.path for route in routes)

@@ -1,4 +1,4 @@
-"""The page, and what its browser is told to allow: its own script and style, requests to us, nothing else."""
+"""A page, and what its browser is told to allow: its own script and style, requests to us, nothing else."""
 
 from __future__ import annotations
 
@@ -12,15 +12,14 @@ from starlette.responses import Response
 
 
 @functools.cache
-def read_page() -> str:
-    """The page, one file."""
-    return resources.files("gpt_lightning.serving").joinpath("page.html").read_text(encoding="utf-8")
+def read_page(package: str = "gpt_lightning.serving") -> str:
+    """A page, the one file ``page.html`` of a package."""
+    return resources.files(package).joinpath("page.html").read_text(encoding="utf-8")
 
 
 @functools.cache
-def build_policy() -> str:
+def build_policy(page: str) -> str:
     """Content-Security-Policy: inline script and style by their hashes, so that nothing put into the page can run."""
-    page = read_page()
     hashes = {
         tag: " ".join(f"'sha256-{_hash(each)}'" for each in re.findall(rf"<{tag}>(.*?)</{tag}>", page, re.DOTALL))
         for tag in ("script", "style")
@@ -35,12 +34,12 @@ def _hash(text: str) -> str:
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
 
 
-def page_response() -> Response:
-    """The page with its headers."""
+def page_response(page: str) -> Response:
+    """A page with its headers."""
     headers = {
-        "content-security-policy": build_policy(),
+        "content-security-policy": build_policy(page),
         "x-content-type-options": "nosniff",
         "referrer-policy": "no-referrer",
         "cache-control": "no-cache",
     }
-    return Response(read_page(), headers=headers, media_type="text/html")
+    return Response(page, headers=headers, media_type="text/html")
