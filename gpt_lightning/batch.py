@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
-from jaxtyping import Float, Int, Integer
+from jaxtyping import Bool, Float, Int, Integer, Real
 from torch import Tensor
 
 IGNORE_INDEX = -100
@@ -83,6 +83,23 @@ class Batch:
         )
 
 
+@dataclass(frozen=True)
+class Predictions:
+    """What an objective with labels says of its items: the documents of each row, or its tokens.
+
+    Attributes:
+        values: Probabilities of all labels, or one number (a regression's); detached.
+        answers: What is known: the place among the labels, a mark for each label, or a number.
+        counted: Items that are there and have an answer.
+        ends: Position of the last token of each.
+    """
+
+    values: Float[Tensor, "batch items labels"]
+    answers: Real[Tensor, "batch items ..."]
+    counted: Bool[Tensor, "batch items"]
+    ends: Int[Tensor, "batch items"]
+
+
 @dataclass
 class LossOutput:
     """What an objective returns.
@@ -95,6 +112,7 @@ class LossOutput:
         losses: Loss of every position in nats, detached; for validation metrics. None for objectives without tokens.
         weights: Weight of every position in ``losses``.
         targets: Token id that every position had to predict; for bits per byte.
+        predictions: Of objectives with labels.
     """
 
     loss: Float[Tensor, ""]
@@ -104,3 +122,4 @@ class LossOutput:
     losses: Float[Tensor, "batch time"] | None = None
     weights: Float[Tensor, "batch time"] | None = None
     targets: Int[Tensor, "batch time"] | None = None
+    predictions: Predictions | None = None

@@ -1,7 +1,7 @@
 """What is learned: an objective turns a model and a batch into a loss, on the device.
 
 One prepared store of text serves every objective of the first two groups, because shifting, masking and corrupting
-happen here; the last two learn from columns beside the tokens (``data.layout``).
+happen here; the others learn from columns beside the tokens (``data.layout``).
 
     tokens of a changed text   causal . corruptions/ masked, prefix, infilling, spans . mixture of any of them
     beside them                multi_token . contrastive                    modules of their own under ``extras.``

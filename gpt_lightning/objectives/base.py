@@ -12,7 +12,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from jaxtyping import Int
 from torch import Tensor, nn
@@ -71,6 +71,7 @@ class Context:
         special_ids: Ids of the special tokens that the objective needs, by name.
         token_bytes: UTF-8 bytes of text behind every id; None = not known.
         texts: Bytes of every id of the text, empty for special tokens; () = not known.
+        labels: Names of the classes in the order of the store; () = there are none.
         values: The objective's ``step_values`` in this step; in evaluation their ``base``, so that a validation is the
             same number whenever and in however long a run it is done.
     """
@@ -80,6 +81,7 @@ class Context:
     special_ids: Mapping[str, int] = field(default_factory=dict)
     token_bytes: Int[Tensor, " vocab"] | None = None
     texts: Sequence[bytes] = ()
+    labels: tuple[str, ...] = ()
     values: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -133,13 +135,18 @@ class Objective(ABC):
         """
         return Needs()
 
-    def build_extras(self, config: GPTConfig) -> nn.ModuleDict:
+    def build_extras(self, config: GPTConfig, context: Context) -> nn.ModuleDict:
         """Modules of its own, trained with the decoder and saved under ``extras.``.
 
         Args:
             config: Complete. Initial values come from torch's global generator, which is seeded for it.
+            context: What the data are.
         """
         return nn.ModuleDict()
+
+    def describe_use(self, context: Context) -> dict[str, Any]:
+        """What its checkpoints say of how to use them, plain data; empty = as a language model."""
+        return {}
 
     def roles(self) -> Mapping[str, Role]:
         """Optimizer roles of extras, by the beginning of a parameter's name; others are found by their shape."""

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from gpt_lightning.errors import ConfigError
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.objectives.additions import Addition, Part
-from gpt_lightning.objectives.base import Learner
+from gpt_lightning.objectives.base import Context, Learner
 from gpt_lightning.objectives.causal import CausalLM
 from gpt_lightning.objectives.corruptions.base import Corrupted, Corruption
 from gpt_lightning.objectives.multi_token import move_up, number_documents
@@ -54,7 +54,7 @@ class _Predictive(Addition):
             raise ConfigError("objective.steps is a count", got=steps, allowed="0 or more")
         self._steps = steps
 
-    def build_extras(self, config: GPTConfig) -> nn.ModuleDict:
+    def build_extras(self, config: GPTConfig, context: Context) -> nn.ModuleDict:
         """A linear predictor for every step, which begins as no change."""
         if self._steps == 0:
             return nn.ModuleDict()

@@ -58,7 +58,7 @@ class MultiToken(Addition):
             raise ConfigError("objective.heads is a count", got=heads, allowed="0 or more")
         self._heads, self._form = heads, form
 
-    def build_extras(self, config: GPTConfig) -> nn.ModuleDict:
+    def build_extras(self, config: GPTConfig, context: Context) -> nn.ModuleDict:
         """The heads, under the name of their form."""
         if self._heads == 0:
             return nn.ModuleDict()

@@ -250,7 +250,7 @@ class KTO(_Paired):
         """The judgements as well."""
         return Needs(columns=(MARKS, DESIRABLE), rows_per_sample=2, reference=self.reference_width)
 
-    def build_extras(self, config: GPTConfig) -> nn.ModuleDict:
+    def build_extras(self, config: GPTConfig, context: Context) -> nn.ModuleDict:
         """The distance moved, and what will be the next."""
         return nn.ModuleDict({"distance": StepMean()})
 

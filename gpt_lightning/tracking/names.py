@@ -20,15 +20,19 @@ METRICS = {
     "val/loss": "mean loss over the whole validation split (nats per token)",
     "val/loss/<source>": "the same over one source of a data.mixture; val/loss is their mean by tokens",
     "val/part/<name>": "as train/part/<name>, over the whole validation split",
+    "val/accuracy": "share of right labels, or of preferences the right way round",
+    "val/margin": "by how much chosen answers are ahead of rejected ones",
+    "val/kl": "how far a model has moved from its reference, nats per answer, with KTO",
+    "val/f1_macro": "mean over labels of their F1",
+    "val/f1_micro": "F1 over all labels together, with MultiLabel",
+    "val/auroc": "mean over labels of the area under the ROC curve, each against the rest",
+    "val/average_precision": "mean over labels of the average precision, each against the rest",
+    "val/calibration_error": "mean distance between probability and share of right labels, 15 bins of equal width",
+    "val/pearson": "correlation of predicted and known numbers, with Regress",
+    "val/mse": "mean squared error of them",
     "val/clm_loss": "next-token loss on the same text, where the objective is another one than CausalLM",
     "val/perplexity": "exp(val/loss), with CausalLM",
     "val/bits_per_byte": "next-token loss in bits per byte of validation text, special tokens left out",
-    "test/loss": "as val/loss, test split",
-    "test/loss/<source>": "as val/loss/<source>, test split",
-    "test/part/<name>": "as val/part/<name>, test split",
-    "test/clm_loss": "as val/clm_loss, test split",
-    "test/perplexity": "as val/perplexity, test split",
-    "test/bits_per_byte": "as val/bits_per_byte, test split",
     "eval/<task>/<metric>": "scores of tasks, where evaluation.callbacks.TaskScores is among trainer.callbacks",
     "optim/lr/<group>": "learning rate of a parameter group in the step just done",
     "optim/grad_norm": "norm of all gradients before clipping, in the step just done",
@@ -50,6 +54,7 @@ METRICS = {
     "by_tokens/<name>": "train/loss and all of val/, over training tokens instead of steps",
 }
 """Scalars."""
+METRICS |= {f"test/{name.removeprefix('val/')}": f"as {name}, test split" for name in METRICS if name[:4] == "val/"}
 
 TEXTS = {
     "run/start_<number>": "command, versions, host and git state of a start; number 1 is the first",
@@ -71,6 +76,7 @@ IMAGES = {
     "attention/heads": "who attends to whom in the text of monitor.text: rows are layers, columns heads",
     "losses/by_position": "mean validation loss of each position of a window",
     "losses/tokens": "loss of every token of the first validation windows, one row a window",
+    "labels/confusion": "of the validation items of each label (rows), the share that was taken for each (columns)",
     "schedule/lr": "learning rate of each parameter group over the whole run",
 }
 NAMES: dict[Kind, dict[str, str]] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +22,15 @@ _LARGE, _SMALL = 18, 14
 """Letters: TensorBoard shrinks pictures to 300 pixels; a heat map is wider than a few small maps."""
 
 
-def draw_heat_map(values: Float[Tensor, "rows columns"], *, title: str, x_label: str, y_label: str, unit: str) -> bytes:
+def draw_heat_map(
+    values: Float[Tensor, "rows columns"],
+    *,
+    title: str,
+    x_label: str,
+    y_label: str,
+    unit: str,
+    names: Sequence[str] = (),
+) -> bytes:
     """One table in colours, with a scale beside it.
 
     Args:
@@ -30,6 +39,7 @@ def draw_heat_map(values: Float[Tensor, "rows columns"], *, title: str, x_label:
         x_label: What columns are.
         y_label: What rows are.
         unit: Of the values, for the scale.
+        names: Of rows and columns alike; () = they are numbered from 0.
     """
     array = values.detach().float().cpu().numpy()
     rows, columns = array.shape
@@ -44,9 +54,9 @@ def draw_heat_map(values: Float[Tensor, "rows columns"], *, title: str, x_label:
     pen.text((left + width / 2, top + height + 42), x_label, font=font, fill=_INK, anchor="ms")
     pen.text((8, top + height / 2), y_label, font=font, fill=_INK, anchor="lm")
     for tick in _ticks(columns, 7):
-        pen.text((left + (tick + 0.5) * wide, top + height + 18), str(tick), font=font, fill=_INK, anchor="ms")
+        pen.text((left + (tick + 0.5) * wide, top + height + 18), _name(tick, names), font=font, fill=_INK, anchor="ms")
     for tick in _ticks(rows, 8):
-        pen.text((left - 8, top + (tick + 0.5) * high), str(tick), font=font, fill=_INK, anchor="rm")
+        pen.text((left - 8, top + (tick + 0.5) * high), _name(tick, names), font=font, fill=_INK, anchor="rm")
     scale = _paint(np.linspace(1, 0, max(2, height))[:, None], 14, 1)
     canvas.paste(scale, (left + width + 16, top))
     pen.text((left + width + 36, top + 6), f"{most:.3g} {unit}", font=font, fill=_INK, anchor="lm")
@@ -96,6 +106,10 @@ def _cell(count: int, room: int) -> int:
 def _ticks(count: int, most: int) -> list[int]:
     step = next(size for size in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10**9) if count / size <= most)
     return list(range(0, count, step))
+
+
+def _name(number: int, names: Sequence[str]) -> str:
+    return names[number][:8] if names else str(number)
 
 
 def _paint(shares: Any, wide: int, high: int) -> Picture:

@@ -16,6 +16,7 @@ import pytest
 from gpt_lightning.data.layouts.base import Layout
 from gpt_lightning.data.layouts.conversations import Conversation, Preference, Rated
 from gpt_lightning.data.layouts.labelled import Labelled, MultiLabelled, Regression
+from gpt_lightning.data.layouts.tagged import Tagged
 from gpt_lightning.data.prepare.prepare import PrepareSettings, find_or_prepare
 from gpt_lightning.data.store.manifest import read_manifest
 from gpt_lightning.data.store.shards import TokenStore
@@ -23,7 +24,7 @@ from gpt_lightning.data.store.verification import verify_shard
 from gpt_lightning.data.stream.packing import Document
 from gpt_lightning.data.stream.stream import EvaluationWindows, TrainStream
 from gpt_lightning.errors import DataError
-from tests.data.labelled import make_preferences, make_reviews, make_talks, write_jsonl
+from tests.data.labelled import make_preferences, make_reviews, make_talks, make_words, write_jsonl
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,11 @@ CASES = {
     ),
     "number": Case(
         Regression(), make_reviews, {"text": "x", "value": "much"}, "value", lambda row: [np.float32(row["value"])]
+    ),
+    "words": Case(
+        Tagged(), make_words, {"words": ["x", "y"], "tags": ["a"]}, "tags",
+        lambda row: sum(sorted(set(row["tags"]) | {"odd", "good", "bad"}).index(tag) + 100 for tag in row["tags"])
+        - 100 * (len(" ".join(row["words"]).encode()) + 1),
     ),
     "conversation": Case(
         Conversation(), make_talks, {"messages": [{"role": "user", "content": "?"}]}, "marks",
@@ -91,7 +97,7 @@ def test_columns_hold_what_the_records_say(case: Case, tmp_path: Path) -> None:
     if column.per == "document":
         assert split.document_column(case.column).tolist() == [case.expected(row) for row in rows]
         return
-    marks = np.empty(split.num_tokens, np.uint8)
+    marks = np.empty(split.num_tokens, column.dtype)
     split.copy_runs(marks, np.zeros(1, int), np.zeros(1, int), np.array([len(marks)]), case.column)
     borders = [0, *ends[together - 1 :: together].tolist()]
     found = [int(marks[start:stop].sum()) for start, stop in pairwise(borders)]

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gpt_lightning.batch import Batch, LossOutput
 from gpt_lightning.model.config import GPTConfig
@@ -21,11 +21,12 @@ from gpt_lightning.objectives.corruptions.masked import MaskedLM, NextTokenMaske
 from gpt_lightning.objectives.corruptions.prefix import PrefixLM
 from gpt_lightning.objectives.corruptions.spans import SpanCorruption
 from gpt_lightning.objectives.draws import Draws
+from gpt_lightning.objectives.labels import Classify, Labelling, MultiLabel, Regress, TokenClassify
 from gpt_lightning.objectives.mixture import UL2, Mixture, Part
 from gpt_lightning.objectives.multi_token import MultiToken
 from gpt_lightning.objectives.preferences import DPO, IPO, KTO, ORPO
 from gpt_lightning.objectives.sft import SFT
-from tests.objectives.applying import apply, describe
+from tests.objectives.applying import apply, build_extras, describe
 
 # Which see nothing behind what counts.
 CAUSAL: list[Objective] = [
@@ -50,6 +51,11 @@ OBJECTIVES: list[Objective] = [
     IPO(beta=5.0),
     ORPO(),
     KTO(beta=1.0, undesirable_weight=1.5),
+    Classify(class_weights={"good": 2.0}, label_smoothing=0.01),
+    Classify("mean"),
+    MultiLabel(class_weights={"bad": 2.0}),
+    Regress(),
+    TokenClassify(),
 ]
 # Six positions and seven tokens of text; the rest is for what objectives add.
 _CONFIG = GPTConfig(n_layer=1, n_head=2, n_embd=8, block_size=20, vocab_size=13)
@@ -85,15 +91,25 @@ def _columns(rows: int) -> dict[str, Tensor]:
     """All that a layout may put beside the tokens."""
     marks = (torch.arange(7) % 3 != 2).to(torch.uint8).expand(rows, 7)
     reference = -torch.linspace(3, 9, rows, dtype=torch.float64)[:, None]
-    return {"marks": marks, "reference": reference, "desirable": torch.arange(rows)[:, None] % 4 < 2}
+    numbers = torch.arange(rows)
+    return {
+        "marks": marks,
+        "reference": reference,
+        "desirable": numbers[:, None] % 4 < 2,
+        "ends": torch.where(numbers == 1, 3, 5)[:, None].int(),
+        "label": (numbers % 3)[:, None].int(),
+        "labels": (numbers[:, None, None] % torch.tensor([2, 3, 4]) == 0).to(torch.uint8),
+        "value": numbers[:, None] / 2.0,
+        "tags": torch.where(torch.arange(7) % 2 == 1, numbers[:, None] % 3, -100).int(),
+    }
 
 
-def _run(objective: Objective, model: GPT, batch: Batch) -> LossOutput:
+def _run(objective: Objective, model: GPT, batch: Batch, extras: nn.ModuleDict | None = None) -> LossOutput:
     width = objective.needs(_CONFIG).reference
     if width:  # a number for each row of a sample, in the row of its own or in all of them
         columns = {**batch.columns, "reference": batch.columns["reference"].expand(-1, width)}
         batch = replace(batch, columns=columns)
-    return apply(objective, model, batch)
+    return apply(objective, model, batch, extras=extras)
 
 
 def _gradients(objective: Objective, batch: Batch) -> dict[str, Tensor]:
@@ -216,13 +232,15 @@ def test_one_batch_can_be_learned_by_heart(objective: Objective) -> None:
     # float32 and without weights, as in training; every row begins differently, so that it can be told apart.
     tokens = (torch.arange(4)[:, None] + torch.tensor([0, 3, 1, 4, 1, 5, 2])) % 7
     model, batch = _build().float(), Batch(tokens, columns=_columns(4))
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.03)
-    before = _run(objective, model, batch).loss.item()
+    extras = build_extras(objective, model) if isinstance(objective, Labelling) else None
+    trained = [*model.parameters(), *(extras.parameters() if extras is not None else ())]
+    optimizer = torch.optim.Adam(trained, lr=0.03)
+    before = _run(objective, model, batch, extras).loss.item()
     for _ in range(80):
         optimizer.zero_grad()
-        torch.autograd.backward(_run(objective, model, batch).loss)
+        torch.autograd.backward(_run(objective, model, batch, extras).loss)
         optimizer.step()
-    assert _run(objective, model, batch).loss.item() < 0.1 * before
+    assert _run(objective, model, batch, extras).loss.item() < 0.1 * before
 
 
 @each_objective

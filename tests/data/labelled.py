@@ -34,6 +34,13 @@ def make_reviews(count: int, seed: int = 0, labels: tuple[str, ...] = ("good", "
     return rows
 
 
+def make_words(count: int, seed: int = 0) -> list[dict[str, Any]]:
+    """Sentences as words, each with the class that it belongs to."""
+    chance = random.Random(seed)
+    tags = [[chance.choice(list(_WORDS)) for _ in range(chance.randint(2, 8))] for _ in range(count)]
+    return [{"words": [chance.choice(_WORDS[tag]) for tag in row], "tags": row} for row in tags]
+
+
 def make_talks(count: int, seed: int = 0, controls: tuple[str, ...] = ()) -> list[dict[str, Any]]:
     """Conversations of one to nine turns in OpenAI's form, some with a system message, Chinese, emoji and controls."""
     chance = random.Random(seed)

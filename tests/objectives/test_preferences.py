@@ -12,7 +12,7 @@ from gpt_lightning.batch import Batch
 from gpt_lightning.errors import ConfigError
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.model.gpt import GPT
-from gpt_lightning.objectives.base import Learner
+from gpt_lightning.objectives.base import Context, Learner
 from gpt_lightning.objectives.draws import Draws
 from gpt_lightning.objectives.preferences import DPO, IPO, KTO, ORPO, Answers, Pairwise, StepMean, judge, read_answers
 
@@ -99,7 +99,7 @@ def test_at_the_start_nothing_is_preferred(objective: DPO | KTO) -> None:
     model = _model()
     batch = _with_reference(_batch(), model)
     batch = batch if isinstance(objective, DPO) else _as_rated(batch)
-    output = objective(Learner(model, objective.build_extras(_CONFIG)), batch, Draws(0, torch.arange(4)))
+    output = objective(Learner(model, objective.build_extras(_CONFIG, Context())), batch, Draws(0, torch.arange(4)))
     assert output.loss.item() == pytest.approx(math.log(2) if isinstance(objective, Pairwise) else 0.5, abs=1e-12)
     assert output.weight == 2
 
@@ -112,7 +112,7 @@ def test_rows_of_padding_count_nowhere() -> None:
     draws = Draws(0, torch.arange(8))
     padded.weights[4:] = 0.0
     for objective in (DPO(2.0), IPO(), ORPO(), KTO(2.0)):
-        extras = objective.build_extras(_CONFIG)
+        extras = objective.build_extras(_CONFIG, Context())
         parts = [
             objective(Learner(model, extras), _as_rated(each) if isinstance(objective, KTO) else each, draws)
             for each in (padded, whole.part(slice(0, 4)))
@@ -131,7 +131,7 @@ def test_distance_is_that_of_the_whole_step_before() -> None:
     found = []
     for rows in (8, 4, 2):
         objective = KTO(0.5)
-        learner = Learner(model, objective.build_extras(_CONFIG).double())
+        learner = Learner(model, objective.build_extras(_CONFIG, Context()).double())
         distance = learner.extras["distance"]
         assert isinstance(distance, StepMean)
         for first in range(0, 8, rows):

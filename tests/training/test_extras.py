@@ -14,7 +14,7 @@ from torch import nn
 from gpt_lightning.batch import Batch, LossOutput
 from gpt_lightning.errors import DataError
 from gpt_lightning.model.config import GPTConfig
-from gpt_lightning.objectives.base import Learner, Needs
+from gpt_lightning.objectives.base import Context, Learner, Needs
 from gpt_lightning.objectives.causal import CausalLM
 from gpt_lightning.objectives.draws import Draws
 from gpt_lightning.optim.groups import Role, read_learning_rates
@@ -29,7 +29,7 @@ from tests.training.test_resume_exact import assert_equal, outcome
 class Probed(CausalLM):
     """A causal loss, and that of a layer which guesses the token it stands on."""
 
-    def build_extras(self, config: GPTConfig) -> nn.ModuleDict:
+    def build_extras(self, config: GPTConfig, context: Context) -> nn.ModuleDict:
         return nn.ModuleDict({"probe": nn.Linear(config.n_embd, config.data_sizes()[0])})
 
     def roles(self) -> Mapping[str, Role]:

@@ -23,6 +23,10 @@ RECORDS: dict[str, list[dict[str, Any]]] = {
         for n in range(40)
     ],
     "Preference": [{"prompt": f"{n}+1", "chosen": f"{n + 1}", "rejected": "no"} for n in range(40)],
+    "Labelled": [{"text": f"{n} is", "label": ("even", "odd")[n % 2]} for n in range(40)],
+    "MultiLabelled": [{"text": f"{n} is", "labels": ["odd"] * (n % 2) + ["third"] * (n % 3 == 0)} for n in range(40)],
+    "Regression": [{"text": f"{n} is", "value": n / 10} for n in range(40)],
+    "Tagged": [{"words": [str(n), "is"], "tags": [("even", "odd")[n % 2], "word"]} for n in range(40)],
     "Rated": [{"prompt": f"{n}+1", "completion": f"{n + n % 2}", "label": bool(n % 2)} for n in range(40)],
 }
 
@@ -50,13 +54,47 @@ def _run(base: Path, layout: str, objective: str, **settings: Any) -> Run:
     return tiny_run({**common, **settings}, args=[f"--init_from={base / 'base'}"])
 
 
+def test_a_head_beside_an_adapter_is_trained_and_kept(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a checkpoint of 20 KB, and to the bit after a kill."""
+    monkeypatch.chdir(tmp_path)
+    settings = {"model.adaptation": "LoRA", "model.optimizer.lr": 1e-2}
+    whole = _run(base, "Labelled", "Classify", **settings, **{"run.dir": "whole"}).fit()
+    with pytest.raises(Crash):
+        crash_at(_run(base, "Labelled", "Classify", **settings, **{"run.dir": "parts"}), 3).fit()
+    again = _run(base, "Labelled", "Classify", **settings, **{"run.dir": "parts"}).fit("auto")
+    assert again.metrics == whole.metrics
+    kept = weights_of(Path("parts"))
+    assert_equal(kept, weights_of(Path("whole")))
+    assert "extras.score.weight" in kept
+    assert all("deltas" in name for name in kept if not name.startswith("extras."))
+
+
+def test_labels_in_another_order_are_refused(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    _run(base, "Labelled", "Classify", **{"run.dir": "whole"}).fit()
+    turned = base / "turned.yaml"
+    turned.write_text("class_path: Labelled\ninit_args: {labels: [odd, even]}\n")
+    with pytest.raises(DataError, match=r"trained with the labels even, odd, and the store's are in another order"):
+        _run(base, "Labelled", "Classify", **{"data.layout": str(turned)}).validate("whole")
+
+
 def _refuse(*given: object) -> None:
     raise AssertionError("computed again")
 
 
 @pytest.mark.parametrize(
     ("layout", "objective", "start"),
-    [("Conversation", "SFT", None), ("Preference", "DPO", 0.6931472), ("Rated", "KTO", 0.5)],
+    [
+        ("Conversation", "SFT", None),
+        ("Preference", "DPO", 0.6931472),
+        ("Rated", "KTO", 0.5),
+        ("Labelled", "Classify", None),
+        pytest.param("MultiLabelled", "MultiLabel", None, marks=pytest.mark.slow),
+        pytest.param("Regression", "Regress", None, marks=pytest.mark.slow),
+        pytest.param("Tagged", "TokenClassify", None, marks=pytest.mark.slow),
+    ],
 )
 def test_a_killed_run_ends_as_the_uninterrupted_one(
     base: Path,

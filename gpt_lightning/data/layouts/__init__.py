@@ -4,6 +4,7 @@
     Labelled       text (or a pair of texts) and its class          label     int32    document
     MultiLabelled  text and any number of classes                   labels    uint8    document x classes
     Regression     text and a number                                value     float32  document
+    Tagged         words and a class of each                        tags      int32    token, -100 within words
     Conversation   messages; marks on the model's own words         marks     uint8    token
     Preference     a prompt, chosen and rejected: two documents     marks     uint8    token, rows side by side
     Rated          a prompt, an answer, liked or not                marks     uint8    token
@@ -22,7 +23,7 @@ With ``data.packing Document`` every row is one document; with ``Pack`` and ``da
 = the run's block_size), and what was done to fit them is counted in the manifest.
 
     base            Layout, Text; examples: what passes through one
-    labelled        Labelled, MultiLabelled, Regression
+    labelled        Labelled, MultiLabelled, Regression <- tagged: Tagged
     conversations   Conversation, Preference, Rated <- dialogs: other people's records as messages
     transcripts     Transcript: a conversation as tokens, for training, chat and export <- chat_formats
 

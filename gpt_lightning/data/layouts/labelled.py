@@ -92,8 +92,8 @@ class _Known(Layout):
         """What is known as the numbers of a column."""
 
 
-class _Named(_Known):
-    """What is known are names."""
+class NamedClasses(_Known):
+    """What is known are names of classes."""
 
     def __init__(
         self,
@@ -142,7 +142,7 @@ class _Named(_Known):
         return name
 
 
-class Labelled(_Named):
+class Labelled(NamedClasses):
     """Texts of one class each; column ``label``: its place among the labels.
 
     Args:
@@ -187,7 +187,7 @@ class Labelled(_Named):
         return self._places([known])[0]
 
 
-class MultiLabelled(_Named):
+class MultiLabelled(NamedClasses):
     """Texts of any number of classes each, none among them; column ``labels``: 1 for each that holds.
 
     Args:

@@ -78,7 +78,7 @@ class PartBuilder:
     Args:
         eot_id: Id in front of every piece.
         dtype: Of the ids.
-        columns: What stands beside them; beside the id in front 0.
+        columns: What stands beside them; beside the id in front what fills a column.
     """
 
     def __init__(self, eot_id: int, dtype: np.dtype[Any], columns: Sequence[Column] = ()) -> None:
@@ -100,7 +100,7 @@ class PartBuilder:
         self._ids += (self._eot, ids)
         for column in self._columns:
             values = (columns or {})[column.name]
-            own = np.concatenate([[0], values]) if column.per == "token" else values
+            own = np.concatenate([[column.fill], values]) if column.per == "token" else values
             self._beside[column.name].append(column.shape(own))
         num_bytes = len(text) if text.isascii() else len(text.encode("utf-8"))
         self._rows.append((len(ids) + 1, num_bytes, len(text), int(is_chinese(text)), document))

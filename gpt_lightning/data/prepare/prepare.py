@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from gpt_lightning.data.folders import cache_folder, check_place, hold_lock, remove_leftovers
-from gpt_lightning.data.layouts import conversations, labelled  # noqa: F401 (short names find imported classes)
+from gpt_lightning.data.layouts import conversations, tagged  # noqa: F401 (short names find imported classes)
 from gpt_lightning.data.layouts.base import Layout, Text
 from gpt_lightning.data.prepare.building import Order, Progress, Recipe, make_stores
 from gpt_lightning.data.prepare.cleaning import Cleaning

@@ -161,6 +161,8 @@ def _complete(
         "config": resolved,
         "environment": describe_environment(trainer.strategy.root_device, trainer.world_size),
     }
+    if use := module.objective.describe_use(module.context):
+        module.card["use"] = {**use, "max_tokens": datamodule.block_size}
     if module.adaptation is not None:
         module.card["adaptation"] = resolved["model"]["adaptation"]
     return Run(

@@ -284,8 +284,9 @@ class Run(RunParts):
         return path
 
     def predict(self, checkpoint: str | Path, output: Path) -> Path:
-        """Write log-probabilities of every window of ``data.predict_split`` to ``output``, one JSON line each."""
-        writer = PredictionFile(output, self.module.text_tokenizer)
+        """Write log-probabilities of every window of ``data.predict_split``, or labels of its texts, to ``output``."""
+        use = self.module.objective.describe_use(self.module.context)
+        writer = PredictionFile(output, self.module.text_tokenizer, use)
         add_callbacks(self.trainer, StepSeed(self.seed), writer)
         with process_group_closed(), memory_told(self):
             self.trainer.predict(

@@ -51,6 +51,9 @@ def _metric_lines(run: Run, result: FitResult) -> list[str]:
 
 _SHOWN = {
     "val/accuracy": ("Accuracy", 4),
+    "val/f1_macro": ("F1 (macro)", 4),
+    "val/calibration_error": ("Calibration", 4),
+    "val/pearson": ("Pearson", 4),
     "val/margin": ("Margin", 4),
     "val/clm_loss": ("Causal loss", 4),
     "val/bits_per_byte": ("Bits per byte", 4),

@@ -13,10 +13,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 from torchmetrics import Metric, MetricCollection
 
-from gpt_lightning.batch import LossOutput
+from gpt_lightning.batch import LossOutput, Predictions
 from gpt_lightning.metrics.language import TokenLoss
 from gpt_lightning.objectives.base import Context, Objective
 from gpt_lightning.objectives.causal import measure_text
@@ -82,8 +82,9 @@ def _collect(metrics: dict[str, Metric]) -> MetricCollection:
     return MetricCollection({**metrics}, compute_groups=False)
 
 
-def positions_of(output: LossOutput) -> dict[str, Tensor | None] | None:
-    """Losses, weights and targets of every position, for callbacks; None without losses."""
+def positions_of(output: LossOutput, predictions: Predictions | None) -> dict[str, Any] | None:
+    """Losses, weights and targets of every position, and predicted labels, for callbacks; None without losses."""
     if output.losses is None:
         return None
-    return {"losses": output.losses, "weights": output.weights, "targets": output.targets}
+    positions = {"losses": output.losses, "weights": output.weights, "targets": output.targets}
+    return {**positions, "predictions": predictions}

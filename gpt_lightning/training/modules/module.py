@@ -22,7 +22,6 @@ from torch.optim import Optimizer
 from gpt_lightning import adapters, objectives
 from gpt_lightning.adapters.base import Adaptation
 from gpt_lightning.batch import Batch, LossOutput
-from gpt_lightning.data.store.checks import check_tokenizer
 from gpt_lightning.data.store.manifest import Manifest
 from gpt_lightning.data.tokenizers.kinds import Tokenizer
 from gpt_lightning.errors import ConfigError
@@ -44,7 +43,7 @@ from gpt_lightning.training.modules import adapting
 from gpt_lightning.training.modules.ema import EMA, OptimizerAverage
 from gpt_lightning.training.modules.measuring import Measures, positions_of
 from gpt_lightning.training.modules.nonfinite import BadStep, NonFinitePolicy, Stop, unscale_gradients
-from gpt_lightning.training.modules.stock import TextFacts, find_horizon, meet_needs
+from gpt_lightning.training.modules.stock import TextFacts, check_text, find_horizon, meet_needs
 from gpt_lightning.training.modules.weighing import StepWeight
 from gpt_lightning.weights.checking import check_fit, decoder_weights, hash_weights
 
@@ -161,13 +160,13 @@ class GPTModule(LightningModule):
 
     def _has_extras(self) -> bool:
         with torch.device("meta"):
-            return bool(self.objective.build_extras(self.config))
+            return bool(self.objective.build_extras(self.config, self.context))
 
     def _build_extras(self) -> nn.ModuleDict:
         # Without a trace in the global generator, which seeds dropout.
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(self.seed)
-            return self.objective.build_extras(self.config)
+            return self.objective.build_extras(self.config, self.context)
 
     def _configure_whole(self) -> None:
         self.model = GPT(self.config)
@@ -245,10 +244,10 @@ class GPTModule(LightningModule):
         weights = {f"weight {name}": weight for name, weight in output.part_weights.items()}
         return {"loss": share, "mean": loss, "weight": output.weight, **output.parts, **weights}
 
-    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor | None] | None:
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Any] | None:
         """Add one batch to the sums over the whole split, and over its source in a mixture.
 
-        What it returns is for callbacks: causal losses, weights and targets of every position.
+        What it returns is for callbacks: causal losses, weights and targets of every position, and predicted labels.
         """
         return self._measure(batch, "val", dataloader_idx)
 
@@ -256,17 +255,19 @@ class GPTModule(LightningModule):
         """Like validation, on the test split."""
         self._measure(batch, "test", dataloader_idx)
 
-    def _measure(self, batch: Batch, split: str, loader: int) -> dict[str, Tensor | None] | None:
+    def _measure(self, batch: Batch, split: str, loader: int) -> dict[str, Any] | None:
         output = causal = self._compute_loss(batch, _EVALUATION_SEED)
         if not self.objective.is_causal_lm:
             causal = self._compute_loss(batch, _EVALUATION_SEED, CausalLM(self.objective.chunk_size))
         sources = self._sources_of(split)
         self.measures.update(output, causal, sources[loader] if sources else None)
-        return positions_of(causal)
+        return positions_of(causal, output.predictions)
 
     def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:
-        """Log-probability (nats) of every token of every window, with its id and weight."""
+        """Log-probability (nats) of every token of every window, with its id and weight; or what labels it has."""
         output = self._compute_loss(batch, _EVALUATION_SEED)
+        if output.predictions is not None:
+            return dict(vars(output.predictions))
         assert output.losses is not None
         assert output.targets is not None
         weights = torch.ones_like(output.losses) if output.weights is None else output.weights
@@ -384,7 +385,7 @@ class GPTModule(LightningModule):
         self.skipped_steps = list(checkpoint.get("skipped_steps", []))
         card = checkpoint.get("gpt_lightning", {})
         if self.manifest is not None and "tokenizer" in card:
-            check_tokenizer(self.manifest, card["tokenizer"])
+            check_text(self.manifest, card)
         if self.adaptation is not None:
             adapting.check_adapted(self, checkpoint, self.base)
             return

@@ -8,13 +8,15 @@ The model takes its open sizes from the data, the schedule its length from the T
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
 
-from gpt_lightning.data.store.checks import check_vocabulary
-from gpt_lightning.data.store.columns import check_columns
+from gpt_lightning.data.store.checks import check_tokenizer, check_vocabulary
+from gpt_lightning.data.store.columns import check_columns, check_labels
 from gpt_lightning.data.store.manifest import Manifest
 from gpt_lightning.data.store.shards import TokenStore, count_text_bytes
 from gpt_lightning.data.tokenizers.kinds import Tokenizer
@@ -87,6 +89,7 @@ def meet_needs(config: GPTConfig, objective: Objective, store: TokenStore, block
         {name: tokenizer.specials[name] for name in needs.special_tokens},
         torch.cat([token_bytes, token_bytes.new_zeros(len(tokenizer.added))]),
         tuple(b"" if token in tokenizer.special_ids else text for token, text in enumerate(tokenizer.pieces)),
+        () if store.manifest.layout is None else store.manifest.layout.labels,
     )
     return TextFacts(complete, store.manifest, tokenizer, context)
 
@@ -111,6 +114,21 @@ def check_needed(needs: Needs, store: TokenStore, name: str) -> None:
             got=f"{layout.name if layout is not None else 'text'}, whose samples are {found}",
             fix="Set --data.layout to Preference or Rated, whichever has its columns.",
         )
+
+
+def check_text(manifest: Manifest, card: Mapping[str, Any]) -> None:
+    """Refuse data of another tokenizer, or with other labels, than a checkpoint was trained on.
+
+    Args:
+        manifest: Of the data.
+        card: Of the checkpoint.
+
+    Raises:
+        DataError: They differ.
+    """
+    check_tokenizer(manifest, card["tokenizer"])
+    if "use" in card:
+        check_labels(manifest.layout, card["use"]["labels"])
 
 
 def find_horizon(trainer: Trainer, data: TokenDataModule) -> Horizon:

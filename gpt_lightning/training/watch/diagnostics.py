@@ -34,7 +34,7 @@ from gpt_lightning.training.engine.steps import at_step_border
 from gpt_lightning.training.modules.module import GPTModule
 from gpt_lightning.training.watch.loggers import RunTensorBoard
 from gpt_lightning.training.watch.monitor import Monitor
-from gpt_lightning.training.watch.validation_losses import ValidationLosses
+from gpt_lightning.training.watch.validation_losses import Confusions, ValidationLosses
 
 _SAMPLING = Sampling(temperature=0.8, top_k=50)
 _MOST_UPDATES = 1 << 16
@@ -68,7 +68,7 @@ class Diagnostics(Callback):
         self._settings, self._board, self._tokenizer = settings, board, tokenizer
         self._prompts, self._probe_tokens, self._every_steps, self._seed = prompts, probe_tokens, every_steps, seed
         self._before: dict[str, list[Tensor]] = {}
-        self._losses = ValidationLosses(settings.worst_tokens, _ROWS)
+        self._losses, self._confusions = ValidationLosses(settings.worst_tokens, _ROWS), Confusions()
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
         """Before a step whose update will be looked at, keep some of the weights."""
@@ -101,7 +101,7 @@ class Diagnostics(Callback):
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin anew."""
-        self._losses = ValidationLosses(self._settings.worst_tokens, _ROWS)
+        self._losses, self._confusions = ValidationLosses(self._settings.worst_tokens, _ROWS), Confusions()
 
     def on_validation_batch_end(
         self,
@@ -114,12 +114,14 @@ class Diagnostics(Callback):
     ) -> None:
         """Keep losses by position, and the worst; nothing waits for the device."""
         if outputs is not None and outputs["losses"] is not None:
+            self._confusions.add(outputs.pop("predictions"))
             self._losses.add(batch, **outputs)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Show it; a mean of the weights is still in their place."""
         assert isinstance(pl_module, GPTModule)
-        positions = self._losses.by_position(trainer.strategy if trainer.world_size > 1 else None)
+        strategy = trainer.strategy if trainer.world_size > 1 else None
+        positions, confusions = self._losses.by_position(strategy), self._confusions.shares(strategy)
         if not trainer.is_global_zero:
             return
         step = trainer.global_step
@@ -135,6 +137,16 @@ class Diagnostics(Callback):
             title = f"loss of every token of the first validation windows, after {step:,} steps"
             picture = draw_heat_map(table, title=title, x_label="position", y_label="window", unit="nats")
             self._add(build_picture("losses/tokens", picture), step)
+        if confusions is not None:
+            picture = draw_heat_map(
+                confusions,
+                title=f"labels taken for each other, after {step:,} steps",
+                x_label="predicted",
+                y_label="label",
+                unit="of the label",
+                names=pl_module.context.labels,
+            )
+            self._add(build_picture("labels/confusion", picture), step)
         worst = self._losses.worst(self._tokenizer)
         if worst:
             self._add(build_text("samples/worst_tokens", describe_worst(worst)), step)

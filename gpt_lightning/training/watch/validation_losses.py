@@ -1,4 +1,4 @@
-"""What a validation leaves behind beside its mean: the loss of every position, the first windows, the worst tokens."""
+"""What a validation leaves behind beside its means: loss of every position, first windows, worst tokens, confusions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 from lightning.pytorch.strategies import Strategy
 from torch import Tensor
 
-from gpt_lightning.batch import Batch
+from gpt_lightning.batch import Batch, Predictions
 from gpt_lightning.data.tokenizers.kinds import Tokenizer
 from gpt_lightning.metrics.sums import to_double
 from gpt_lightning.tracking.texts import WorstToken
@@ -93,3 +93,35 @@ class ValidationLosses:
             for value, (row, column, target), ids in zip(values, found, texts, strict=True)
             if value > 0
         ]
+
+
+class Confusions:
+    """How often which label was taken for which, of objectives with one label for each item."""
+
+    def __init__(self) -> None:
+        self._counts: Tensor | None = None
+
+    def add(self, found: Predictions | None) -> None:
+        """One batch; nothing where it has no such labels."""
+        if found is None or found.answers.is_floating_point() or found.answers.shape != found.counted.shape:
+            return
+        labels = found.values.shape[-1]
+        chosen, answers = found.values.argmax(dim=-1), found.answers.long()
+        pairs = (answers * labels + chosen)[found.counted]
+        counts = torch.bincount(pairs, minlength=labels * labels).view(labels, labels)
+        self._counts = counts if self._counts is None else self._counts + counts
+
+    def shares(self, strategy: Strategy | None) -> Tensor | None:
+        """Of the items of each label (row), the share that was taken for each (column); None without labels.
+
+        Args:
+            strategy: As of ``ValidationLosses.by_position``.
+        """
+        counts = self._counts
+        if counts is None:
+            return None
+        if strategy is not None:
+            reduced = strategy.reduce(counts, reduce_op="sum")
+            assert isinstance(reduced, Tensor)
+            counts = reduced
+        return counts / counts.sum(dim=1, keepdim=True).clamp_min(1)

@@ -1,0 +1,346 @@
+"""What a text is: one of several classes, any of several, a number; or what every word of it is.
+
+    Classify        one of the labels          layout Labelled         cross-entropy
+    MultiLabel      any of them                layout MultiLabelled    binary cross-entropy of every label
+    Regress         a number                   layout Regression       squared error
+    TokenClassify   a label for each word      layout Tagged           cross-entropy at each word's last token
+
+A linear map (``extras.score``, no bias, as other libraries load it) of the decoder's state behind the text: of its last
+token, which has seen all of it, or the mean over its tokens. Where a text ends is said by the data (column ``ends``),
+not looked for among padding; packed texts count like texts in rows of their own. With a pair the state has seen both.
+
+The loss is a mean over texts (or words), weighted by class where that is asked for; in float32 or wider. Labels and
+their order are those of the store, and go into the checkpoint: ``objectives.classifier`` loads it to label texts.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torchmetrics import Metric
+
+from gpt_lightning.batch import Batch, LossOutput, Predictions
+from gpt_lightning.data.store.columns import ENDS
+from gpt_lightning.errors import ConfigError
+from gpt_lightning.metrics.language import TokenLoss
+from gpt_lightning.metrics.predictions import measure_classes, measure_marks, measure_numbers
+from gpt_lightning.model.config import GPTConfig
+from gpt_lightning.objectives.base import Context, Learner, Needs, Objective
+from gpt_lightning.objectives.draws import Draws
+from gpt_lightning.objectives.readouts import AnyLabels, Number, OneLabel, Readout
+from gpt_lightning.optim.groups import Role
+
+Pooling = Literal["last", "mean"]
+HEAD = "score"
+"""Name of the head among the extras."""
+_SPREAD = 0.02
+"""Of the head's initial values."""
+
+
+class Labelling(Objective):
+    """An objective with a head on the decoder's states.
+
+    Attributes:
+        column: Of the store, with the answers.
+        readout: What the head's numbers mean.
+        class_weights: Of labels, by name.
+    """
+
+    column: ClassVar[str]
+    readout: ClassVar[Readout]
+    class_weights: Mapping[str, float] = {}
+
+    def needs(self, config: GPTConfig) -> Needs:
+        """The answers."""
+        return Needs(columns=(self.column,))
+
+    def build_extras(self, config: GPTConfig, context: Context) -> nn.ModuleDict:
+        """The head.
+
+        Raises:
+            ConfigError: A weight is of a label that the data have not.
+        """
+        _list_weights(self.class_weights, context, torch.empty(0))
+        head = nn.Linear(config.n_embd, self.count_outputs(context), bias=False)
+        nn.init.normal_(head.weight, std=_SPREAD)
+        return nn.ModuleDict({HEAD: head})
+
+    def roles(self) -> Mapping[str, Role]:
+        """The head is one."""
+        return {HEAD: "head"}
+
+    def describe_use(self, context: Context) -> dict[str, Any]:
+        """Which objective it was, and its labels in order."""
+        return {"objective": type(self).__name__, "labels": list(context.labels)}
+
+    def count_outputs(self, context: Context) -> int:
+        """Numbers that the head gives: one for each label."""
+        return len(context.labels)
+
+    def __call__(self, learner: Learner, batch: Batch, draws: Draws) -> LossOutput:
+        """The weighted mean over the items that have an answer; draws nothing."""
+        documents = batch.documents
+        hidden = learner.model(batch.tokens[:, :-1].long(), documents=None if documents is None else documents[:, :-1])
+        states, ends = self.gather(hidden, batch)
+        outputs = learner.extras[HEAD](states)
+        outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
+        answers = self.read_answers(batch)
+        counted = (ends >= 0) & self.is_answer(answers)
+        if batch.weights is not None:
+            counted = counted & (batch.weights.sum(dim=1, keepdim=True) > 0)
+        losses, weights = self.compare(outputs[counted], answers[counted], learner.context)
+        weight = weights.sum()
+        # Without the clamp a batch that is all padding would give 0 / 0.
+        loss = (losses * weights).sum() / weight.clamp_min(torch.finfo(weight.dtype).tiny)
+        predictions = Predictions(self.readout.read(outputs.detach()), answers, counted, ends)
+        return LossOutput(loss=loss, weight=weight, predictions=predictions)
+
+    @abstractmethod
+    def gather(
+        self, hidden: Float[Tensor, "batch time embed"], batch: Batch
+    ) -> tuple[Float[Tensor, "batch items embed"], Int[Tensor, "batch items"]]:
+        """A state for each item of each row, and the position of its last token; below 0 = there is no such item."""
+
+    def read_answers(self, batch: Batch) -> Tensor:
+        """What is known of each item, ``(batch, items)`` or ``(batch, items, labels)``."""
+        return batch.columns[self.column]
+
+    def is_answer(self, answers: Tensor) -> Tensor:
+        """Which items have one, ``(batch, items)``."""
+        return torch.ones(answers.shape[:2], dtype=torch.bool, device=answers.device)
+
+    @abstractmethod
+    def compare(
+        self, outputs: Float[Tensor, "found labels"], answers: Tensor, context: Context
+    ) -> tuple[Tensor, Tensor]:
+        """Loss and weight of items that have an answer, ``(found,)`` each."""
+
+
+class _Pooled(Labelling):
+    """Whole texts.
+
+    Args:
+        pooling: Which state stands for a text: of its last token, or the mean.
+    """
+
+    def __init__(self, pooling: Pooling) -> None:
+        self.pooling = pooling
+
+    def describe_use(self, context: Context) -> dict[str, Any]:
+        """The pooling as well."""
+        return {**super().describe_use(context), "pooling": self.pooling}
+
+    def gather(
+        self, hidden: Float[Tensor, "batch time embed"], batch: Batch
+    ) -> tuple[Float[Tensor, "batch items embed"], Int[Tensor, "batch items"]]:
+        """One state for every text."""
+        ends = batch.columns[ENDS].long()
+        return pool(hidden, ends, self.pooling), ends
+
+
+def pool(
+    hidden: Float[Tensor, "batch time embed"], ends: Int[Tensor, "batch items"], pooling: str
+) -> Float[Tensor, "batch items embed"]:
+    """The state that stands for each text of each row.
+
+    Args:
+        hidden: Of the decoder.
+        ends: Position of the last token of each, one text behind the other; below 0 = there is none.
+        pooling: last or mean.
+    """
+    if pooling == "last":
+        rows = torch.arange(len(ends), device=ends.device)[:, None]
+        return hidden[rows, ends.clamp_min(0)]
+    begins = F.pad(ends[:, :-1], (1, 0), value=-1)
+    places = torch.arange(hidden.shape[1], device=ends.device)
+    inside = (places > begins[..., None]) & (places <= ends[..., None])
+    shares = inside / inside.sum(dim=-1, keepdim=True).clamp_min(1)
+    return torch.einsum("bit,bte->bie", shares.to(hidden.dtype), hidden)
+
+
+class _Classes(Labelling):
+    """One of the labels for every item.
+
+    Args:
+        class_weights: Weight of the items of a label, by its name, where that is not 1.
+        label_smoothing: Share of every answer that is spread over all labels, 0 to below 1.
+    """
+
+    def __init__(self, class_weights: dict[str, float] | None, label_smoothing: float) -> None:
+        _check_smoothing(label_smoothing)
+        self.class_weights, self.label_smoothing = _check_weights(class_weights), label_smoothing
+
+    def is_answer(self, answers: Tensor) -> Tensor:
+        """Where a label stands."""
+        return answers >= 0
+
+    def compare(
+        self, outputs: Float[Tensor, "found labels"], answers: Tensor, context: Context
+    ) -> tuple[Tensor, Tensor]:
+        """Cross-entropy in nats."""
+        answers = answers.long()
+        losses = F.cross_entropy(outputs, answers, label_smoothing=self.label_smoothing, reduction="none")
+        return losses, _list_weights(self.class_weights, context, losses)[answers]
+
+    def measures(self, context: Context) -> dict[str, Metric]:
+        """The loss, and how right the labels are."""
+        return {"loss": TokenLoss(), **measure_classes(len(context.labels))}
+
+
+class Classify(_Classes, _Pooled):
+    """Which of the labels a text has: cross-entropy in nats, of a softmax over them.
+
+    Args:
+        pooling: Which state stands for a text: of its last token, or the mean over its tokens.
+        class_weights: Weight of the texts of a label, by its name, where that is not 1: {"rare": 5.0}.
+        label_smoothing: Share of every answer that is spread over all labels, 0 to below 1.
+
+    Raises:
+        ConfigError: A value is out of range.
+    """
+
+    column = "label"
+    readout = OneLabel()
+    unit = "nats per text"
+
+    def __init__(
+        self,
+        pooling: Pooling = "last",
+        class_weights: dict[str, float] | None = None,
+        label_smoothing: float = 0.0,
+    ) -> None:
+        _Pooled.__init__(self, pooling)
+        _Classes.__init__(self, class_weights, label_smoothing)
+
+
+class TokenClassify(_Classes):
+    """Which of the labels each word has, at its last token: cross-entropy in nats.
+
+    The decoder has seen what stands before a word, and nothing behind it.
+
+    Args:
+        class_weights: Weight of the words of a label, by its name, where that is not 1.
+        label_smoothing: As in ``Classify``.
+
+    Raises:
+        ConfigError: A value is out of range.
+    """
+
+    column = "tags"
+    readout = OneLabel()
+    unit = "nats per word"
+
+    def __init__(self, class_weights: dict[str, float] | None = None, label_smoothing: float = 0.0) -> None:
+        super().__init__(class_weights, label_smoothing)
+
+    def gather(
+        self, hidden: Float[Tensor, "batch time embed"], batch: Batch
+    ) -> tuple[Float[Tensor, "batch items embed"], Int[Tensor, "batch items"]]:
+        """Every token's own."""
+        return hidden, torch.arange(hidden.shape[1], device=hidden.device).expand(hidden.shape[:2])
+
+    def read_answers(self, batch: Batch) -> Tensor:
+        """The label of each token that ends a word."""
+        return batch.columns[self.column][:, :-1]
+
+
+class MultiLabel(_Pooled):
+    """Which of the labels a text has, any number of them: mean binary cross-entropy in nats over the labels.
+
+    Args:
+        pooling: As in ``Classify``.
+        class_weights: Weight of a label where it holds, by its name, where that is not 1; above 1 finds more of them.
+        label_smoothing: Every answer is so far from certain: 0 and 1 become half of it and one less half of it.
+
+    Raises:
+        ConfigError: A value is out of range.
+    """
+
+    column = "labels"
+    readout = AnyLabels()
+    unit = "nats per label"
+
+    def __init__(
+        self,
+        pooling: Pooling = "last",
+        class_weights: dict[str, float] | None = None,
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__(pooling)
+        _check_smoothing(label_smoothing)
+        self.class_weights, self.label_smoothing = _check_weights(class_weights), label_smoothing
+
+    def compare(
+        self, outputs: Float[Tensor, "found labels"], answers: Tensor, context: Context
+    ) -> tuple[Tensor, Tensor]:
+        """Binary cross-entropy; every text counts once."""
+        targets = answers.to(outputs.dtype) * (1 - self.label_smoothing) + self.label_smoothing / 2
+        positive = _list_weights(self.class_weights, context, outputs)
+        losses = F.binary_cross_entropy_with_logits(outputs, targets, pos_weight=positive, reduction="none")
+        return losses.mean(dim=-1), losses.new_ones(len(losses))
+
+    def measures(self, context: Context) -> dict[str, Metric]:
+        """The loss, and how right the labels are."""
+        return {"loss": TokenLoss(), **measure_marks(len(context.labels))}
+
+
+class Regress(_Pooled):
+    """A number that belongs to a text: squared error.
+
+    Args:
+        pooling: As in ``Classify``.
+    """
+
+    column = "value"
+    readout = Number()
+    unit = "squared error per text"
+
+    def __init__(self, pooling: Pooling = "last") -> None:
+        super().__init__(pooling)
+
+    def count_outputs(self, context: Context) -> int:
+        """One."""
+        return 1
+
+    def compare(
+        self, outputs: Float[Tensor, "found labels"], answers: Tensor, context: Context
+    ) -> tuple[Tensor, Tensor]:
+        """Squared error; every text counts once."""
+        return (outputs[:, 0] - answers.to(outputs.dtype)).square(), outputs.new_ones(len(outputs))
+
+    def measures(self, context: Context) -> dict[str, Metric]:
+        """The loss, correlation and mean squared error."""
+        return {"loss": TokenLoss(), **measure_numbers()}
+
+
+def _check_smoothing(value: float) -> None:
+    if not 0 <= value < 1:
+        raise ConfigError("objective.label_smoothing is a share", got=value, allowed="0 to below 1")
+
+
+def _check_weights(weights: dict[str, float] | None) -> dict[str, float]:
+    if wrong := {name: value for name, value in (weights or {}).items() if not value > 0}:
+        raise ConfigError("objective.class_weights are above 0", got=wrong, fix="Correct the weight.")
+    return dict(weights or {})
+
+
+def _list_weights(weights: Mapping[str, float], context: Context, like: Tensor) -> Float[Tensor, " labels"]:
+    """Weights in the order of the labels, 1 where none is given."""
+    if unknown := sorted(set(weights) - set(context.labels)):
+        raise ConfigError(
+            "objective.class_weights names labels that the data have not",
+            got=unknown,
+            allowed=", ".join(context.labels),
+            fix="Correct the name.",
+        )
+    return torch.tensor([weights.get(name, 1.0) for name in context.labels], dtype=like.dtype, device=like.device)
+
+
+READOUTS: dict[str, Readout] = {each.__name__: each.readout for each in (Classify, MultiLabel, Regress, TokenClassify)}
+"""By the name of the objective, as checkpoints have it."""
