@@ -141,7 +141,9 @@ def show_versions() -> None:
 
 
 def _dispatch(args: list[str]) -> int:
-    config, rest = _split_config(_keep_pipes(args))
+    from gpt_lightning.parsing.shipped import resolve_arguments
+
+    config, rest = _split_config(resolve_arguments(_keep_pipes(args)))
     if config and not rest:
         return _complain(f"error: {config[0]} needs a command. Write {_PROGRAM} fit {' '.join(config)}", 2)
     if not rest or rest[0] in ("-h", "--help", "help"):

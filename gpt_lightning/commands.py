@@ -52,6 +52,13 @@ COMMANDS = {
         "Training",
         typed=False,
     ),
+    **{
+        f"configs {name}": Command("gpt_lightning.parsing.shipped", f"{name}_command", text, "Training")
+        for name, text in {
+            "list": "The configurations and sweeps that come along.",
+            "copy": "Copy some of them, to change them.",
+        }.items()
+    },
     "plot-schedule": Command(
         "gpt_lightning.training.profiling.plot_schedule",
         "plot_schedule_command",

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from gpt_lightning.errors import ConfigError
+from gpt_lightning.parsing.shipped import suggest_shipped
 from gpt_lightning.parsing.strict_yaml import Setting, YAMLProblem, parse_document, read_document
 from gpt_lightning.parsing.suggest import did_you_mean, join_names, nearest
 
@@ -239,14 +240,14 @@ def _missing_config(value: str) -> ConfigError:
     if path.is_dir():
         inside = join_names(sorted(p.name for p in path.glob("*.y*ml"))) or "no YAML files"
         return ConfigError("--config needs a file, not a folder", got=value, fix=f"{value} holds {inside}.")
+    similar = suggest_shipped(value)
     if not folder.is_dir():
-        fix = "Check the path."
+        fix = similar or "Check the path."
         return ConfigError("The config file does not exist, nor does its folder", got=value, fix=fix)
     there = sorted(p.name for p in folder.iterdir() if p.suffix in (".yaml", ".yml", ".json"))
     stems = {Path(name).stem: name for name in there}
-    similar = [str(folder / stems[stem]) for stem in nearest(path.stem, stems)]
-    if not similar and folder == Path():
-        shipped = {each.stem: str(each) for each in Path("configs").glob("*.yaml")}
-        similar = [shipped[stem] for stem in nearest(path.stem, shipped)]
-    advice = f"Did you mean {' or '.join(similar)}?" if similar else f"Found there: {join_names(there) or 'no YAML'}."
+    near = [str(folder / stems[stem]) for stem in nearest(path.stem, stems)]
+    advice = f"Did you mean {' or '.join(near)}?" if near else similar or f"Found there: {join_names(there)}."
+    if not (near or similar or there):
+        advice = "See gpt-lightning configs list."
     return ConfigError(f"The config file does not exist in {folder.resolve()}", got=value, fix=advice)

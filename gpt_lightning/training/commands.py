@@ -7,6 +7,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from jsonargparse import Namespace
+
 from gpt_lightning.checkpoints.checkpoint_dir import locate
 from gpt_lightning.errors import ConfigError
 from gpt_lightning.generation.command import check_files
@@ -17,6 +19,7 @@ from gpt_lightning.training.fitting.command_line import TrainerCommandLine
 from gpt_lightning.training.fitting.predict_texts import PLACES, answer_prompts
 from gpt_lightning.training.fitting.run import Run
 from gpt_lightning.training.fitting.summary import describe_result
+from gpt_lightning.training.modules.adapting import refuse_baseless
 from gpt_lightning.training.profiling.doctor import examine
 from gpt_lightning.training.runs.run_folder import CONFIG_FILE
 from gpt_lightning.training.runs.settings import RunSettings
@@ -39,7 +42,7 @@ def trainer_command(command: str, args: Sequence[str]) -> int:
     line = TrainerCommandLine(command, _with_own_config(list(args)))
     config = line.config
     if command == "fit":
-        _check_beginning(config.resume, config.init_from)
+        _check_beginning(config.resume, config.init_from, config.model.adaptation)
         if config.dry_run:
             return examine([arg for arg in args if arg != "--dry_run"])
         check_start(RunSettings(**config.run.as_dict()), config.resume)
@@ -74,8 +77,10 @@ def _asks_for_texts(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> bo
     return False
 
 
-def _check_beginning(resume: str, init_from: str | None) -> None:
+def _check_beginning(resume: str, init_from: str | None, adaptation: Namespace | None) -> None:
     """A run begins with given weights or goes on with its own; ``auto`` does whichever applies."""
+    if adaptation is not None and init_from is None and resume == "never":
+        raise refuse_baseless(adaptation.class_path.rpartition(".")[2])
     if init_from is not None and resume not in ("never", "auto"):
         raise ConfigError(
             "--init_from starts a new run, --resume PATH goes on with an old one",

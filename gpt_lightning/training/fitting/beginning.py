@@ -20,7 +20,7 @@ from gpt_lightning.errors import CheckpointError, UserError
 from gpt_lightning.files.atomic import write_text_durably
 from gpt_lightning.parsing.strict_yaml import dump_yaml
 from gpt_lightning.tracking.notifications import cut_alerts
-from gpt_lightning.training.modules.adapting import check_based
+from gpt_lightning.training.modules.adapting import refuse_baseless
 from gpt_lightning.training.parts import RunParts
 from gpt_lightning.training.runs.resume import check_resumable, list_changes
 from gpt_lightning.training.runs.run_folder import CONFIG_FILE, command_line, cut_metrics, read_starts, write_manifest
@@ -132,7 +132,8 @@ def _choose_beginning(
     typed = run.initial_path
     path = Path(known["weights"]) if typed is None and "weights" in known else typed
     if path is None:
-        check_based(run.module.adaptation, None)
+        if run.module.adaptation is not None:
+            raise refuse_baseless(type(run.module.adaptation).__name__)
         return {}, None
     weights = run.begin_with(path)
     found = {"weights": str(path.resolve()), "sha256": hash_weights(weights)}

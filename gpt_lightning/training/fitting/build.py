@@ -28,6 +28,7 @@ from lightning.pytorch import Trainer
 
 from gpt_lightning.data.store.checks import check_global_batch
 from gpt_lightning.errors import ConfigError
+from gpt_lightning.parsing.shipped import find_shipped
 from gpt_lightning.parsing.strict_yaml import load_yaml
 from gpt_lightning.training.engine.checkpoint_io import DurableCheckpointIO
 from gpt_lightning.training.engine.processes import check_launched, forget_foreign_launch
@@ -57,7 +58,8 @@ def build(
     """Make a run from configuration files and settings.
 
     Args:
-        sources: YAML files (paths) and nested or dotted settings (mappings), merged in order, later ones win.
+        sources: YAML files (paths, or names of those that come along: "quickstart") and nested or dotted settings
+            (mappings), merged in order, later ones win.
         args: Further arguments as on the command line, e.g. ``["--trainer.max_steps=20"]``; they win.
         command: fit, validate, test or predict.
         typed: As for ``TrainerCommandLine``: whether mappings and ``args`` are the caller's own words.
@@ -68,7 +70,10 @@ def build(
     """
     line: list[str] = []
     for source in sources:
-        line += _as_arguments(source) if isinstance(source, Mapping) else [f"--config={source}"]
+        if isinstance(source, Mapping):
+            line += _as_arguments(source)
+        else:
+            line.append(f"--config={find_shipped(str(source), bare=True) or source}")
     return build_parsed(TrainerCommandLine(command, [*line, *args], typed=typed))
 
 

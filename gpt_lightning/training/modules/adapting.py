@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from gpt_lightning.adapters.base import Adaptation, trained_names
 from gpt_lightning.adapters.loading import check_trained
@@ -17,18 +17,13 @@ from gpt_lightning.model.gpt import GPT
 from gpt_lightning.weights.adapted import check_base, names_base
 
 
-def check_based(adaptation: Adaptation | None, weights: Mapping[str, Tensor] | None) -> None:
-    """Refuse an adaptation of nothing.
-
-    Raises:
-        ConfigError: There is an adaptation and no weights to begin with.
-    """
-    if adaptation is not None and weights is None:
-        raise ConfigError(
-            "model.adaptation changes a model that is trained already, and there is none to begin with",
-            got=type(adaptation).__name__,
-            fix="Name it with --init_from RUN, or leave model.adaptation out.",
-        )
+def refuse_baseless(adaptation: str) -> ConfigError:
+    """The error for an adaptation, by name, of nothing."""
+    return ConfigError(
+        "model.adaptation changes a model that is trained already, and there is none to begin with",
+        got=adaptation,
+        fix="Name it with --init_from RUN, or leave model.adaptation out.",
+    )
 
 
 def widen_trained(model: nn.Module) -> None:

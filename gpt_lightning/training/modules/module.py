@@ -175,7 +175,8 @@ class GPTModule(LightningModule):
         if self.initial_weights is not None:
             self.model.load_state_dict(self.initial_weights)
         if self.adaptation is not None:
-            adapting.check_based(self.adaptation, self.initial_weights)
+            if self.initial_weights is None:
+                raise adapting.refuse_baseless(type(self.adaptation).__name__)
             self.adaptation.attach(self.model, torch.Generator().manual_seed(self.seed))
         if self.compile_model:
             self.model.compile()

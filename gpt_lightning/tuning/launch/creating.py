@@ -12,6 +12,7 @@ from typing import Any
 from optuna.trial import create_trial
 
 from gpt_lightning.errors import ConfigError, RunFolderError
+from gpt_lightning.parsing.shipped import suggest_shipped
 from gpt_lightning.tuning.spec.reading import read_spec
 from gpt_lightning.tuning.spec.reading_parameters import is_active
 from gpt_lightning.tuning.spec.spec import SweepSpec
@@ -45,7 +46,7 @@ def read_named(path: str, changes: Sequence[str]) -> tuple[SweepSpec, SweepFolde
         spec = read_spec(file, changes)
         return spec, sweep_folder_of(spec.name)
     if not file.exists() and file.suffix in (".yaml", ".yml"):
-        raise ConfigError("The sweep file does not exist", got=path, fix="Check the path.")
+        raise ConfigError("The sweep file does not exist", got=path, fix=suggest_shipped(path) or "Check the path.")
     folder = find_sweep(path)
     return read_frozen(folder, changes), folder
 

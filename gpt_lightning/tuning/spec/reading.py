@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from gpt_lightning.errors import ConfigError
 from gpt_lightning.optim.schedules.lengths import parse_length
+from gpt_lightning.parsing.shipped import find_shipped, suggest_shipped
 from gpt_lightning.parsing.strict_yaml import YAMLProblem, load_yaml, read_document
 from gpt_lightning.parsing.suggest import did_you_mean
 from gpt_lightning.tuning.pruning.early_termination import EarlyTermination, read_early_terminate
@@ -163,10 +164,10 @@ def find_key(tree: Any, name: str, place: str = "parameters") -> list[str]:
 
 
 def _read_bases(top: Section, bases: Sequence[Path] | None) -> tuple[Path, ...]:
-    named = [Path(str(each)) for each in top.sequence("base")]
+    named = [find_shipped(str(each), bare=True) or Path(str(each)) for each in top.sequence("base")]
     for path in named if bases is None else ():
         if not path.is_file():
-            near = did_you_mean(str(path), map(str, Path("configs").glob("*.yaml")))
+            near = suggest_shipped(str(path))
             top.refuse("base", "is not a file", got=str(path), allowed="configuration files of fit", fix=near)
     return tuple(named if bases is None else bases)
 
