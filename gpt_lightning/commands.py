@@ -161,6 +161,14 @@ COMMANDS = {
         "gpt_lightning.continual.gate", "gate_command", "May a version take the place of the one in use?", "Versions"
     ),
     **{
+        f"continual {name}": Command("gpt_lightning.continual.commands", f"{name}_command", text, "Versions")
+        for name, text in {
+            "init": "Write a commented file for the two below.",
+            "run": "Learn from new feedback: data, fit, version, gate, alias.",
+            "watch": "Do so whenever there is enough of it.",
+        }.items()
+    },
+    **{
         f"feedback {name}": Command(
             "gpt_lightning.feedback.commands", f"{name.replace('-', '_')}_command", text, "Feedback"
         )

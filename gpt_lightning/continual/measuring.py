@@ -4,29 +4,44 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
+from gpt_lightning.data.layouts.base import Layout
 from gpt_lightning.data.layouts.chat_formats import ROLES, Message
+from gpt_lightning.data.layouts.conversations import Conversation, Preference, Rated
+from gpt_lightning.data.layouts.examples import Encoded, Example
 from gpt_lightning.data.layouts.transcripts import Transcript
-from gpt_lightning.data.readers.readers import Reading
+from gpt_lightning.data.readers.readers import Document, Reading
 from gpt_lightning.data.readers.sources import open_sources
+from gpt_lightning.data.store.columns import MARKS
 from gpt_lightning.errors import DataError
+from gpt_lightning.evaluation.kinds.rows import RECORDS
 from gpt_lightning.evaluation.kinds.tasks import Asking, Task
-from gpt_lightning.evaluation.outcomes.results import Evaluation, Measure
+from gpt_lightning.evaluation.outcomes.results import Evaluation, Item, Measure, Outcome
+from gpt_lightning.evaluation.scoring.continuations import score_continuations
 from gpt_lightning.evaluation.scoring.perplexity import Reach, measure_documents
 from gpt_lightning.evaluation.scoring.windows import check_window
+from gpt_lightning.feedback.makers import hash_text
 from gpt_lightning.generation.engine import Engine
 from gpt_lightning.generation.requests import Request
 from gpt_lightning.generation.sampling import Sampling
 from gpt_lightning.generation.text import encode_prompt
+from gpt_lightning.metrics.labels import Choice
+from gpt_lightning.metrics.likelihood import Likelihood
 from gpt_lightning.serving.command import check_installed, loader
 from gpt_lightning.serving.replay import Replayed, replay
 from gpt_lightning.serving.settings import EngineSettings, Source
 from gpt_lightning.weights.loading import LoadedModel
 
+_LAYOUTS: dict[str, Layout] = {"chosen": Preference(), "label": Rated()}
+"""A field that only rows of this layout have; all others are conversations."""
 _MOST_TEXTS = 1 << 12
 """Of one request; what is logged was once accepted."""
 
@@ -126,6 +141,73 @@ def replay_log(version: Path, log: Path, device: str) -> Replayed:
 def run_tasks(loaded: LoadedModel, tasks: Sequence[Task], asking: Asking) -> list[Evaluation]:
     """Each task, asked."""
     return [task.run(loaded, asking) for task in tasks]
+
+
+def read_rows(file: Path) -> list[tuple[str, Layout, Example]]:
+    """Rows of ``feedback build`` as their layout understands them: place, layout, row.
+
+    Rows that were disliked are left out: that they become less likely says nothing of what is answered instead.
+
+    Raises:
+        DataError: The file cannot be read, or there is nothing in it.
+    """
+    found = []
+    for row in RECORDS.read(file):
+        layout = next((each for field, each in _LAYOUTS.items() if field in row.record), Conversation())
+        example = layout.parse(Document("", row.place, 0, fields=row.record))
+        if not (isinstance(layout, Rated) and not row.record["label"]):
+            found.append((row.place, layout, example))
+    if not found:
+        raise DataError(f"{file} has no rows to measure on", fix="Give more feedback, or raise gate_fraction.")
+    return found
+
+
+def measure_rows(loaded: LoadedModel, file: Path) -> Evaluation:
+    """How likely a model finds answers that people wanted; of two answers, how often it prefers the one they did.
+
+    Args:
+        loaded: The model.
+        file: Conversations, preferences or ratings that were set aside.
+
+    Raises:
+        DataError: As ``read_rows``, or no row fits into the model.
+    """
+    items, is_choice = [], False
+    for place, layout, example in read_rows(file):
+        cut: Counter[str] = Counter()
+        written = layout.limited_to(loaded.model.block_size).encode(
+            example, loaded.tokenizer, loaded.tokenizer.encode, cut
+        )
+        if not written:
+            continue
+        scored = score_continuations(loaded.model, [_split_last(loaded.tokenizer.eot_id, each) for each in written])
+        is_choice = isinstance(layout, Preference)
+        outcome: Outcome
+        if is_choice:
+            gap = scored[0].nats - scored[1].nats
+            chosen = 1 / (1 + math.exp(min(gap, 700.0)))
+            outcome = Choice((chosen, 1 - chosen), 0)
+        else:
+            outcome = Likelihood(
+                sum(each.nats for each in scored),
+                sum(each.num_tokens for each in scored),
+                len(example.text.encode("utf-8", errors="replace")),
+            )
+        items.append(Item(place, hash_text(example.text), {"": outcome}))
+    if not items:
+        raise DataError(f"No row of {file} fits into {loaded.model.block_size} positions")
+    measure = Measure("Accuracy" if is_choice else "Perplexity")
+    return Evaluation(file.stem, str(loaded.path), {"rows": len(items)}, [measure], items)
+
+
+def _split_last(eot_id: int, written: Encoded) -> tuple[list[int], list[int]]:
+    """A conversation as what is read and the answer at its end."""
+    marks = written.columns[MARKS]
+    ids = [eot_id, *map(int, written.ids)]
+    stop = int(np.flatnonzero(marks)[-1]) + 1
+    before = np.flatnonzero(marks[:stop] == 0)
+    first = 1 + (int(before[-1]) + 1 if len(before) else 0)
+    return ids[:first], ids[first : stop + 1]
 
 
 def measure_texts(loaded: LoadedModel, files: Sequence[str]) -> Evaluation:

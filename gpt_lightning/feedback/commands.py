@@ -14,8 +14,7 @@ from gpt_lightning.feedback.datasets import Rules, write_build
 from gpt_lightning.feedback.exchange import read_jsonl, write_jsonl
 from gpt_lightning.feedback.label_studio import LABEL_STUDIO_VIEW, read_label_studio, write_label_studio
 from gpt_lightning.feedback.records import Feedback
-from gpt_lightning.feedback.redaction import find_redaction
-from gpt_lightning.feedback.store import FeedbackStore
+from gpt_lightning.feedback.store import open_feedback
 from gpt_lightning.registry.versions import read_versions, using_data
 
 FORMATS = ("jsonl", "label-studio")
@@ -49,7 +48,7 @@ def add_command(
         key: The same key is the same feedback.
         redact: What is taken out of texts: none, contacts, or package.module.function.
     """
-    with _open(store, redact) as opened:
+    with open_feedback(store, redact) as opened:
         said = Feedback(
             interaction, kind, parse_value(kind, value), choice, comment, opened.hash_user(user), consent, key=key
         )
@@ -86,7 +85,7 @@ def import_command(store: str, file: str, format: str = FORMATS[0], redact: str 
         redact: What is taken out of texts: none, contacts, or package.module.function.
     """
     _check_format(format)
-    with _open(store, redact, create=True) as opened:
+    with open_feedback(store, redact, create=True) as opened:
         new, total = (read_jsonl if format == FORMATS[0] else read_label_studio)(opened, Path(file))
     sys.stdout.write(f"{total:,} rows, {new:,} new\n")
 
@@ -105,7 +104,7 @@ def export_command(store: str, file: str, format: str = FORMATS[0]) -> None:
     """
     _check_format(format)
     path = Path(file)
-    with _open(store) as opened:
+    with open_feedback(store) as opened:
         number = (write_jsonl if format == FORMATS[0] else write_label_studio)(opened, path)
     if format != FORMATS[0]:
         path.with_suffix(".xml").write_text(LABEL_STUDIO_VIEW, encoding="utf-8")
@@ -121,7 +120,7 @@ def stats_command(store: str, json: bool = False) -> None:
         store: File of the store.
         json: Write JSON.
     """
-    with _open(store) as opened:
+    with open_feedback(store) as opened:
         asked, said, builds = opened.interactions(), opened.feedback(), opened.builds()
     versions = {each.id: each.version for each in asked}
     liked = [each for each in said if each.kind == "thumb"]
@@ -159,7 +158,7 @@ def show_command(store: str, interaction: str, models: str = str(MODELS)) -> Non
         interaction: Id of the answer.
         models: Folder of registered models, where versions are looked up.
     """
-    with _open(store) as opened:
+    with open_feedback(store) as opened:
         found = opened.find_interaction(interaction)
         said = opened.feedback(interaction)
     if found is None:
@@ -204,7 +203,7 @@ def build_command(
         rating_gap: Least difference of two mean ratings of one prompt that makes a pair.
     """
     rules = Rules(gate_fraction, rows_per_user, rating_gap)
-    with _open(store) as opened:
+    with open_feedback(store) as opened:
         record = write_build(opened, Path(folder), rules)
     for name, number in record["rows"].items():
         sys.stdout.write(f"{number:>7,}  {name}\n")
@@ -224,7 +223,7 @@ def delete_user_command(store: str, user: str, is_hash: bool = False, models: st
         is_hash: Whether the hash is given instead.
         models: Folder of registered models, where versions are looked up.
     """
-    with _open(store) as opened:
+    with open_feedback(store) as opened:
         found = opened.delete_user(user if is_hash else opened.hash_user(user))
     sys.stdout.write(f"deleted: {found.interactions:,} answers, {found.feedback:,} pieces of feedback\n")
     for fingerprint in found.builds:
@@ -232,12 +231,6 @@ def delete_user_command(store: str, user: str, is_hash: bool = False, models: st
     for folder in sorted(Path(models).glob(f"*/{VERSIONS_DIR}")):
         for version in using_data(folder.parent, found.builds):
             sys.stdout.write(f"was used by version {folder.parent.name}@{version.id}\n")
-
-
-def _open(path: str, redact: str = "none", *, create: bool = False) -> FeedbackStore:
-    if not create and "://" not in path and not Path(path).is_file():
-        raise DataError("There is no store of feedback", got=path, fix="serve --feedback FILE makes one.")
-    return FeedbackStore(path, redact=find_redaction(redact))
 
 
 def _check_format(name: str) -> None:

@@ -28,7 +28,7 @@ from gpt_lightning.feedback.records import Interaction
 from gpt_lightning.feedback.store import FeedbackStore
 from gpt_lightning.files.atomic import fsync_folder, write_json_durably, write_text_durably
 from gpt_lightning.files.processes import own_mark
-from gpt_lightning.files.sealing import seal
+from gpt_lightning.files.sealing import seal, unseal
 
 BUILD_FILE = "build.json"
 SIDES = ("train", "gate")
@@ -163,7 +163,7 @@ def write_build(store: FeedbackStore, folder: Path, rules: Rules = Rules()) -> d
         "keys": keys,
     }
     if folder.exists():
-        if _read_fingerprint(folder) == record["fingerprint"]:
+        if (folder / BUILD_FILE).is_file() and read_build(folder)["fingerprint"] == record["fingerprint"]:
             return record
         raise DataError(f"{folder} exists and holds something else", fix="Name another folder.")
     # First: a data set that nobody wrote down must not be trained on.
@@ -187,8 +187,16 @@ def _write(folder: Path, texts: Mapping[str, str], record: Mapping[str, Any]) ->
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _read_fingerprint(folder: Path) -> str | None:
+def read_build(folder: Path) -> dict[str, Any]:
+    """What is in a data set's ``build.json``.
+
+    Raises:
+        DataError: It is no data set of feedback, or damaged.
+    """
     try:
-        return str(json.loads((folder / BUILD_FILE).read_text(encoding="utf-8"))["fingerprint"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+        found = unseal(json.loads((folder / BUILD_FILE).read_text(encoding="utf-8")))
+        return {"fingerprint": str(found["fingerprint"]), **found}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{folder} is no data set of feedback ({error})", allowed="folders that gpt-lightning feedback build made"
+        ) from error

@@ -21,7 +21,7 @@ from typing import Any
 
 from gpt_lightning.errors import ConfigError, DataError, MachineError
 from gpt_lightning.feedback.records import Feedback, Interaction
-from gpt_lightning.feedback.redaction import Redact
+from gpt_lightning.feedback.redaction import Redact, find_redaction
 
 _FORMAT = 1
 _WAIT_SECONDS = 60.0
@@ -257,6 +257,22 @@ class FeedbackStore:
             raise MachineError(f"The store {self.path} cannot be used ({error})") from error
         except sqlite3.DatabaseError as error:
             raise DataError(f"{self.path} is no store of feedback, or damaged ({error})") from error
+
+
+def open_feedback(path: str, redact: str = "none", *, create: bool = False) -> FeedbackStore:
+    """The store that a command names.
+
+    Args:
+        path: The file.
+        redact: As ``find_redaction`` takes.
+        create: Whether a new one is made where there is none.
+
+    Raises:
+        UserError: There is none, or it cannot be used.
+    """
+    if not create and "://" not in path and not Path(path).is_file():
+        raise DataError("There is no store of feedback", got=path, fix="serve --feedback FILE makes one.")
+    return FeedbackStore(path, redact=find_redaction(redact))
 
 
 def _split(script: str) -> Iterator[str]:

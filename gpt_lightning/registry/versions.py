@@ -220,4 +220,6 @@ def _hash_names(files: Mapping[str, str]) -> str:
 
 def _name_source(card: Mapping[str, Any]) -> str:
     data = (card.get("config") or {}).get("data") or {}
-    return str(data.get("source") or data.get("mixture") or data.get("store") or "the store of its run")
+    if data.get("mixture"):
+        return f"mixture of {', '.join(data['mixture']['sources'])}"
+    return str(data.get("store") or data.get("source") or "the store of its run")
