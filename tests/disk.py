@@ -6,12 +6,18 @@ Two hundred runs with sixty calls each would wait for half a minute. Tests that 
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
+from functools import cache
 
 
 def never_wait() -> None:
-    """Make ``os.fsync`` of this process, and of those forked from it, return at once."""
+    """Make ``os.fsync`` of this process, and of those forked from it, return at once.
+
+    And every Trainer after the first knows what packages are installed: Lightning would read the facts of each again.
+    """
     vars(os)["fsync"] = _return
+    vars(importlib.metadata)["entry_points"] = cache(importlib.metadata.entry_points)
 
 
 def _return(descriptor: int, /) -> None:

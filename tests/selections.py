@@ -15,6 +15,8 @@ import sys
 from collections.abc import Sequence
 
 FAST = (
+    "adapters",
+    "feedback",
     "files",
     "tracking",
     "checkpoints",
@@ -28,9 +30,10 @@ FAST = (
     "parsing",
 )
 NUMERICAL = (
-    *("contracts", "golden", "metrics", "model", "objectives", "optim", "weights", "evaluation/test_windows.py"),
+    *("adapters", "contracts", "golden", "metrics", "model", "objectives", "optim", "weights"),
+    *("evaluation/test_windows.py", "serving/test_adapters.py", "serving/test_same_bytes.py"),
     *(f"generation/test_{name}.py" for name in ("decode", "engine", "packing", "sampling", "transformers")),
-    *(f"training/test_{name}.py" for name in ("optimizers", "precision", "resume_exact")),
+    *(f"training/test_{name}.py" for name in ("finetuning", "optimizers", "precision", "resume_exact")),
 )
 """Tests whose result depends on how sums are rounded."""
 NO_PROCESSES = "GPT_LIGHTNING_TESTS_FAST"

@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 _CLASS = re.compile(r"^class (\w+)\(([\w., \[\]=]+)\):", re.MULTILINE)
@@ -35,22 +36,29 @@ class Parameter:
     text: str
 
 
-def read_parameters(path: Path, name: str) -> dict[str, Parameter]:
+@cache
+def read_parameters(path: Path, name: str) -> Mapping[str, Parameter]:
     """Parameters of a class (of its constructor, or the fields of a dataclass) or function, in their order.
+
+    A file is read once: the sources of a running program stay as they are.
 
     Raises:
         LookupError: The file defines no such thing.
     """
+    node = _read_definitions(path).get(name)
+    if node is None:
+        raise LookupError(f"{path} defines no {name}")
+    return _of_class(node) if isinstance(node, ast.ClassDef) else _of_function(node, _texts(node))
+
+
+@cache
+def _read_definitions(path: Path) -> dict[str, ast.ClassDef | ast.FunctionDef]:
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    for node in tree.body:
-        if isinstance(node, ast.FunctionDef) and node.name == name:
-            return _of_function(node, _texts(node))
-        if isinstance(node, ast.ClassDef) and node.name == name:
-            return _of_class(node)
-    raise LookupError(f"{path} defines no {name}")
+    return {node.name: node for node in tree.body if isinstance(node, (ast.ClassDef, ast.FunctionDef))}
 
 
-def find_subclasses(folder: Path) -> dict[str, dict[str, Path]]:
+@cache
+def find_subclasses(folder: Path) -> Mapping[str, Mapping[str, Path]]:
     """Name of an abstract base -> its subclasses at any depth that do not begin with ``_``, each with its file.
 
     A class that can be made is no base here: two of them may have one name (the mixture of data, that of objectives).

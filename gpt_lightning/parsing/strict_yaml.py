@@ -142,14 +142,16 @@ def parse_document(text: str) -> Document:
     return Document(data, _flatten(node, ""))
 
 
+# The C reader and writer where PyYAML was built with them.
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_BaseDumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
-class _Loader(_Base):  # type: ignore[misc]  # the C loader where PyYAML was built with it
+class _Loader(_Base):  # type: ignore[misc]
     yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
 
 
-class _Dumper(yaml.SafeDumper):
+class _Dumper(_BaseDumper):  # type: ignore[misc]
     """Quotes text that any reader, of YAML 1.1 or ours, would take for a number or a truth value."""
 
     def ignore_aliases(self, data: Any) -> bool:

@@ -29,7 +29,6 @@ from lightning.pytorch import Trainer
 from gpt_lightning.data.store.checks import check_global_batch
 from gpt_lightning.errors import ConfigError
 from gpt_lightning.parsing.shipped import find_shipped
-from gpt_lightning.parsing.strict_yaml import load_yaml
 from gpt_lightning.training.engine.checkpoint_io import DurableCheckpointIO
 from gpt_lightning.training.engine.processes import check_launched, forget_foreign_launch
 from gpt_lightning.training.engine.sharded_strategy import Sharded
@@ -353,7 +352,7 @@ def plain_settings(line: TrainerCommandLine, config: Namespace) -> dict[str, Any
     """A configuration of a command line as plain data, without what belongs to one start; ``config`` loses it too."""
     for key in _COMMAND_KEYS:
         config.pop(key, None)
-    return dict(load_yaml(line.parser.dump(config, skip_unset=False, skip_validation=True)))
+    return dict(json.loads(line.parser.dump(config, format="json_compact", skip_unset=False, skip_validation=True)))
 
 
 def _name_of(config_files: Any) -> str:

@@ -121,10 +121,10 @@ def known_settings(command: str) -> dict[str, Parameter]:
     return found
 
 
-def class_settings(settings: Mapping[str, Parameter]) -> dict[str, dict[str, dict[str, Parameter]]]:
+def class_settings(settings: Mapping[str, Parameter]) -> dict[str, dict[str, Mapping[str, Parameter]]]:
     """Settings that hold a class of this package -> its short name -> its arguments."""
     known = find_subclasses(PACKAGE)
-    found: dict[str, dict[str, dict[str, Parameter]]] = {}
+    found: dict[str, dict[str, Mapping[str, Parameter]]] = {}
     own = {key: each for key, each in settings.items() if not key.startswith("trainer.")}  # those are Lightning's
     for key, parameter in own.items():
         for base in re.findall(r"\w+", parameter.hint):
