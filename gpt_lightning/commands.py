@@ -191,6 +191,9 @@ COMMANDS = {
     "evaluate tasks": Command(
         f"{_EVALUATION}.commands.tasks", "tasks_command", "Benchmarks: choices, labels, cloze ...", "Measuring a model"
     ),
+    "evaluate classify": Command(
+        f"{_EVALUATION}.commands.classify", "classify_command", "Labels of a model with a head.", "Measuring a model"
+    ),
     "evaluate lm-eval": Command(
         f"{_EVALUATION}.harness.harness",
         "lm_eval_command",
@@ -248,6 +251,7 @@ _ALIASES = {
     "serve": "server api deploy host openai web ui page",
     "validate": "eval val validation loss",
     "evaluate ppl": "perplexity ppl",
+    "evaluate classify": "classify calibrate accuracy f1",
     "evaluate tasks": "benchmark benchmarks tasks score lm-eval lm_eval",
     "monitor": "tensorboard board watch dashboard",
     "prepare": "tokenize preprocess encode dataset",

@@ -1,7 +1,8 @@
-"""A choice among labels or answers: accuracy, macro F1, and whether its probabilities can be believed."""
+"""A choice among labels or answers, any of several labels, or a number: how right, and whether it can be believed."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -116,3 +117,87 @@ class Brier(Score[Choice]):
     def compute(self, sums: Float[np.ndarray, " size"]) -> dict[str, float]:
         """``brier``."""
         return {"brier": divide(sums[0], sums[1])}
+
+
+@dataclass(frozen=True)
+class Marks:
+    """Any of several labels of an item: a probability of each, which were decided for, and which hold."""
+
+    probabilities: tuple[float, ...]
+    decisions: tuple[bool, ...]
+    marks: tuple[bool, ...]
+
+
+class MarksF1(Score[Marks]):
+    """F1 in percent: of all labels together, and its mean over those that hold or are decided for anywhere.
+
+    Args:
+        num_labels: The same for every item.
+    """
+
+    def __init__(self, num_labels: int) -> None:
+        self.size = 3 * num_labels
+
+    def measure(self, outcome: Marks) -> Sequence[float]:
+        """Hits, decisions and right labels, by label."""
+        pairs = zip(outcome.decisions, outcome.marks, strict=True)
+        hits = [float(decided and holds) for decided, holds in pairs]
+        return [*hits, *map(float, outcome.decisions), *map(float, outcome.marks)]
+
+    def compute(self, sums: Float[np.ndarray, " size"]) -> dict[str, float]:
+        """``micro_f1`` and ``macro_f1``."""
+        hits, decided, right = sums.reshape(3, -1)
+        seen = decided + right > 0
+        micro = divide(2 * hits.sum(), (decided + right).sum())
+        macro = divide((2 * hits[seen] / (decided + right)[seen]).sum(), float(seen.sum()))
+        return {"micro_f1": 100 * micro, "macro_f1": 100 * macro}
+
+
+class MarksCalibration(Calibration):
+    """Expected calibration error (percent) of every label's probability, in bins of equal width."""
+
+    def measure(self, outcome: Marks) -> Sequence[float]:  # type: ignore[override]
+        """Probabilities, hits and labels, by bin."""
+        pairs = zip(outcome.probabilities, outcome.marks, strict=True)
+        yes = [Choice((1 - value, value), int(holds)) for value, holds in pairs]
+        return [sum(column) for column in zip(*map(super().measure, yes), strict=True)]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number that was predicted, and the right one."""
+
+    value: float
+    answer: float
+
+
+class Pearson(Score[Estimate]):
+    """Correlation of predicted and right numbers, -1 to 1."""
+
+    size = 6
+
+    def measure(self, outcome: Estimate) -> Sequence[float]:
+        """Items, both numbers, their squares and their product."""
+        value, answer = outcome.value, outcome.answer
+        return [1.0, value, answer, value * value, answer * answer, value * answer]
+
+    def compute(self, sums: Float[np.ndarray, " size"]) -> dict[str, float]:
+        """``pearson``."""
+        count, value, answer, values, answers, products = sums.tolist()
+        spread = (count * values - value * value) * (count * answers - answer * answer)
+        return {"pearson": divide(count * products - value * answer, math.sqrt(max(spread, 0.0)))}
+
+
+class SquaredError(Score[Estimate]):
+    """Mean squared error of predicted numbers."""
+
+    size = 2
+    lower_is_better = ("mse",)
+
+    def measure(self, outcome: Estimate) -> Sequence[float]:
+        """Squared error; 1."""
+        return [(outcome.value - outcome.answer) ** 2, 1.0]
+
+    def compute(self, sums: Float[np.ndarray, " size"]) -> dict[str, float]:
+        """``mse``."""
+        return {"mse": divide(sums[0], sums[1])}

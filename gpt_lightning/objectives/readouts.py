@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int, Real
 from torch import Tensor
 
+from gpt_lightning.metrics.labels import Choice, Estimate, Marks
+
 _HOTTEST, _TURNS = 20.0, 80
 """Largest temperature, whose inverse is the smallest; halvings of the interval (each to 0.618)."""
 
@@ -45,6 +47,10 @@ class Readout(ABC):
     def describe_answer(self, answer: Any, labels: Sequence[str]) -> Any:
         """What a column of the store knows of one item, in the same words."""
 
+    @abstractmethod
+    def judge(self, values: Sequence[float], answer: Any, calibration: Calibration) -> Choice | Marks | Estimate:
+        """What was said of one item beside what is known, for ``metrics.labels``."""
+
     def calibrate(self, outputs: Float[Tensor, "items labels"], answers: Real[Tensor, "items ..."]) -> Calibration:
         """The calibration that fits known answers best; without probabilities there is nothing to calibrate."""
         return Calibration()
@@ -66,6 +72,10 @@ class OneLabel(Readout):
         """Its name."""
         return labels[int(answer)]
 
+    def judge(self, values: Sequence[float], answer: Any, calibration: Calibration) -> Choice:
+        """A choice."""
+        return Choice(tuple(values), int(answer))
+
     def calibrate(self, outputs: Float[Tensor, "items labels"], answers: Int[Tensor, " items"]) -> Calibration:
         """The temperature with the least cross-entropy."""
         outputs, answers = outputs.double(), answers.long()
@@ -81,13 +91,16 @@ class AnyLabels(Readout):
 
     def describe(self, values: Sequence[float], labels: Sequence[str], calibration: Calibration) -> dict[str, Any]:
         """The labels that hold, and the probability of each."""
-        thresholds = calibration.thresholds or [0.5] * len(labels)
-        holds = [name for name, value, least in zip(labels, values, thresholds, strict=True) if value >= least]
-        return {"labels": holds, "probabilities": _name(values, labels)}
+        holds = zip(labels, _decide(values, calibration), strict=True)
+        return {"labels": [name for name, decided in holds if decided], "probabilities": _name(values, labels)}
 
     def describe_answer(self, answer: Any, labels: Sequence[str]) -> Any:
         """The names of those that hold."""
         return [name for name, mark in zip(labels, answer, strict=True) if mark]
+
+    def judge(self, values: Sequence[float], answer: Any, calibration: Calibration) -> Marks:
+        """Marks."""
+        return Marks(tuple(values), _decide(values, calibration), tuple(map(bool, answer)))
 
     def calibrate(self, outputs: Float[Tensor, "items labels"], answers: Int[Tensor, "items labels"]) -> Calibration:
         """The temperature with the least cross-entropy, and for each label the threshold with the best F1."""
@@ -111,6 +124,16 @@ class Number(Readout):
     def describe_answer(self, answer: Any, labels: Sequence[str]) -> Any:
         """It."""
         return float(answer)
+
+    def judge(self, values: Sequence[float], answer: Any, calibration: Calibration) -> Estimate:
+        """An estimate."""
+        return Estimate(values[0], float(answer))
+
+
+def _decide(values: Sequence[float], calibration: Calibration) -> tuple[bool, ...]:
+    """Which labels hold."""
+    thresholds = calibration.thresholds or [0.5] * len(values)
+    return tuple(value >= least for value, least in zip(values, thresholds, strict=True))
 
 
 def _name(values: Sequence[float], labels: Sequence[str]) -> dict[str, float]:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from jsonargparse import Namespace
 
 from gpt_lightning.checkpoints.checkpoint_dir import locate
+from gpt_lightning.checkpoints.durable import read_manifest
 from gpt_lightning.errors import ConfigError
 from gpt_lightning.generation.command import check_files
 from gpt_lightning.model.config import GPTConfig
+from gpt_lightning.objectives.classifier import label_file, load_classifier
 from gpt_lightning.training.engine.processes import process_rank
 from gpt_lightning.training.fitting.build import build_bare_trainer, build_parsed
 from gpt_lightning.training.fitting.command_line import TrainerCommandLine
@@ -55,11 +58,25 @@ def trainer_command(command: str, args: Sequence[str]) -> int:
     if command == "predict" and _asks_for_texts(
         config.generate.as_dict(), line.parser.get_defaults().generate.as_dict()
     ):
-        _say(f"{answer_prompts(build_bare_trainer(line, PLACES), config.checkpoint, config.generate.as_dict())}\n")
+        _say(f"{_answer(line)}\n")
     else:
         locate(config.checkpoint)  # before minutes are spent on preparing text
         _evaluate(build_parsed(line), command, config.checkpoint)
     return 0
+
+
+def _answer(line: TrainerCommandLine) -> str:
+    """Texts of a file labelled by a model with a head, or continued by any other."""
+    given, checkpoint, trainer = (
+        line.config.generate.as_dict(),
+        line.config.checkpoint,
+        build_bare_trainer(line, PLACES),
+    )
+    if is_foreign(checkpoint) or "use" not in read_manifest(locate(checkpoint))["facts"]:
+        return answer_prompts(trainer, checkpoint, given)
+    classifier = load_classifier(checkpoint, device=str(trainer.strategy.root_device))
+    count = label_file(classifier, Path(given["input"]), Path(given["output"]))
+    return f"{count:,} {'text' if count == 1 else 'texts'} labelled: {given['output']}"
 
 
 def _asks_for_texts(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> bool:

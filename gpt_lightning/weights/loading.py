@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jaxtyping import Float
+from torch import Tensor
+
 from gpt_lightning.checkpoints.checkpoint_dir import check_prefer, locate
 from gpt_lightning.checkpoints.durable import local_path
 from gpt_lightning.checkpoints.folder import read_checkpoint
@@ -22,12 +25,17 @@ from gpt_lightning.weights.starting import open_adapted
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A decoder in evaluation mode, its tokenizer, and the checkpoint's card (plain data)."""
+    """A decoder in evaluation mode, its tokenizer, and the checkpoint's card (plain data).
+
+    Attributes:
+        head: Of a model that labels texts (``card["use"]``), ``(labels, embed)``; None = it has none.
+    """
 
     model: GPT
     tokenizer: Tokenizer
     card: dict[str, Any]
     path: Path
+    head: Float[Tensor, "labels embed"] | None = None
 
 
 def load_model(path: Path | str, *, prefer: str = "best", device: str = "cpu") -> LoadedModel:
@@ -63,7 +71,8 @@ def load_model(path: Path | str, *, prefer: str = "best", device: str = "cpu") -
         check_fit(weights, model, checkpoint)
         check_finite(weights, checkpoint)
         model.load_state_dict(weights)
-    return LoadedModel(model.to(device).eval(), from_description(card["tokenizer"]), card, checkpoint)
+    head = state["state_dict"]["extras.score.weight"].to(device) if "use" in card else None
+    return LoadedModel(model.to(device).eval(), from_description(card["tokenizer"]), card, checkpoint, head)
 
 
 def _load_foreign(path: Path, device: str) -> LoadedModel:

@@ -17,7 +17,7 @@ import json
 import math
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,7 +40,7 @@ from gpt_lightning.data.tokenizers.tokenizer import Tokenizer
 from gpt_lightning.errors import ConfigError, DataError
 
 
-class _Known(Layout):
+class LabelledLayout(Layout):
     """A text, or two, and what is known about it."""
 
     def __init__(self, text_field: str, pair_field: str | None, max_tokens: int | None) -> None:
@@ -60,24 +60,51 @@ class _Known(Layout):
         pair = [] if self.pair_field is None else TextField(self.pair_field).fields
         return tuple(dict.fromkeys([*TextField(self.text_field).fields, *pair, self.known_field]))
 
+    def read_texts(self, document: Document) -> list[str]:
+        """The texts of a record, whether anything is known about them or not."""
+        specs = [self.text_field, *([self.pair_field] if self.pair_field is not None else ())]
+        return [TextField(spec).pick(document.fields, document.name) for spec in specs]
+
     def parse(self, document: Document) -> Example:
         """Texts and what is known."""
-        specs = [self.text_field, *([self.pair_field] if self.pair_field is not None else ())]
-        texts = [TextField(spec).pick(document.fields, document.name) for spec in specs]
+        texts = self.read_texts(document)
         known = self._read(document, require(document, self.known_field, self._example()))
         return Example("\n".join(texts), normalize("\x1f".join(texts)), (texts, known))
 
     def encode(self, example: Example, tokenizer: Tokenizer, encode: Encode, cut: Counter[str]) -> list[Encoded]:
-        """One document; too long a text loses its end, of a pair the longer one first."""
+        """One document."""
         texts, known = example.content
+        ids, _ = self.tokenize(texts, tokenizer.eot_id, encode, cut)
+        return [Encoded(ids, {self.columns[0].name: self.store_answer(known)})]
+
+    def tokenize(
+        self, texts: Sequence[str], eot_id: int, encode: Encode, cut: Counter[str]
+    ) -> tuple[npt.NDArray[Any], list[int]]:
+        """Texts as the tokens of one document, in training and in use the same.
+
+        What is too long loses its end, of a pair the longer one first. End-of-text in front is left out.
+
+        Args:
+            texts: From ``read_texts``.
+            eot_id: What stands between the two of a pair.
+            encode: Text -> ids.
+            cut: Counts what was shortened.
+
+        Returns:
+            The ids, and the place of the last one of whatever has an answer: the document, or each word.
+        """
         room = None if self.max_tokens is None else self.max_tokens - 1
         parts = [encode(text) for text in texts]
         if len(parts) == 1:
             ids = cut_ids(parts[0], room, cut)
         else:
             first, second = _cut_pair(parts, None if room is None else room - 1, cut)
-            ids = np.concatenate([first, np.array([tokenizer.eot_id], dtype=first.dtype), second])
-        return [Encoded(ids, {self.columns[0].name: self._store(known)})]
+            ids = np.concatenate([first, np.array([eot_id], dtype=first.dtype), second])
+        return ids, [len(ids) - 1]
+
+    def describe_item(self, texts: Sequence[str], said: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """What is said of the answers of one document, with what they are about: plain data."""
+        return {"text": texts[0] if len(texts) == 1 else list(texts), **said[0]}
 
     @abstractmethod
     def _example(self) -> str:
@@ -88,11 +115,11 @@ class _Known(Layout):
         """What is known, understood."""
 
     @abstractmethod
-    def _store(self, known: Any) -> Any:
+    def store_answer(self, known: Any) -> Any:
         """What is known as the numbers of a column."""
 
 
-class NamedClasses(_Known):
+class NamedClasses(LabelledLayout):
     """What is known are names of classes."""
 
     def __init__(
@@ -183,7 +210,8 @@ class Labelled(NamedClasses):
     def _names(self, known: str) -> list[str]:
         return [known]
 
-    def _store(self, known: str) -> int:
+    def store_answer(self, known: str) -> int:
+        """Its place among the labels."""
         return self._places([known])[0]
 
 
@@ -232,13 +260,14 @@ class MultiLabelled(NamedClasses):
     def _names(self, known: list[str]) -> list[str]:
         return known
 
-    def _store(self, known: list[str]) -> npt.NDArray[np.uint8]:
+    def store_answer(self, known: list[str]) -> npt.NDArray[np.uint8]:
+        """A mark for each label."""
         marks = np.zeros(len(self.labels or ()), dtype=np.uint8)
         marks[self._places(known)] = 1
         return marks
 
 
-class Regression(_Known):
+class Regression(LabelledLayout):
     """Texts with a number each; column ``value``.
 
     Args:
@@ -280,7 +309,8 @@ class Regression(_Known):
             raise refuse_value(document, self.known_field, value, "a finite number")
         return number
 
-    def _store(self, known: float) -> float:
+    def store_answer(self, known: float) -> float:
+        """The number."""
         return known
 
 

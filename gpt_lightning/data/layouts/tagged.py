@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -50,11 +51,16 @@ class Tagged(NamedClasses):
         """The class of the word that ends at a token."""
         return (Column("tags", "token", "int32"),)
 
-    def parse(self, document: Document) -> Example:
-        """Words and their classes, as many of one as of the other."""
+    def read_texts(self, document: Document) -> list[str]:
+        """The words."""
         words = self._list(document, self.words_field, '["Ada", "wrote"]')
         if not words or not all(isinstance(word, str) and word for word in words):
             raise refuse_value(document, self.words_field, words, "a list of words, none of them empty")
+        return words
+
+    def parse(self, document: Document) -> Example:
+        """Words and their classes, as many of one as of the other."""
+        words = self.read_texts(document)
         tags = self._read(document, require(document, self.tags_field, self._example()))
         if len(tags) != len(words):
             raise refuse_value(document, self.tags_field, tags, f"as many as the {len(words)} words")
@@ -62,14 +68,25 @@ class Tagged(NamedClasses):
         return Example(text, normalize(text), (words, tags))
 
     def encode(self, example: Example, tokenizer: Tokenizer, encode: Encode, cut: Counter[str]) -> list[Encoded]:
-        """One document; too long a text loses its end."""
+        """One document."""
         words, tags = example.content
-        pieces = encode_words(words, self.joiner, encode)
-        marks = np.full(sum(map(len, pieces)), IGNORED, dtype=np.int32)
-        marks[np.cumsum([len(piece) for piece in pieces]) - 1] = self._store(tags)
-        room = None if self.max_tokens is None else self.max_tokens - 1
-        ids = cut_ids(np.concatenate(pieces), room, cut)
-        return [Encoded(ids, {"tags": marks[: len(ids)]})]
+        ids, ends = self.tokenize(words, tokenizer.eot_id, encode, cut)
+        marks = np.full(len(ids), IGNORED, dtype=np.int32)
+        marks[ends] = self.store_answer(tags)[: len(ends)]
+        return [Encoded(ids, {"tags": marks})]
+
+    def tokenize(
+        self, texts: Sequence[str], eot_id: int, encode: Encode, cut: Counter[str]
+    ) -> tuple[npt.NDArray[Any], list[int]]:
+        """Words with what stands between them; words behind the end have no answer."""
+        pieces = [encode(f"{self.joiner}{word}" if number else word) for number, word in enumerate(texts)]
+        ids = cut_ids(np.concatenate(pieces), None if self.max_tokens is None else self.max_tokens - 1, cut)
+        ends = np.cumsum([len(piece) for piece in pieces]) - 1
+        return ids, [int(end) for end in ends if end < len(ids)]
+
+    def describe_item(self, texts: Sequence[str], said: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Every word with its label; those behind the end are left out."""
+        return {"words": [{"word": word, **each} for word, each in zip(texts, said, strict=False)]}
 
     def _list(self, document: Document, name: str, allowed: str) -> list[Any]:
         value = require(document, name, allowed)
@@ -88,10 +105,6 @@ class Tagged(NamedClasses):
     def _names(self, known: list[str]) -> list[str]:
         return known
 
-    def _store(self, known: list[str]) -> list[int]:
+    def store_answer(self, known: list[str]) -> list[int]:
+        """The place of each among the labels."""
         return self._places(known)
-
-
-def encode_words(words: list[str], joiner: str, encode: Encode) -> list[npt.NDArray[Any]]:
-    """The tokens of each word of a text, with what stands before it; in training and in use the same."""
-    return [encode(f"{joiner}{word}" if number else word) for number, word in enumerate(words)]

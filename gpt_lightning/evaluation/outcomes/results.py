@@ -22,21 +22,36 @@ from gpt_lightning.errors import ConfigError, DataError
 from gpt_lightning.evaluation.outcomes.resampling import bootstrap_interval
 from gpt_lightning.files.atomic import write_text_durably
 from gpt_lightning.metrics.answers import EditDistance, Ended, ExactMatch, Same, TokenF1
-from gpt_lightning.metrics.labels import Accuracy, Brier, Calibration, Choice, MacroF1
+from gpt_lightning.metrics.labels import (
+    Accuracy,
+    Brier,
+    Calibration,
+    Choice,
+    Estimate,
+    MacroF1,
+    Marks,
+    MarksCalibration,
+    MarksF1,
+    Pearson,
+    SquaredError,
+)
 from gpt_lightning.metrics.likelihood import GuessAccuracy, Likelihood, Perplexity, UnitPerplexity
 from gpt_lightning.metrics.overlap import Answer, Bleu, ChrF, Rouge
 from gpt_lightning.metrics.sums import Score, measure_all
 
 FORMAT = "gpt_lightning evaluation 1"
-Outcome = Answer | Choice | Likelihood
+Outcome = Answer | Choice | Likelihood | Marks | Estimate
 _SCORES: dict[str, type[Score[Any]]] = {
     kind.__name__: kind
     for kind in (
         Bleu, ChrF, Rouge, ExactMatch, Same, TokenF1, EditDistance, Ended,
-        Accuracy, MacroF1, Calibration, Brier, Perplexity, UnitPerplexity, GuessAccuracy,
+        Accuracy, MacroF1, Calibration, Brier, MarksF1, MarksCalibration, Pearson, SquaredError,
+        Perplexity, UnitPerplexity, GuessAccuracy,
     )
 }  # fmt: skip
-_OUTCOMES: dict[str, type[Outcome]] = {"answer": Answer, "choice": Choice, "likelihood": Likelihood}
+_OUTCOMES: dict[str, type[Outcome]] = {
+    "answer": Answer, "choice": Choice, "likelihood": Likelihood, "marks": Marks, "estimate": Estimate,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
