@@ -182,6 +182,9 @@ COMMANDS = {
             "delete-user": "Forget a user, and say what had used it.",
         }.items()
     },
+    "feedback drift": Command(
+        "gpt_lightning.continual.drift", "drift_command", "Is what is asked and answered still what it was?", "Feedback"
+    ),
     "evaluate ppl": Command(
         f"{_EVALUATION}.commands.ppl", "ppl_command", "Perplexity and bits per byte on texts.", "Measuring a model"
     ),

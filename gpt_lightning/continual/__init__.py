@@ -7,6 +7,7 @@
     replaying   what the model knew, as rows beside the new ones
     rounds      data -> train -> register -> judge -> promote, each done once, whatever is killed
     commands    gpt-lightning continual init, run, watch
+    drift       gpt-lightning feedback drift: windows of answers against what the version was trained on
 
 The way around: ``serve --feedback`` -> ``feedback build`` -> ``fit --init_from chat@production`` on its ``train/`` ->
 ``models add`` -> ``models gate`` on its ``gate/`` -> ``models promote``, which wants the report -> the server follows.

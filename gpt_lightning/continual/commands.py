@@ -153,19 +153,17 @@ def _watch(file: str, look_seconds: float, round_seconds: float, rounds: int | N
         if time.monotonic() >= earliest and (news.round is not None or news.new >= continual.min_rows):
             earliest = time.monotonic() + round_seconds
             code = _run_child(file)
-            newest = list_rounds(continual.place)[-1]
-            if newest.settled.ended is not None:
+            newest = next(reversed(list_rounds(continual.place)), None)
+            if newest is not None and newest.settled.ended is not None:
                 _say(f"{newest.folder}: version {newest.settled.version}, {_stand(newest.settled.passed)}")
                 done, failed, told = done + 1, 0, ""
                 continue
             failed += 1
             if code == ConfigError.exit_code or failed == _FAILURES:
                 raise TrainingError(
-                    f"{newest.folder} ended {failed} times before it was done",
-                    got=f"exit code {code}",
-                    fix="See above.",
+                    "A round does not come to its end", got=f"exit code {code} {failed} times", fix="See above."
                 )
-            _say(f"{newest.folder} ended with exit code {code}; it goes on")
+            _say(f"the round ended with exit code {code}; it goes on")
             earliest = time.monotonic() + look_seconds
         found = f"{news.new:,} new rows since version {news.base}, a round takes {continual.min_rows:,}"
         if found != told:

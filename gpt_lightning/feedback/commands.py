@@ -163,21 +163,26 @@ def show_command(store: str, interaction: str, models: str = str(MODELS)) -> Non
         said = opened.feedback(interaction)
     if found is None:
         raise DataError("There is no answer of this id", got=interaction, allowed="ids of kept answers")
-    parts = Path(found.version).parts
-    records = [
-        (folder.parent.name, each)
-        for folder in sorted(Path(models).glob(f"*/{VERSIONS_DIR}"))
-        for each in read_versions(folder.parent)
-        if each.id in parts
-    ]
     lines = [("asked", found.time), ("model", found.model), ("version", found.version), ("weights", found.fingerprint)]
-    for name, record in records:
-        lines += [("registry", f"{name}@{record.id}, step {record.step:,}, parent {record.parent or 'none'}")]
-        lines += [("data", f"{fingerprint}  {what}") for fingerprint, what in record.data.items()]
+    for folder in sorted(Path(models).glob(f"*/{VERSIONS_DIR}")):
+        lines += _trace(folder.parent, found.version)
     lines += [("prompt", json_format.dumps(found.prompt, ensure_ascii=False))]
     lines += [("answer", answer) for answer in found.answers]
     lines += [("feedback", f"{each.kind}: {each.value} {each.comment}".rstrip()) for each in said]
     sys.stdout.write("".join(f"{title:<9} {text}\n" for title, text in lines))
+
+
+def _trace(folder: Path, version: str) -> list[tuple[str, str]]:
+    """What a registered model knows of a version: its data, and those of the versions that its training began with."""
+    known = {each.id: each for each in read_versions(folder)}
+    wanted = next((each for each in known if each in Path(version).parts), None)
+    lines, title = [], "registry"
+    while wanted in known:
+        record = known[wanted]
+        lines += [(title, f"{folder.name}@{record.id}, step {record.step:,}, parent {record.parent or 'none'}")]
+        lines += [("data", f"{fingerprint}  {what}") for fingerprint, what in record.data.items()]
+        wanted, title = record.parent, "before it"
+    return lines
 
 
 def build_command(

@@ -4,7 +4,7 @@
     sums          a score = what an item adds + what the sums mean; as a torchmetrics class
     overlap       BLEU, chrF, ROUGE of texts              answers      exact match, token F1, edit distance
     labels        accuracy, macro F1, calibration         likelihood   perplexity of texts, words guessed
-    cutting       how text is cut into words, Chinese too
+    cutting       how text is cut into words, Chinese too  drift          has what comes in changed?
 
 Each metric is a pure pair (what an item or batch adds, what the sums mean) and a thin torchmetrics class around it.
 
