@@ -27,7 +27,9 @@ class Command:
 
 _STORES = ("gpt_lightning.data.commands.stores",)
 _EVALUATION = "gpt_lightning.evaluation"
-_APPLICATIONS: dict[str, tuple[str, str]] = {}
+_APPLICATIONS = {
+    "recommend": ("what comes next for a person", "recommendations over HTTP, with a page"),
+}
 """Name -> what it is about, and what it serves."""
 _TRAINER = ("gpt_lightning.training.fitting.front", "front_command")
 

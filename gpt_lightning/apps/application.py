@@ -116,9 +116,14 @@ def open_folder(application: Application[Settings], folder: Path, changes: Seque
     wrong = next((each for each in changes if "=" not in each), None)
     if wrong is not None:
         raise ConfigError("--set takes a setting and its value", got=wrong, allowed="KEY=VALUE")
-    given = parser.parse_args([f"--config={file}", *(f"--{each}" for each in changes)])
+    # jsonargparse would let one setting of ``fit`` take the place of all its neighbours; ``build`` merges dotted ones.
+    own = [each for each in changes if not each.startswith("fit.")]
+    given = parser.parse_args([f"--config={file}", *(f"--{each}" for each in own)])
     values = vars(parser.instantiate(given))
     values.pop("config")
+    values["fit"] |= {
+        each[len("fit.") :].partition("=")[0]: each.partition("=")[2] for each in changes if each not in own
+    }
     return AppFolder(folder, application.settings(**values))
 
 

@@ -87,7 +87,7 @@ def tell_findings(findings: Findings, folder: Path) -> list[Path]:
     """
     headers, rows = tabulate(findings)
     sys.stdout.write(format_table(headers, rows))
-    page = Page(findings.title, f"{len(findings.ours.items):,} items; {findings.ours.model}")
+    page = Page(findings.title, f"{len(findings.ours.items):,} questions to {findings.ours.model}")
     page.heading("Figures beside their floor")
     page.table(headers, rows)
     for note in findings.notes:

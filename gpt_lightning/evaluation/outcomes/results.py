@@ -37,20 +37,22 @@ from gpt_lightning.metrics.labels import (
 )
 from gpt_lightning.metrics.likelihood import GuessAccuracy, Likelihood, Perplexity, UnitPerplexity
 from gpt_lightning.metrics.overlap import Answer, Bleu, ChrF, Rouge
+from gpt_lightning.metrics.ranking import Ranking, RankingAt, RankPercentile
 from gpt_lightning.metrics.sums import Score, measure_all
 
 FORMAT = "gpt_lightning evaluation 1"
-Outcome = Answer | Choice | Likelihood | Marks | Estimate
+Outcome = Answer | Choice | Likelihood | Marks | Estimate | Ranking
 _SCORES: dict[str, type[Score[Any]]] = {
     kind.__name__: kind
     for kind in (
         Bleu, ChrF, Rouge, ExactMatch, Same, TokenF1, EditDistance, Ended,
         Accuracy, MacroF1, Calibration, Brier, MarksF1, MarksCalibration, Pearson, SquaredError,
-        Perplexity, UnitPerplexity, GuessAccuracy,
+        Perplexity, UnitPerplexity, GuessAccuracy, RankingAt, RankPercentile,
     )
 }  # fmt: skip
 _OUTCOMES: dict[str, type[Outcome]] = {
     "answer": Answer, "choice": Choice, "likelihood": Likelihood, "marks": Marks, "estimate": Estimate,
+    "ranking": Ranking,
 }  # fmt: skip
 
 
