@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import textwrap
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -62,12 +63,14 @@ class Application(ABC, Generic[Settings]):
         title: What it is, for people.
         settings: Class of its settings.
         samples: What ``init --sample`` may name; the first is the default.
+        notes: What to expect of a sample (time, figures), by its name; a comment in its settings.
     """
 
     name: ClassVar[str]
     title: ClassVar[str]
     settings: type[Settings]
     samples: ClassVar[Sequence[str]] = ("built-in",)
+    notes: ClassVar[Mapping[str, str]] = {}
 
     @abstractmethod
     def make_sample(self, name: str) -> tuple[Mapping[str, Any], Mapping[str, str]]:
@@ -144,7 +147,7 @@ def write_folder(application: Application[Any], folder: Path, sample: str) -> li
     if sample not in application.samples:
         raise ConfigError("There is no such sample", got=sample, allowed=", ".join(application.samples))
     given, files = application.make_sample(sample)
-    written = {settings_file(application, folder): draw_settings(application, given)}
+    written = {settings_file(application, folder): draw_settings(application, given, application.notes.get(sample, ""))}
     written |= {folder / name: content for name, content in files.items()}
     taken = next((path for path in written if path.exists()), None)
     if taken is not None:
@@ -159,10 +162,17 @@ def write_folder(application: Application[Any], folder: Path, sample: str) -> li
     return list(written)
 
 
-def draw_settings(application: Application[Any], given: Mapping[str, Any]) -> str:
-    """The YAML file of an application: what is given, and every other setting as a comment with its default."""
+def draw_settings(application: Application[Any], given: Mapping[str, Any], note: str = "") -> str:
+    """The YAML file of an application: what is given, and every other setting as a comment with its default.
+
+    Args:
+        application: Whose.
+        given: Settings that differ from their defaults.
+        note: What to expect.
+    """
     known = {action.dest: action.help for action in _build_parser(application)._actions}
     lines = [f"# {application.title}", f"# gpt-lightning app {application.name} train | evaluate | run FOLDER"]
+    lines += [f"# {line}" for line in textwrap.wrap(note, 117)]
     lines.append("# Lines without a leading # are set; the others show the defaults. Paths are relative to this file.")
     for each in dataclasses.fields(application.settings):
         lines += ["", f"# {known[each.name]}"]

@@ -38,6 +38,7 @@ def test_settings_are_written_with_a_comment_each_and_read_again(run: Run) -> No
     text = Path("echo/echo.yaml").read_text(encoding="utf-8")
     assert "# File of texts, 100 % of them.\n# texts: texts.txt\n" in text
     assert "# model: model\n" in text
+    assert "\n# Expected: 80 % right.\n" in text
     assert read_yaml("echo/echo.yaml") == {"fit": {"trainer": {"max_steps": 3}}}
     assert Path("echo/texts.txt").read_text(encoding="utf-8") == echo.TEXT
     # Every default that is shown can be set.

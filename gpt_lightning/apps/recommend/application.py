@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from gpt_lightning.apps.application import AppFolder, Application
 from gpt_lightning.apps.figures import Findings
@@ -80,6 +80,10 @@ class Recommend(Application[RecommendSettings]):
     title = "Recommendation: what comes next for a person, by how likely a language model finds an item's text."
     settings = RecommendSettings
     samples = SAMPLES
+    notes: ClassVar[Mapping[str, str]] = {
+        "built-in": "Time: a minute and a half of one CPU core to train, half a minute to evaluate. Expected: hr@10 "
+        "0.70 beside 0.12 of popularity and 0.57 of co-occurrence; items kept out of training in the first fifth.",
+    }
 
     def make_sample(self, name: str) -> tuple[Mapping[str, Any], Mapping[str, str]]:
         """Series of parts that people follow in order, English and Chinese; or MovieLens-100k."""
