@@ -127,17 +127,12 @@ SETTINGS: list[tuple[int, list[str], list[str]]] = [
     (2, ["--model.config.n_layer=two"], ["--model.config.n_layer", "'two'", "a whole number"]),
     (2, ["--model.optimizer=Adamm"], ["'Adamm'", "AdamW", "Did you mean AdamW?"]),
     (2, ["--model.schedule=torch.nn.Linear"], ["'torch.nn.Linear'", "Cosine"]),
-    (2, ["--model.schedule=os.system"], ["'os.system'"]),
     (2, ["--config=tinny.yaml"], ["'tinny.yaml'", "Did you mean tiny.yaml?"]),
     (2, ["stray"], ["'stray'", "--name value"]),
     # text
     (3, ["--data.source=nowhere.txt"], ["'nowhere.txt'", "corpus.txt"]),
-    (3, ["--data.source=*.md"], ["'*.md'", "No file matches", "corpus.txt"]),
     (3, ["--data.source=builtin:foo"], ["'builtin:foo'", "builtin:pydoc"]),
     (3, ["--data.source=[]"], ["got []", "--data.source"]),
-    (3, ["--data.tokenizer=gpt22"], ["'gpt22'", "Did you mean gpt2?"]),
-    (2, ["--data.val_fraction=1.5"], ["data.val_fraction", "1.5", "0 <= share < 1"]),
-    (2, ["--data.predict_split=vall"], ["'vall'", "train, val, test"]),
     # sizes
     (3, ["--data.block_size=4000"], ["4000", "block_size from 1 to 2050"]),
     (2, ["--model.config.block_size=8"], ["got 16", "1 to 8", "--data.block_size 8"]),
@@ -145,42 +140,29 @@ SETTINGS: list[tuple[int, list[str], list[str]]] = [
     (3, ["--data.batch_size=400"], ["400 windows", "only 127", "batch_size to 127"]),
     (2, ["--model.config.n_head=3"], ["n_embd", "got 16", "multiples of 3", "15 or 18"]),
     (2, ["--model.config.dropout=1.5"], ["dropout", "1.5", "0 <= dropout < 1"]),
-    (2, ["--data.batch_size=0"], ["data.batch_size", "got 0", ">= 1"]),
     # training
     (2, ["--model.optimizer.lr=-0.1"], ["optimizer.lr", "-0.1", "0 or more"]),
-    (2, ["--model.optimizer.lr=nan"], ["--model.optimizer.lr", "'nan'", "a number"]),
     (2, ["--model.schedule.warmup=500"], ["500 steps", "at most 2 steps"]),
-    (2, ["--model.schedule.warmup=soon"], ["schedule.warmup", "'soon'", "20M tokens"]),
     (
         2,
         ["--trainer.max_steps=10", "--model.schedule=WSD", "--model.schedule.warmup=6", "--model.schedule.decay=6"],
         ["6"],
     ),
-    (2, ["--trainer.max_steps=0"], ["trainer.max_steps", "got 0", ">= 1"]),
     (2, ["--run.max_tokens=100"], ["trainer.max_steps", "run.max_tokens", "one of"]),
     (2, ["--run.validate_every=0"], ["run.validate_every", "got 0", "100%"]),
-    (2, ["--run.save_every=often"], ["run.save_every", "'often'"]),
-    (2, ["--trainer.accumulate_grad_batches=0"], ["trainer.accumulate_grad_batches", "got 0", ">= 1"]),
-    (2, ["--trainer.log_every_n_steps=0"], ["trainer.log_every_n_steps", "got 0", ">= 1"]),
     (2, ["--trainer.gradient_clip_val=-1"], ["trainer.gradient_clip_val", "-1", "above 0"]),
     (2, ["--seed_everything=-1"], ["seed_everything", "-1", "0 to 4294967295"]),
     # machine
     (2, ["--trainer.accelerator=gpu"], ["gpu", "This machine has: cpu", "trainer.accelerator"]),
-    (2, ["--trainer.accelerator=cuda"], ["cuda", "This machine has: cpu", "trainer.accelerator"]),
-    (2, ["--trainer.accelerator=tpuu"], ["tpuu", "trainer.accelerator"]),
     (2, ["--trainer.devices=0"], ["devices='0'", "devices"]),
     (2, ["--trainer.strategy=ddpp"], ["ddpp", "strategy"]),
     (2, ["--trainer.precision=16-mixed"], ["16-mixed", "CPU", "precision"]),
-    (2, ["--trainer.precision=8-bit"], ["--trainer.precision", "'8-bit'", "bf16-mixed"]),
     # folders
     (3, ["--run.dir=corpus.txt"], ["corpus.txt is a file", "--run.dir"]),
     (3, ["--run.dir=corpus.txt/below"], ["corpus.txt/below", "cannot be written", "--run.dir"]),
-    (3, ["--run.dir=/proc/new"], ["/proc/new", "cannot be written", "--run.dir"]),
     (3, ["--run.dir=done"], ["done already holds a run", "--resume auto"]),
     (2, ["--run.dir="], ["run.dir is empty", "--run.dir runs/NAME"]),
     (2, ["--run.name=a/b"], ["run.name", "'a/b'", "--run.dir"]),
-    (2, ["--run.keep_checkpoints=0"], ["run.keep_checkpoints", "got 0", ">= 1"]),
-    (3, ["--data.store=/proc/new"], ["/proc", "--data.store"]),
     # what exists
     (
         3,
@@ -188,8 +170,6 @@ SETTINGS: list[tuple[int, list[str], list[str]]] = [
         ["Store store", "'bytes' there, 'chars' wanted", "--data.store"],
     ),
     (3, ["--resume=nowhere"], ["No usable checkpoint in nowhere", "gpt-lightning fit"]),
-    (3, ["--resume=store"], ["No usable checkpoint in store", "gpt-lightning fit"]),
-    (3, ["--resume=https://example.com/run"], ["'https://example.com/run'", "Download it first"]),
     (2, ["--resume="], ["--resume is empty", "--resume auto"]),
     (3, ["--init_from=nowhere"], ["No usable checkpoint in nowhere"]),
     (3, ["--init_from=corpus.txt"], ["corpus.txt is not a torch checkpoint", "torch.save"]),
@@ -198,9 +178,36 @@ SETTINGS: list[tuple[int, list[str], list[str]]] = [
     (3, ["--resume=done", "--model.config.n_layer=3"], ["model.config.n_layer: 2 -> 3", "--init_from", "drop them"]),
     (3, ["--resume=done", "--data.source=other.txt"], ["data_fingerprint", "->", "--init_from"]),
 ]
+SELDOM: list[tuple[int, list[str], list[str]]] = [
+    (2, ["--model.schedule=os.system"], ["'os.system'"]),
+    (3, ["--data.source=*.md"], ["'*.md'", "No file matches", "corpus.txt"]),
+    (3, ["--data.tokenizer=gpt22"], ["'gpt22'", "Did you mean gpt2?"]),
+    (2, ["--data.val_fraction=1.5"], ["data.val_fraction", "1.5", "0 <= share < 1"]),
+    (2, ["--data.predict_split=vall"], ["'vall'", "train, val, test"]),
+    (2, ["--data.batch_size=0"], ["data.batch_size", "got 0", ">= 1"]),
+    (2, ["--model.optimizer.lr=nan"], ["--model.optimizer.lr", "'nan'", "a number"]),
+    (2, ["--model.schedule.warmup=soon"], ["schedule.warmup", "'soon'", "20M tokens"]),
+    (2, ["--trainer.max_steps=0"], ["trainer.max_steps", "got 0", ">= 1"]),
+    (2, ["--run.save_every=often"], ["run.save_every", "'often'"]),
+    (2, ["--trainer.accumulate_grad_batches=0"], ["trainer.accumulate_grad_batches", "got 0", ">= 1"]),
+    (2, ["--trainer.log_every_n_steps=0"], ["trainer.log_every_n_steps", "got 0", ">= 1"]),
+    (2, ["--trainer.accelerator=cuda"], ["cuda", "This machine has: cpu", "trainer.accelerator"]),
+    (2, ["--trainer.accelerator=tpuu"], ["tpuu", "trainer.accelerator"]),
+    (2, ["--trainer.precision=8-bit"], ["--trainer.precision", "'8-bit'", "bf16-mixed"]),
+    (3, ["--run.dir=/proc/new"], ["/proc/new", "cannot be written", "--run.dir"]),
+    (2, ["--run.keep_checkpoints=0"], ["run.keep_checkpoints", "got 0", ">= 1"]),
+    (3, ["--data.store=/proc/new"], ["/proc", "--data.store"]),
+    (3, ["--resume=store"], ["No usable checkpoint in store", "gpt-lightning fit"]),
+    (3, ["--resume=https://example.com/run"], ["'https://example.com/run'", "Download it first"]),
+]
+"""Of a kind that a row above has already."""
+MISTAKES = [
+    pytest.param(*row, id=" ".join(row[1]), marks=[pytest.mark.slow] if row in SELDOM else [])
+    for row in (*SETTINGS, *SELDOM)
+]
 
 
-@pytest.mark.parametrize(("code", "args", "parts"), SETTINGS, ids=[" ".join(args) for _, args, _ in SETTINGS])
+@pytest.mark.parametrize(("code", "args", "parts"), MISTAKES)
 def test_mistake_in_a_setting_of_fit(
     place: Path, refused: Refusal, code: int, args: list[str], parts: list[str]
 ) -> None:
@@ -210,7 +217,13 @@ def test_mistake_in_a_setting_of_fit(
     assert not (place / "runs").exists(), "a refused run left a folder behind"
 
 
-@pytest.mark.parametrize(("key", "instead"), TrainerParser.replaced.items(), ids=list(TrainerParser.replaced))
+@pytest.mark.parametrize(
+    ("key", "instead"),
+    [
+        pytest.param(key, instead, id=key, marks=[pytest.mark.slow] if number % 5 else [])
+        for number, (key, instead) in enumerate(TrainerParser.replaced.items())
+    ],
+)
 def test_trainer_option_that_is_replaced_names_the_replacement(refused: Refusal, key: str, instead: str) -> None:
     assert_told(refused(*fit(f"--{key}=1"), code=2), key, instead)
 
@@ -233,8 +246,15 @@ def flip_a_bit(data: bytes) -> bytes:
     return data[:-5] + bytes([data[-5] ^ 1]) + data[-4:]
 
 
-@pytest.mark.parametrize(("damage", "part"), [(truncate, "is truncated"), (flip_a_bit, "CRC-32")])
-@pytest.mark.parametrize("split", ["train", "val"])
+@pytest.mark.parametrize(
+    ("damage", "part", "split"),
+    [
+        (truncate, "is truncated", "train"),
+        (flip_a_bit, "CRC-32", "val"),
+        pytest.param(truncate, "is truncated", "val", marks=pytest.mark.slow),
+        pytest.param(flip_a_bit, "CRC-32", "train", marks=pytest.mark.slow),
+    ],
+)
 def test_damaged_shard(place: Path, refused: Refusal, damage: Callable[[bytes], bytes], part: str, split: str) -> None:
     shard = place / "store" / f"tokens-{split}-00000.bin"
     shard.write_bytes(damage(shard.read_bytes()))
@@ -320,7 +340,9 @@ def test_where_to_write_is_refused_before_the_text_is_prepared(
     assert not any("new" in path.name for path in (place.parent / "cache").rglob("*"))
 
 
-@pytest.mark.parametrize("name", ["-rf", "a\nb", "\t", " ", "a/b", ".."])
+@pytest.mark.parametrize(
+    "name", ["-rf", "a\nb", *(pytest.param(n, marks=pytest.mark.slow) for n in ("\t", " ", "a/b", ".."))]
+)
 def test_names_that_nobody_can_type(refused: Refusal, name: str) -> None:
     assert "run.name is not the name of a folder" in refused(*fit(f"--run.name={name}"), code=2)
 

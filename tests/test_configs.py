@@ -26,6 +26,7 @@ SMALL: dict[str, Any] = {
     "data": {"tokenizer": "bytes", "block_size": 16, "batch_size": 2, "val_fraction": 0.1},
     "trainer": {"accelerator": "cpu", "devices": 1, "max_steps": 2, "max_epochs": None, "accumulate_grad_batches": 2},
     "run": {"max_tokens": None, "sample_tokens": 3},
+    "monitor": {"details": False, "mfu": False},
 }
 """What makes any of them run in a fraction of a second. The quickstart runs as it is in ``tests/golden``."""
 

@@ -20,11 +20,14 @@ ROOT = Path(__file__).parents[1]
 STUDIES = sorted((ROOT / "sweeps").glob("*.yaml"))
 LADDERS = sorted((ROOT / "sweeps" / "ladders").glob("*.yaml"))
 """Files of ``sweep ladder`` and ``sweep transfer``; tests/tuning reads them."""
+QUICK = ("lr_schedule", "optimizer")
+"""Studies of which a trial trains by default; of the others the file alone is read."""
 SMALL = (
     "budget.trials=1",
     "parameters.trainer.max_steps.value=2",
     "parameters.data.source.value=corpus.txt",
     "parameters.monitor.details.value=false",
+    "parameters.monitor.mfu.value=false",
     "repeat_best=null",
 )
 
@@ -40,9 +43,14 @@ def test_header_says_what_it_is_for_and_what_to_expect(path: Path) -> None:
     assert re.search(r"CPU|GPU", header)
     assert re.search(r"^# Expected: .*(\d\.\d|not run)", header, flags=re.MULTILINE)
     assert read_yaml(path)["name"] == path.stem
+    if path in STUDIES:
+        assert read_spec(path, SMALL).name == path.stem
 
 
-@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, marks=[pytest.mark.slow] if path.stem not in QUICK else [], id=path.name) for path in STUDIES],
+)
 def test_a_trial_of_two_steps(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """``begin`` parses and builds configurations in which every edge value of the study occurs."""
     shutil.copytree(ROOT / "sweeps" / "base", tmp_path / "sweeps" / "base")

@@ -31,7 +31,7 @@ def _finish(
     words: list[str], place: Path, body: Callable[..., None], what: object, variables: dict[str, str]
 ) -> subprocess.CompletedProcess[str]:
     process = start_child(place, body, what, variables, words)
-    process.join(120)
+    process.join(600)
     if process.exitcode is None:
         process.kill()
         raise AssertionError(f"{' '.join(words)} did not end")

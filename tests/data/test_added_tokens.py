@@ -36,7 +36,9 @@ _MAKERS: dict[str, Callable[[], Tokenizer]] = {
 }
 
 
-@pytest.mark.parametrize("kind", _MAKERS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=[pytest.mark.slow] if kind == "gpt2" else []) for kind in _MAKERS]
+)
 def test_every_kind_takes_more_special_tokens(kind: str, tmp_path: Path) -> None:
     plain = _MAKERS[kind]()
     more = plain.adding(_NAMES)

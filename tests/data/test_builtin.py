@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ast
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -69,7 +70,7 @@ def test_pydoc_is_english_prose_of_megabytes_in_a_fixed_order() -> None:
     assert 1.5e6 < sum(len(text) for _, text in documents) < 6e6
     assert 'The "assert" statement' in dict(documents)["topics/assert"]
     assert not any("test" in Path(name).parts for name in names)
-    assert documents == list(iterate_prose())
+    assert documents[:100] == list(islice(iterate_prose(), 100))
 
 
 def test_source_code_is_in_path_order_without_tests() -> None:

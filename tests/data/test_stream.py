@@ -48,7 +48,7 @@ def read_ranks(
     return (rows[key] for key in sorted(rows))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     factors=st.sampled_from([(b, a, w) for b in (1, 2, 3, 4, 6, 12) for a in (1, 2, 3, 4) for w in (1, 2, 3, 4)]),
     steps=st.integers(1, 9),
@@ -116,7 +116,7 @@ def test_a_corpus_shorter_than_the_block_is_refused(corpus: tuple[TokenSplit, li
         TrainStream(corpus[0], 909)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(block_size=st.integers(1, 1000), batch_size=st.integers(1, 9), world=st.integers(1, 5))
 def test_evaluation_predicts_every_token_exactly_once(
     block_size: int, batch_size: int, world: int, corpus: tuple[TokenSplit, list[int]]

@@ -1,7 +1,7 @@
 """Every command and every Python block of the README runs, as a newcomer would type it.
 
 Commands of ``bash`` blocks run in one folder, in their order, through the program's ``main``; training is shortened to
-two steps and put on one thread, few batches are validated, and pictures of weights and the machine's peak are left out;
+two steps and put on one thread, few and small batches are validated, and pictures of weights and the machine's peak are left out;
 nothing else is changed. ``make`` targets must exist. A line starting with ``$`` in a ``text`` block is a command whose
 output is shown: it must print just that.
 """
@@ -23,22 +23,22 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 _FIT = [
     *("--trainer.max_steps=2", "--run.sample_tokens=5", "--trainer.limit_val_batches=1", "--run.validate_every=100%"),
-    *("--monitor.details=false", "--monitor.mfu=false"),
+    *("--monitor.details=false", "--monitor.mfu=false", "--data.eval_batch_size=4"),
 ]
 SHORTER = {
     "fit": _FIT,
-    "validate": ["--trainer.limit_val_batches=2"],
-    "predict": ["--trainer.limit_predict_batches=2"],
+    "validate": ["--trainer.limit_val_batches=2", "--data.eval_batch_size=4"],
+    "predict": ["--trainer.limit_predict_batches=2", "--data.eval_batch_size=4"],
     "sweep run": [
         *(f"--set=derive.{setting.removeprefix('--')}" for setting in _FIT if "%" not in setting),
         "--set=launcher.workers=1",
     ],
     "bench": ["--steps=3"],
-    "doctor": ["--steps=3"],
+    "doctor": ["--steps=2", "--data.batch_size=4"],
 }
 """Command -> what makes it shorter."""
 TEXT = "\n\n".join(
-    f"Paragraph {n} of a text that somebody wrote, long enough to train on for two steps." for n in range(400)
+    f"Paragraph {n} of a text that somebody wrote, long enough to train on for two steps." for n in range(250)
 )
 
 
@@ -61,7 +61,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, prose_cache: Path) -> Path:
     return folder
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(1200)  # on a machine that does other things as well
 def test_commands_run_in_their_order(place: Path) -> None:
     ran = 0
     for line in commands():

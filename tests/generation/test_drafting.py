@@ -70,8 +70,15 @@ class Watched(Heads):
         return found
 
 
-@each_form
-@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize(
+    ("form", "temperature"),
+    [
+        ("sequential", 1.0),
+        ("parallel", 0.0),
+        pytest.param("sequential", 0.0, marks=pytest.mark.slow),
+        pytest.param("parallel", 1.0, marks=pytest.mark.slow),
+    ],
+)
 def test_text_is_that_without_guesses(form: str, temperature: float) -> None:
     # Long enough to slide; several at once, that take turns in the slots.
     requests = [

@@ -40,7 +40,7 @@ def requests() -> list[Request]:
     ]
 
 
-@pytest.mark.parametrize("name", ["gpt2", "everything"])
+@pytest.mark.parametrize("name", ["everything", pytest.param("gpt2", marks=pytest.mark.slow)])
 def test_bits_do_not_depend_on_load_or_cache(name: str) -> None:
     model = pack(build_stirred(**RECIPES[name]))
     asked = requests()

@@ -24,7 +24,10 @@ def curve(name: str, place: Path) -> dict[str, Any]:
     return result
 
 
-SLOW = ("muon_qk_norm", "accumulation", "document_packing", "on_the_fly", "remote", "ema", "schedule_free")
+SLOW = (
+    *("muon_qk_norm", "accumulation", "document_packing", "on_the_fly", "remote", "ema", "schedule_free"),
+    "batch_ramp",
+)
 """Kinds whose numbers other tests compare with a reference."""
 
 

@@ -74,7 +74,13 @@ def test_counts_agree_with_the_model(changes: dict[str, Any]) -> None:
     assert total == 2 * time * (count_training_flops(config, time) + 3 * idle)
 
 
-@pytest.mark.parametrize("names", list(combinations(OPTIONS, 2)), ids="+".join)
+@pytest.mark.parametrize(
+    "names",
+    [
+        pytest.param(names, id="+".join(names), marks=[pytest.mark.slow] if number % 2 else [])
+        for number, names in enumerate(combinations(OPTIONS, 2))
+    ],
+)
 def test_every_pair_trains(names: tuple[str, str]) -> None:
     first, second = (OPTIONS[name] for name in names)
     if any(first[key] != second[key] for key in first.keys() & second.keys()):

@@ -100,9 +100,9 @@ def test_written_out_for_a_compiler(groups: int, time: int, dtype: torch.dtype) 
     torch.testing.assert_close(*gradients, rtol=5 * tolerance, atol=5 * tolerance)
 
 
-@pytest.mark.parametrize("groups", [4, 2])
+@pytest.mark.parametrize("groups", [2, pytest.param(4, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("given", [None, _DOCUMENTS], ids=["one", "documents"])
-@pytest.mark.parametrize("window", [None, 3])
+@pytest.mark.parametrize("window", [3, pytest.param(None, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("opens", [False, True, _PREFIXES], ids=["causal", "all", "prefixes"])
 def test_sparse_equals_masked(window: int | None, given: Tensor | None, groups: int, opens: Tensor | bool) -> None:
     queries, keys, values = (part.detach() for part in _heads(groups, 9, 9))  # no backward pass on a CPU

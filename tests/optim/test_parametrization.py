@@ -41,6 +41,16 @@ _RECIPES: dict[str, OptimizerRecipe] = {
 }
 
 
+_EVERY_KIND = [
+    pytest.param(parametrization, recipe, max_norm, id=f"{name}-{kind}-{clip}", marks=marks)
+    for name, parametrization in (("mup", MuP(32)), ("completep", CompleteP(32, 2)))
+    for kind, recipe in _RECIPES.items()
+    for clip, max_norm in (("whole", None), ("clipped", 0.2))
+    # By default muP as it is and CompleteP clipped, which scales its gradients as muP does.
+    for marks in ([] if (name, clip) in (("mup", "whole"), ("completep", "clipped")) else [pytest.mark.slow],)
+]
+
+
 def _config(width: int, layers: int) -> GPTConfig:
     return GPTConfig(n_layer=layers, n_head=width // 16, n_embd=width, block_size=16, vocab_size=32)
 
@@ -70,9 +80,7 @@ def _size_after_steps(
     return torch.stack([stream[-1].square().mean().sqrt(), logits.detach().square().mean().sqrt()])
 
 
-@pytest.mark.parametrize("max_norm", [None, 0.2], ids=["whole", "clipped"])
-@pytest.mark.parametrize("recipe", _RECIPES.values(), ids=list(_RECIPES))
-@pytest.mark.parametrize("parametrization", [MuP(32), CompleteP(32, 2)], ids=["mup", "completep"])
+@pytest.mark.parametrize(("parametrization", "recipe", "max_norm"), _EVERY_KIND)
 def test_width_changes_nothing(
     parametrization: Parametrization, recipe: OptimizerRecipe, max_norm: float | None
 ) -> None:
@@ -81,7 +89,7 @@ def test_width_changes_nothing(
     assert (sizes.amax(0) / sizes.amin(0)).max() < 1.45
 
 
-@pytest.mark.parametrize("steps", [1, 10])
+@pytest.mark.parametrize("steps", [1, pytest.param(10, marks=pytest.mark.slow)])
 def test_from_one_step_to_ten_and_up_to_a_width_of_512(steps: int) -> None:
     sizes = torch.stack([_size_after_steps(width, 2, MuP(64), _ADAM, steps) for width in (64, 128, 512)])
     assert (sizes.amax(0) / sizes.amin(0)).max() < 1.25
@@ -93,7 +101,7 @@ def test_standard_grows_with_the_width(recipe: OptimizerRecipe) -> None:
     assert (large / small).max() > 2.5
 
 
-@pytest.mark.parametrize("max_norm", [None, 0.2], ids=["whole", "clipped"])
+@pytest.mark.parametrize("max_norm", [0.2, pytest.param(None, marks=pytest.mark.slow)], ids=["clipped", "whole"])
 @pytest.mark.parametrize("recipe", _RECIPES.values(), ids=list(_RECIPES))
 def test_only_complete_p_is_indifferent_to_the_depth(recipe: OptimizerRecipe, max_norm: float | None) -> None:
     small, large = (_size_after_steps(32, layers, CompleteP(32, 2), recipe, 4, max_norm) for layers in (2, 8))

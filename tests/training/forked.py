@@ -22,6 +22,7 @@ from gpt_lightning.checkpoints import folder as checkpoint_folder
 from gpt_lightning.errors import StopRequested, UserError
 from gpt_lightning.training.engine import checkpoint_io
 from gpt_lightning.training.fitting.build import build
+from gpt_lightning.training.fitting.options import class_settings, known_settings
 from gpt_lightning.training.fitting.run import Run, add_callbacks
 from tests.disk import never_wait
 
@@ -43,8 +44,9 @@ TINY: dict[str, Any] = {
 }
 
 never_wait()
+class_settings(known_settings("fit"))  # once here, not in every child that types a command
 _server = multiprocessing.get_context("forkserver")
-_server.set_forkserver_preload(["tests.training.forked", "gpt_lightning.tuning.trial.forked_trial"])
+_server.set_forkserver_preload(["pytest", "tests.training.forked", "gpt_lightning.tuning.trial.forked_trial"])
 
 
 def write_corpus(folder: Path) -> Path:

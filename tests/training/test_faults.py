@@ -76,7 +76,7 @@ def _points(place: Path, count: int, seed: int) -> list[Fault]:
 
 
 def test_a_run_at_a_few_points(place: Path) -> None:
-    for fault in _points(place, 5, seed=1):
+    for fault in _points(place, 3, seed=1):
         check_fit(place, fault)
 
 

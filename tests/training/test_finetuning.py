@@ -87,9 +87,9 @@ def _refuse(*given: object) -> None:
 @pytest.mark.parametrize(
     ("layout", "objective", "start"),
     [
-        ("Conversation", "SFT", None),
         ("Preference", "DPO", 0.6931472),
-        ("Rated", "KTO", 0.5),
+        pytest.param("Conversation", "SFT", None, marks=pytest.mark.slow),
+        pytest.param("Rated", "KTO", 0.5, marks=pytest.mark.slow),
         ("Labelled", "Classify", None),
         pytest.param("MultiLabelled", "MultiLabel", None, marks=pytest.mark.slow),
         pytest.param("Regression", "Regress", None, marks=pytest.mark.slow),
