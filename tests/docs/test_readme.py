@@ -1,9 +1,9 @@
 """Every command and every Python block of the README runs, as a newcomer would type it.
 
 Commands of ``bash`` blocks run in one folder, in their order, through the program's ``main``; training is shortened to
-two steps and put on one thread, few and small batches are validated, and pictures of weights and the machine's peak are left out;
-nothing else is changed. ``make`` targets must exist. A line starting with ``$`` in a ``text`` block is a command whose
-output is shown: it must print just that.
+two steps and put on one thread, few and small batches are validated, and pictures of weights and the machine's peak are
+left out; nothing else is changed. ``make`` targets must exist. A line starting with ``$`` in a ``text`` block is a
+command whose output is shown: it must print just that.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SHORTER = {
         "--set=launcher.workers=1",
     ],
     "bench": ["--steps=3"],
-    "doctor": ["--steps=2", "--data.batch_size=4"],
+    "doctor": ["--steps=3", "--data.batch_size=4"],
 }
 """Command -> what makes it shorter."""
 TEXT = "\n\n".join(
