@@ -13,6 +13,9 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from typing import Any
+
+import pytest
 
 FAST = (
     "adapters",
@@ -58,6 +61,11 @@ SETS: dict[str, Environment] = {
     "all-threads": {"OMP_NUM_THREADS": None},
 }
 """Variables by name; None = taken away. The first four run with one thread a process."""
+
+
+def seldom(*values: Any) -> list[Any]:
+    """Values of a parameter that ``make test-slow`` alone tries: where they fail, one that is tried always fails."""
+    return [pytest.param(value, marks=pytest.mark.slow) for value in values]
 
 
 def own_capability() -> str:

@@ -87,8 +87,8 @@ def test_learning_rate_follows_the_step_alone(place: Path, whole: Any) -> None:
 @pytest.mark.parametrize(
     "kill",
     [
-        ("before_update", 3),
         ("validation", 5),
+        pytest.param(("before_update", 3), marks=pytest.mark.slow),
         *(pytest.param(("batch_start", step), marks=pytest.mark.slow) for step in (4, 8)),
     ],
 )

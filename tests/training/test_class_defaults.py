@@ -35,7 +35,13 @@ def parse(*args: str) -> Any:
     return TrainerCommandLine("fit", args).config
 
 
-@pytest.mark.parametrize(("key", "cls"), CLASSES, ids=[cls.__name__ for _, cls in CLASSES])
+@pytest.mark.parametrize(
+    ("key", "cls"),
+    [
+        pytest.param(*each, id=each[1].__name__, marks=[pytest.mark.slow] if number % 3 else [])
+        for number, each in enumerate(CLASSES)
+    ],
+)
 def test_every_class_has_its_own_defaults(key: str, cls: type) -> None:
     parameters = inspect.signature(cls).parameters.values()
     if any(each.default is inspect.Parameter.empty and each.kind is not each.VAR_KEYWORD for each in parameters):

@@ -16,6 +16,7 @@ from gpt_lightning.errors import DivergedError
 from gpt_lightning.parsing.strict_yaml import dump_yaml, load_yaml, read_yaml
 from gpt_lightning.training.modules.nonfinite import BadStep, Stop
 from gpt_lightning.training.runs.run_folder import read_metrics
+from tests.selections import seldom
 from tests.training.forked import TINY, write_corpus
 
 
@@ -172,7 +173,7 @@ def test_test_measures_the_test_split(capsys: pytest.CaptureFixture[str]) -> Non
     assert found["test/loss"] != values(told(capsys, "validate", "--checkpoint", "runs/tiny-1"))["val/loss"]
 
 
-@pytest.mark.parametrize("batch_size", [1, 7])
+@pytest.mark.parametrize("batch_size", [7, *seldom(1)])
 def test_predictions_cover_the_split_and_agree_with_validation(
     place: Path, capsys: pytest.CaptureFixture[str], batch_size: int
 ) -> None:

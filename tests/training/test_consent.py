@@ -12,6 +12,7 @@ from gpt_lightning.errors import ConfigError
 from gpt_lightning.parsing.strict_yaml import dump_yaml
 from gpt_lightning.training.fitting.command_line import TrainerCommandLine
 from gpt_lightning.training.fitting.consent import ask_consent
+from tests.selections import seldom
 
 COMMAND = {"class_path": "Command", "init_args": {"words": ["touch", "owned"]}}
 HOOK = {"class_path": "Webhook", "init_args": {"url": "https://example.org/x"}}
@@ -49,7 +50,7 @@ def parse(*args: str, command: str = "fit", typed: bool = True) -> Any:
     return line.config
 
 
-@pytest.mark.parametrize("name", OUTSIDE)
+@pytest.mark.parametrize("name", ["Command", "WandB", *seldom(*sorted(OUTSIDE.keys() - {"Command", "WandB"}))])
 def test_a_file_is_refused_and_consent_is_listed(
     name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

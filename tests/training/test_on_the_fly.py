@@ -28,6 +28,7 @@ from gpt_lightning.data.stream.stream import SampleStream
 from gpt_lightning.errors import CheckpointError, ConfigError, DataError, StopRequested
 from gpt_lightning.training.fitting.build import build
 from gpt_lightning.training.fitting.run import Run, add_callbacks
+from tests.selections import seldom
 from tests.training.forked import TINY, KillAt, run_child
 from tests.training.runs import SIX_STEPS, Crash, crash_at
 from tests.training.test_resume_exact import assert_equal, outcome
@@ -173,7 +174,7 @@ def test_what_needs_the_whole_corpus_is_refused(settings: dict[str, Any], name: 
         fly(settings)
 
 
-@pytest.mark.parametrize("processors", [1, 2])
+@pytest.mark.parametrize("processors", [2, *seldom(1)])
 def test_a_limited_validation_does_not_wait_for_the_end(
     processors: int, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

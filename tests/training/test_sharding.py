@@ -24,6 +24,7 @@ from gpt_lightning.training.runs.run_folder import read_metrics
 from gpt_lightning.weights.command import export_checkpoint
 from gpt_lightning.weights.loading import load_model
 from gpt_lightning.weights.starting import read_initial_weights
+from tests.selections import seldom
 from tests.training.forked import TINY, run_child, write_corpus
 from tests.training.test_resume_exact import assert_equal, outcome
 from tests.training.together import fit, run_together
@@ -112,6 +113,7 @@ def test_fsdp2_has_the_curve_of_one_process(fsdp2: Path, one: Path) -> None:
     assert_same_curve(fsdp2, one)
 
 
+@pytest.mark.slow
 def test_tensor_parallel_has_the_curve_of_one_process(place: Path, one: Path) -> None:
     assert run_together(place, 2, fit, place / "tp", changed(GPT2, TP), "never") == [0, 0]
     assert_same_curve(place / "tp", one)
@@ -156,6 +158,7 @@ def test_the_same_processes_go_on_bit_for_bit(place: Path, fsdp2: Path) -> None:
     assert_equal(outcome(place / "again"), outcome(fsdp2))
 
 
+@pytest.mark.slow
 def test_another_way_of_cutting_goes_on(place: Path, grid: Path, modern: Path) -> None:
     """2 x 2, then tensor parallelism alone, on the most complicated model."""
     settings = changed(MODERN, TP)
@@ -163,7 +166,7 @@ def test_another_way_of_cutting_goes_on(place: Path, grid: Path, modern: Path) -
     assert_same_curve(place / "grid-tp", modern)
 
 
-@pytest.mark.parametrize("name", ["Muon", pytest.param("Lion", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", seldom("Muon", "Lion"))
 def test_other_optimizers_on_shares(place: Path, name: str) -> None:
     settings = changed({**GPT2, "trainer": {"max_steps": 3}}, {}, optimizer=name)
     assert run_child(place, fit, place / f"{name}-one", changed(settings, ONE), "never") == 0

@@ -25,6 +25,7 @@ from gpt_lightning.tuning.study.sweep_folder import MARK_FILE, SweepFolder, find
 from gpt_lightning.tuning.trial.mailbox import read_trial_spec, write_trial_spec
 from gpt_lightning.tuning.workers.claiming import enqueue_points
 from gpt_lightning.tuning.workers.repair import check_folder
+from tests.selections import seldom
 from tests.tuning.sweeping import bare_sweep, make_sweep, pretend, write_sweep
 
 POINTS = [{"model.optimizer.lr": each, "model.schedule": "Cosine"} for each in (2e-3, 4e-3, 8e-3)]
@@ -114,7 +115,7 @@ def go_back(sweep: Sweep) -> None:
     sweep.folder.journal.write_bytes(b"".join(lines[:second]))
 
 
-@pytest.mark.parametrize("damage", [lose_file, lose_study, replace_study, go_back])
+@pytest.mark.parametrize("damage", [replace_study, lose_file, *seldom(lose_study, go_back)])
 def test_a_folder_whose_trials_the_study_does_not_know_stays_as_it_is(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: Callable[[Sweep], None]
 ) -> None:

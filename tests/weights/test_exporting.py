@@ -38,7 +38,7 @@ from tests.weights.models import CONFIGS, GPT2, LLAMA, QWEN3, loud_model, small_
 LARGE = ("gpt2-medium", "gpt2-large", "gpt2-xl", "modern-medium", "modern-large")
 PRESETS: list[Any] = ["gpt2", "modern-nano", "modern-small"]
 PRESETS += [pytest.param(name, marks=pytest.mark.slow) for name in LARGE]
-QUICK = ("gpt2", "llama-untied-gqa", "llama-stretched", "qwen3-heads")
+QUICK = ("gpt2", "llama-stretched", "qwen3-heads")
 """The others differ from these in what the tables of names and the round trip cover."""
 EACH = [
     pytest.param(config, id=name, marks=[] if name in QUICK else pytest.mark.slow) for name, config in CONFIGS.items()

@@ -31,6 +31,7 @@ from gpt_lightning.weights.gpt2 import to_gpt2
 from gpt_lightning.weights.loading import load_model
 from gpt_lightning.weights.resizing import resize
 from gpt_lightning.weights.starting import read_initial_settings, read_initial_weights
+from tests.selections import seldom
 from tests.weights.models import GPT2, LLAMA, QWEN3, loud_model, small_tokenizer, write_run
 
 SIZES = {"num_hidden_layers": 2, "num_attention_heads": 4, "hidden_size": 32, "intermediate_size": 48}
@@ -326,7 +327,7 @@ def chatty_tokenizer() -> EncodingTokenizer:
 
 
 @pytest.mark.parametrize("eos", [257, [256, 257]], ids=["number", "list"])
-@pytest.mark.parametrize("file", ["config.json", "generation_config.json"])
+@pytest.mark.parametrize("file", ["generation_config.json", *seldom("config.json")])
 def test_an_imported_chat_model_stops(file: str, eos: Any, capsys: pytest.CaptureFixture[str]) -> None:
     save_theirs("Qwen3", **{**MODERN, "vocab_size": 258}, head_dim=8)
     Path("theirs/tokenizer.json").write_text(json.dumps(describe_as_json(chatty_tokenizer())))
