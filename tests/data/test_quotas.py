@@ -26,11 +26,13 @@ def deal(phases: list[Phase], blocks: int) -> list[list[int]]:
 @settings(max_examples=200, deadline=None)
 @given(weights=st.one_of(WEIGHTS, LARGE_WEIGHTS), samples=st.integers(0, 10**12))
 @example(weights=[1.0, 1e-4, 1.5e-4], samples=6_000)  # the largest source is 1.2 samples off
+@example(weights=[1.0, 1.0, 0.9999999999999999], samples=1)  # equal as shares: the last is the largest
 def test_no_source_is_further_off_its_share_than_is_said(weights: list[float], samples: int) -> None:
-    counts, total = Quota(weights).counts(samples), sum(weights)
+    quota, total = Quota(weights), sum(weights)
+    counts = quota.counts(samples)
     assert sum(counts) == samples
     small = {source for source, weight in enumerate(weights) if weight * BLOCK < 2 * total}
-    largest = max(range(len(weights)), key=lambda source: (weights[source], source))
+    largest = max(range(len(weights)), key=lambda source: (quota.units[source], source))
     small.discard(largest)
     for source, (weight, count) in enumerate(zip(weights, counts, strict=True)):
         bound = 0.5 if source in small else (1 + len(small)) / 2 if source == largest else 1.0
