@@ -29,6 +29,7 @@ _STORES = ("gpt_lightning.data.commands.stores",)
 _EVALUATION = "gpt_lightning.evaluation"
 _APPLICATIONS = {
     "recommend": ("what comes next for a person", "recommendations over HTTP, with a page"),
+    "watch": ("topics and mood of a stream of texts", "a page of topics, moods and alarms"),
 }
 """Name -> what it is about, and what it serves."""
 _TRAINER = ("gpt_lightning.training.fitting.front", "front_command")

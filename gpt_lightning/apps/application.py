@@ -122,7 +122,8 @@ def open_folder(application: Application[Settings], folder: Path, changes: Seque
     # jsonargparse would let one setting of ``fit`` take the place of all its neighbours; ``build`` merges dotted ones.
     own = [each for each in changes if not each.startswith("fit.")]
     given = parser.parse_args([f"--config={file}", *(f"--{each}" for each in own)])
-    values = vars(parser.instantiate(given))
+    # Not instantiated: ``fit`` is for fit's own parser, and a class that a file names must not be built here.
+    values = given.as_dict()
     values.pop("config")
     values["fit"] |= {
         each[len("fit.") :].partition("=")[0]: each.partition("=")[2] for each in changes if each not in own
@@ -175,7 +176,7 @@ def draw_settings(application: Application[Any], given: Mapping[str, Any], note:
     lines += [f"# {line}" for line in textwrap.wrap(note, 117)]
     lines.append("# Lines without a leading # are set; the others show the defaults. Paths are relative to this file.")
     for each in dataclasses.fields(application.settings):
-        lines += ["", f"# {known[each.name]}"]
+        lines += ["", *textwrap.wrap(str(known[each.name]), 118, initial_indent="# ", subsequent_indent="# ")]
         if each.name in given:
             lines.append(dump_yaml({each.name: given[each.name]}).rstrip("\n"))
         else:

@@ -13,6 +13,7 @@ from gpt_lightning import cli
 from gpt_lightning.commands import COMMANDS, Command
 from gpt_lightning.parsing.strict_yaml import read_yaml
 from tests.apps import echo
+from tests.training.forked import TEXT
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -40,7 +41,7 @@ def test_settings_are_written_with_a_comment_each_and_read_again(run: Run) -> No
     assert "# model: model\n" in text
     assert "\n# Expected: 80 % right.\n" in text
     assert read_yaml("echo/echo.yaml") == {"fit": {"trainer": {"max_steps": 3}}}
-    assert Path("echo/texts.txt").read_text(encoding="utf-8") == echo.TEXT
+    assert Path("echo/texts.txt").read_text(encoding="utf-8") == TEXT
     # Every default that is shown can be set.
     Path("echo/echo.yaml").write_text(text.replace("\n# texts:", "\ntexts:").replace("\n# right:", "\nright:"))
     assert run("evaluate", "echo")[0] == 0
