@@ -26,6 +26,17 @@ def refuse_baseless(adaptation: str) -> ConfigError:
     )
 
 
+def attach(adaptation: Adaptation, model: GPT, weights: Mapping[str, Tensor] | None, seed: int) -> None:
+    """Let an adaptation change a model that has its weights.
+
+    Raises:
+        ConfigError: There are none to begin with.
+    """
+    if weights is None:
+        raise refuse_baseless(type(adaptation).__name__)
+    adaptation.attach(model, torch.Generator().manual_seed(seed))
+
+
 def widen_trained(model: nn.Module) -> None:
     """Give adapters float32 numbers in a model of fewer bits, where their small steps would be lost."""
     for name, parameter in model.named_parameters():

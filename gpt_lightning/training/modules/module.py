@@ -175,9 +175,7 @@ class GPTModule(LightningModule):
         if self.initial_weights is not None:
             self.model.load_state_dict(self.initial_weights)
         if self.adaptation is not None:
-            if self.initial_weights is None:
-                raise adapting.refuse_baseless(type(self.adaptation).__name__)
-            self.adaptation.attach(self.model, torch.Generator().manual_seed(self.seed))
+            adapting.attach(self.adaptation, self.model, self.initial_weights, self.seed)
         if self.compile_model:
             self.model.compile()
 
