@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from gpt_lightning.adapters.base import Adaptation, trained_names
 from gpt_lightning.adapters.loading import check_trained
