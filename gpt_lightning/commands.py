@@ -158,6 +158,7 @@ COMMANDS = {
             "promote": "Let an alias stand for a version.",
             "rollback": "Let it stand for the version before.",
             "history": "Who moved which alias, when and why.",
+            "mirror": "The same in MLflow's registry.",
         }.items()
     },
     "models gate": Command(

@@ -12,6 +12,7 @@
     versions   a run's checkpoint -> a version; its record, its checksums
     history    changes of aliases as a chain: promote, roll back
     gates      what a gate found, as promotion reads it
+    mirroring  the same in MLflow's registry, for those who look there
     commands   gpt-lightning models ...
 
 ``aliases.json`` alone decides. It names the newest change in force, every change names the one before it, and both are

@@ -21,6 +21,7 @@ from gpt_lightning.errors import ConfigError
 from gpt_lightning.parsing.strict_yaml import flatten
 from gpt_lightning.registry.gates import read_report
 from gpt_lightning.registry.history import PRODUCTION, promote, read_history, rollback
+from gpt_lightning.registry.mirroring import mirror_model
 from gpt_lightning.registry.versions import Version, add_version, find_user, read_version, read_versions
 from gpt_lightning.reports.text_table import format_table
 
@@ -227,3 +228,17 @@ def history_command(name: str, alias: str | None = None, json: bool = False) -> 
          each.who, each.why] for each in changes
     ]  # fmt: skip
     sys.stdout.write(format_table(["time", "alias", "change", "from", "to", "who", "why"], rows))
+
+
+def mirror_command(name: str, uri: str) -> None:
+    """Bring MLflow's registry to the same versions and aliases. One way; run it again after every promotion.
+
+    Example: gpt-lightning models mirror chat sqlite:///mlflow.db
+
+    Args:
+        name: Of the registered model.
+        uri: Of MLflow's registry: http://..., or sqlite:///FILE.
+    """
+    done = mirror_model(find_model(name), uri)
+    new, moved = (", ".join(each) or "none" for each in (done.versions, done.aliases))
+    sys.stdout.write(f"versions that are new there: {new}\naliases that were set: {moved}\n")

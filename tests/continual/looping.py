@@ -43,11 +43,16 @@ def correct(first: int, last: int) -> list[Interaction | Feedback]:
     return rows
 
 
+def write_texts(file: Path, lines: int, seed: int = 0) -> None:
+    """Lines of three words in any order."""
+    draw = random.Random(seed)
+    texts = [" ".join(draw.choice(("sun", "moon", "star")) for _ in range(8)) for _ in range(lines)]
+    file.write_text("".join(f"{text}\n" for text in texts), encoding="utf-8")
+
+
 def write_base(settings: dict[str, Any] = SMALL, lines: int = 60) -> Version:
     """A model of ``base.txt``, registered and promoted, in the working folder."""
-    draw = random.Random(0)
-    texts = [" ".join(draw.choice(("sun", "moon", "star")) for _ in range(8)) for _ in range(lines)]
-    Path("base.txt").write_text("".join(f"{text}\n" for text in texts), encoding="utf-8")
+    write_texts(Path("base.txt"), lines)
     build(settings, {"data.source": "base.txt"}).fit()
     version = add_version(MODEL, "runs/base")
     promote(MODEL, version.id, "production", who="test")
