@@ -77,7 +77,7 @@ def search_beams(
     longest = min(max_tokens, model.block_size - len(ids) + 1)
     cache = SlotCache(model.config.n_layer, beams, min(model.block_size, len(ids) + longest))
     device = model.token_embedding.weight.device
-    hidden: Tensor = model(torch.tensor([ids], device=device), cache.sequence(0))
+    hidden: Tensor = model(torch.tensor([ids], device=device), cache.sequence(0), opens=model.reads_openly())
     search = _Search(beams, longest, length_penalty, frozenset(stop_ids))
     parents, tokens = search.extend(model.logits(hidden[:, -1]))
     before = [ids[-1]] * len(parents)

@@ -141,17 +141,20 @@ class Heads(Drafter):
         self._followed.pop(sequence, None)
 
     def _begin(self, sequence: RunningSequence) -> _Followed:
-        hidden: Tensor = self._model(self._on_device(sequence.context[-(sequence.held + 1) : -1])[None])
+        # A text is asked about from its prompt on, and anew behind every slide: what it holds then was read at once.
+        tokens = self._on_device(sequence.context[-(sequence.held + 1) : -1])[None]
+        hidden: Tensor = self._model(tokens, opens=self._model.reads_openly())
         caches = [LayerCache(self._model.block_size) for _ in range(self.heads.count)]
         return _Followed(caches, list(hidden[0]), sequence.held)
 
     def _surround(self, cache: LayerCache, start: int, end: int) -> Surroundings:
         config, device = self._model.config, self._model.token_embedding.weight.device
         cache.length = start
+        opens = start == 0 and self._model.reads_openly()
         theta, rotation = config.rope_theta, None
         if theta is not None:
             rotation = build_rotation(start, end, config.head_size, theta, device, config.rope_scaling)
-        return Surroundings(build_mask(end - start, end, device=device), rotation, cache)
+        return Surroundings(build_mask(end - start, end, device=device, opens=opens), rotation, cache)
 
     def _on_device(self, tokens: Sequence[int]) -> Tensor:
         return torch.tensor(tokens, device=self._model.token_embedding.weight.device)

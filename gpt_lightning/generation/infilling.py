@@ -19,6 +19,7 @@ from gpt_lightning.errors import CheckpointError
 from gpt_lightning.generation.engine import Engine
 from gpt_lightning.generation.prompts import build_request
 from gpt_lightning.generation.requests import Request
+from gpt_lightning.generation.sampling import LARGEST_BIAS
 from gpt_lightning.weights.loading import LoadedModel
 
 
@@ -70,6 +71,8 @@ class InfillForm:
 def build_infill_request(form: InfillForm, prefix: str, suffix: str, settings: Mapping[str, Any]) -> Request:
     """The request for a middle; it ends at the end-of-middle token and nowhere else by itself.
 
+    No other special token can be a part of a middle, whatever the model thinks likely: all are ruled out.
+
     Args:
         form: How the model is asked.
         prefix: Text in front.
@@ -77,7 +80,11 @@ def build_infill_request(form: InfillForm, prefix: str, suffix: str, settings: M
         settings: As for ``build_request``.
     """
     request = build_request(form.tokenizer, "", settings)
-    return replace(request, prompt=form.encode(prefix, suffix), stop_ids=(form.end_id,), slide=False)
+    specials = {form.tokenizer.eot_id, *form.tokenizer.specials.values()} - {form.end_id}
+    bias = {**(request.sampling.logit_bias or {}), **dict.fromkeys(specials, -LARGEST_BIAS)}
+    sampling = replace(request.sampling, logit_bias=bias)
+    prompt = form.encode(prefix, suffix)
+    return replace(request, prompt=prompt, sampling=sampling, stop_ids=(form.end_id,), slide=False)
 
 
 @dataclass(frozen=True)

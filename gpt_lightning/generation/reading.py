@@ -6,6 +6,9 @@
 Borders of pieces are multiples of their length counted from position 0. A product of other shapes rounds otherwise, so
 borders that depended on the load would let the text depend on it. For the same reason a piece that the prompt cache
 holds is taken over only where the same piece would have been read.
+
+A prompt that the model reads openly (``GPT.reads_openly``), each position seeing all of them, is always read whole.
+Where a prompt's own log-probabilities are asked for it is read causally: a token that is seen cannot be predicted.
 """
 
 from __future__ import annotations
@@ -90,7 +93,9 @@ class PromptReader:
         """Fill a slot anew with ``tokens`` at once; logits behind the last of them."""
         sequence.held = len(tokens)
         with self._adapted(sequence):
-            return self._model.logits(self._run(tokens, self._slots.sequence(sequence.slot))[:, -1])[0]
+            return self._model.logits(
+                self._run(tokens, self._slots.sequence(sequence.slot), opens=self._is_open(sequence))[:, -1]
+            )[0]
 
     def _adapted(self, sequence: RunningSequence) -> AbstractContextManager[None]:
         return adapted_rows(self._switch, [sequence.request.adapter], self._device)
@@ -130,7 +135,7 @@ class PromptReader:
         tokens = sequence.context[-self._slots.capacity :]
         keys: list[bytes] = []
         length = 0
-        if self._piece is not None and self._found is not None:
+        if self._piece is not None and self._found is not None and not self._is_open(sequence):
             adapter = sequence.request.adapter
             scope = self._switch.active if self._switch is not None and adapter is None else adapter
             keys = name_pieces(tokens, self._piece, scope=scope or "")
@@ -150,17 +155,21 @@ class PromptReader:
 
     def _size_next(self, sequence: RunningSequence) -> int:
         left = len(self._open_prompt(sequence).tokens) - sequence.held
-        return left if self._piece is None else min(left, self._piece)
+        return left if self._piece is None or self._is_open(sequence) else min(left, self._piece)
+
+    def _is_open(self, sequence: RunningSequence) -> bool:
+        request = sequence.request
+        return request.prompt_logprobs is None and self._model.reads_openly(whole=request.embed is not None)
 
     def _read_piece(self, sequence: RunningSequence) -> Tensor | None:
         """The next piece; logits behind it if it was the last."""
         prompt, start = self._open_prompt(sequence), sequence.held
         end = start + self._size_next(sequence)
-        hidden = self._run(prompt.tokens[start:end], prompt.cache)
+        hidden = self._run(prompt.tokens[start:end], prompt.cache, opens=self._is_open(sequence))
         sequence.held = end
         self._report(sequence, hidden[0], prompt.tokens[start + 1 : end + 1])
         number = start // self._piece if self._piece else 0
-        if self._found is not None and self._piece and end - start == self._piece:
+        if prompt.keys and self._piece and self._found is not None and end - start == self._piece:
             self._found.keep(prompt.keys[number], self._slots.take(sequence.slot, start, end))
         if end < len(prompt.tokens):
             return None
@@ -172,7 +181,7 @@ class PromptReader:
 
     def _report(self, sequence: RunningSequence, hidden: Float[Tensor, "piece embed"], following: list[int]) -> None:
         """What is to be told of the prompt itself; row i is followed by ``following[i]``, the last maybe by nothing."""
-        if sequence.request.embed:
+        if sequence.request.embed is not None:
             sequence.add_hidden(hidden)
         if sequence.request.prompt_logprobs is not None:
             for start in range(0, len(following), _LOGIT_ROWS):
@@ -185,7 +194,7 @@ class PromptReader:
     def _device(self) -> torch.device:
         return self._model.token_embedding.weight.device
 
-    def _run(self, tokens: list[int], cache: KeyValueCache) -> Float[Tensor, "1 time embed"]:
+    def _run(self, tokens: list[int], cache: KeyValueCache, *, opens: bool) -> Float[Tensor, "1 time embed"]:
         self.tokens_read += len(tokens)
-        hidden: Tensor = self._model(torch.tensor([tokens], device=self._device), cache)
+        hidden: Tensor = self._model(torch.tensor([tokens], device=self._device), cache, opens=opens)
         return hidden

@@ -13,6 +13,10 @@ FinishReason = Literal["stop", "length", "cancelled"]
 """``stop``: end of text, a stop token or a stop string; ``length``: ``max_tokens`` or the model's positions."""
 
 
+Pooling = Literal["mean", "last"]
+"""Which hidden states of a text stand for it."""
+
+
 @dataclass(frozen=True)
 class Request:
     """A prompt and how to continue it.
@@ -30,7 +34,7 @@ class Request:
         logprobs: Report log-probabilities of the chosen tokens, and so many likeliest ones beside each. They are the
             model's own, before bias, penalties and temperature. None = do not.
         prompt_logprobs: The same for the prompt's tokens but the first, which nothing comes before. None = do not.
-        embed: Report the mean of the prompt's hidden states, after the final norm.
+        embed: Report the prompt's hidden states after the final norm: their mean, or the last one. None = do not.
         draft_tokens: Propose up to so many tokens a step, copied from behind an earlier occurrence of the last ones
             (prompt lookup). The text stays the same; it may come faster. 0 = do not.
         slide: What happens when the model's positions are used up: True = the last half of the context is encoded
@@ -53,7 +57,7 @@ class Request:
     stop_ids: tuple[int, ...] | None = None
     logprobs: int | None = None
     prompt_logprobs: int | None = None
-    embed: bool = False
+    embed: Pooling | None = None
     draft_tokens: int = 0
     slide: bool = True
     adapter: str | None = None
@@ -72,7 +76,7 @@ class Request:
     @property
     def reports_prompt(self) -> bool:
         """Whether something is to be told of the prompt itself, which then must be read whole."""
-        return self.embed or self.prompt_logprobs is not None
+        return self.embed is not None or self.prompt_logprobs is not None
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,7 @@ class Completion:
         logprobs: One entry per id, where they were asked for.
         stopped_by: The stop string that ended it.
         prompt_logprobs: One entry per token of the prompt that was read, the first excepted, where they were asked for.
-        embedding: The mean of the prompt's hidden states, where it was asked for.
+        embedding: Of the prompt, as it was asked for.
     """
 
     ids: tuple[int, ...]

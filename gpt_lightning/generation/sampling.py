@@ -25,7 +25,7 @@ from gpt_lightning.errors import CheckpointError, ConfigError
 
 _LOWEST = 1e-6
 """Quotients of float32 logits stay finite; the distribution is that of temperature 0 long before."""
-_LARGEST_BIAS = 1e4
+LARGEST_BIAS = 1e4
 """Divided by the lowest temperature it still is a float32, and smaller digits of the logits are not lost."""
 
 
@@ -104,11 +104,11 @@ def _check_penalties(sampling: Sampling) -> None:
         if not -2.0 <= value <= 2.0:
             raise ConfigError(f"{name} is out of range", got=value, allowed="-2 to 2; 0 = none")
     for token, bias in (sampling.logit_bias or {}).items():
-        if not -_LARGEST_BIAS <= bias <= _LARGEST_BIAS or token < 0:
+        if not -LARGEST_BIAS <= bias <= LARGEST_BIAS or token < 0:
             raise ConfigError(
                 "logit_bias adds finite numbers to the logits of token ids",
                 got={token: bias},
-                allowed=f"ids of 0 and up; -{_LARGEST_BIAS:g} to {_LARGEST_BIAS:g}, of which 100 decides",
+                allowed=f"ids of 0 and up; -{LARGEST_BIAS:g} to {LARGEST_BIAS:g}, of which 100 decides",
             )
 
 

@@ -71,6 +71,9 @@ class RunningSequence:
 
     def add_hidden(self, hidden: Float[Tensor, "piece embed"]) -> None:
         """Hidden states of the prompt's next tokens."""
+        if self.request.embed == "last":
+            self._hidden, self._hidden_rows = hidden[-1].double(), 1
+            return
         self._hidden = self._hidden.to(hidden.device) + hidden.double().sum(dim=0)
         self._hidden_rows += len(hidden)
 
@@ -137,7 +140,7 @@ class RunningSequence:
             logprobs,
             self._watch.found,
             None if self.request.prompt_logprobs is None else tuple(self._prompt_logprobs),
-            tuple((self._hidden / self._hidden_rows).tolist()) if self.request.embed else None,
+            tuple((self._hidden / self._hidden_rows).tolist()) if self.request.embed is not None else None,
         )
 
 

@@ -21,7 +21,7 @@ import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -90,6 +90,9 @@ class FullMask(AttentionMask):
             queries, keys, values, dropout_p=dropout, enable_gqa=queries.shape[1] != keys.shape[1]
         )
 
+
+Sight = Literal["causal", "open"]
+"""What the positions of a text see of it: what is before them, or all of it."""
 
 Opens = bool | Bool[Tensor, "batch context"]
 """Which positions everybody of their document sees: none (False), all (True), or those that are True."""

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from gpt_lightning.errors import ConfigError, DataError
-from gpt_lightning.model.attention_mask import AttentionMask, Opens, build_mask
+from gpt_lightning.model.attention_mask import AttentionMask, Opens, Sight, build_mask
 from gpt_lightning.model.block import Block
 from gpt_lightning.model.cache import KeyValueCache, LayerCache
 from gpt_lightning.model.config import GPTConfig
@@ -52,6 +52,8 @@ class GPT(nn.Module):
         checkpoint_every: In training, every so-many-th block keeps only its input and is computed a second time in
             the backward pass, dropout and all (Chen et al. 2016); 1 = every block, None = no block. It changes memory
             and time, never a number.
+        sights: What its training lets it see of a text: ``causal``, ``open`` (every position sees all of them) or both.
+            It decides how prompts are read (``reads_openly``), and changes nothing else.
         is_compiled: Whether ``compile`` was called; a loss then compiles what it does with the logits.
 
     Raises:
@@ -60,6 +62,7 @@ class GPT(nn.Module):
 
     position_embedding: nn.Embedding
     checkpoint_every: int | None = None
+    sights: frozenset[Sight] = frozenset({"causal"})
     is_compiled = False
 
     def __init__(self, config: GPTConfig, generator: torch.Generator | None = None) -> None:
@@ -274,6 +277,15 @@ class GPT(nn.Module):
 
     def _windows(self) -> set[int | None]:
         return {self.config.window_of(layer) for layer in range(self.config.n_layer)}
+
+    def reads_openly(self, *, whole: bool = False) -> bool:
+        """Whether the positions of a prompt should see all of it, also what stands behind them.
+
+        Args:
+            whole: The prompt is a text to be understood, not one to go on from: a model that knows both sights reads
+                the former openly and the latter causally.
+        """
+        return "open" in self.sights and (whole or "causal" not in self.sights)
 
     @property
     def head_weight(self) -> Float[Tensor, "rows embed"]:

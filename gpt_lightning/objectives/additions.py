@@ -20,6 +20,7 @@ from torchmetrics import Metric
 from gpt_lightning.batch import Batch, LossOutput
 from gpt_lightning.errors import ConfigError
 from gpt_lightning.metrics.language import PartLoss
+from gpt_lightning.model.attention_mask import Sight
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.objectives.base import Context, Learner, Needs, Objective, Scheduled
 from gpt_lightning.objectives.corruptions.base import Corrupted, Corruption, see
@@ -49,6 +50,10 @@ class Addition(Objective):
     def needs(self, config: GPTConfig) -> Needs:
         """What the base needs."""
         return self.base.needs(config)
+
+    def sights(self) -> frozenset[Sight]:
+        """Those of the base."""
+        return self.base.sights()
 
     def step_values(self) -> Mapping[str, Scheduled]:
         """Those of the base."""

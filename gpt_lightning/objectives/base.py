@@ -20,6 +20,7 @@ from torchmetrics import Metric
 
 from gpt_lightning.batch import Batch, LossOutput
 from gpt_lightning.metrics.language import TokenLoss
+from gpt_lightning.model.attention_mask import Sight
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.model.gpt import GPT
 from gpt_lightning.objectives.draws import Draws
@@ -147,6 +148,10 @@ class Objective(ABC):
     def describe_use(self, context: Context) -> dict[str, Any]:
         """What its checkpoints say of how to use them, plain data; empty = as a language model."""
         return {}
+
+    def sights(self) -> frozenset[Sight]:
+        """What the decoder learns to see of a text; whoever runs it later reads prompts so (``GPT.reads_openly``)."""
+        return frozenset({"causal"})
 
     def roles(self) -> Mapping[str, Role]:
         """Optimizer roles of extras, by the beginning of a parameter's name; others are found by their shape."""

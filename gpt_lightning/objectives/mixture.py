@@ -34,7 +34,7 @@ from torchmetrics import Metric
 from gpt_lightning.batch import Batch, LossOutput
 from gpt_lightning.errors import ConfigError
 from gpt_lightning.metrics.language import PartLoss
-from gpt_lightning.model.attention_mask import Opens
+from gpt_lightning.model.attention_mask import Opens, Sight
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.objectives.base import Context, Learner, Needs, Scheduled
 from gpt_lightning.objectives.corruptions.base import Corrupted, Corruption, average
@@ -107,6 +107,10 @@ class Mixture(Corruption):
             columns=tuple(dict.fromkeys(name for each in needs for name in each.columns)),
             room=max(each.room for each in needs),
         )
+
+    def sights(self) -> frozenset[Sight]:
+        """Those of all parts that have a share."""
+        return frozenset[Sight]().union(*(part.objective.sights() for part in self._parts.values() if part.share > 0))
 
     def step_values(self) -> Mapping[str, Scheduled]:
         """The shares, and what the parts declare."""

@@ -10,6 +10,7 @@ from typing import Any
 from gpt_lightning.data.layouts.chat_formats import Message
 from gpt_lightning.data.layouts.transcripts import Transcript
 from gpt_lightning.errors import UserError
+from gpt_lightning.generation.embedding import build_embedding_request
 from gpt_lightning.generation.engine import check_request
 from gpt_lightning.generation.requests import Request
 from gpt_lightning.generation.sampling import Sampling
@@ -224,8 +225,8 @@ def read_embedding(body: Any, version: Version) -> tuple[Call, bool]:
         ApiError: As in ``read_chat``.
     """
     values = read_fields(body, EMBEDDING_RULES, EMBEDDING_REFUSED)
-    requests = [_report(each, "input", version) for each in require(values, "input")]
-    requests = [replace(each, embed=True) for each in requests]
+    found = [_report(each, "input", version) for each in require(values, "input")]
+    requests = [build_embedding_request(each.prompt, adapter=version.adapter) for each in found]
     _check(requests, "input", version)
     return Call(tuple(requests), user=values.get("user")), values.get("encoding_format") == "base64"
 

@@ -95,6 +95,11 @@ def prepare_export(loaded: LoadedModel, dtype: str = "float32") -> Export:
     weights = family.give(resize(loaded.model.state_dict(), whole, config), config)
     weights = {name: tensor.to(DTYPES[dtype]) for name, tensor in weights.items()}
     notes = []
+    if "causal" not in loaded.model.sights:
+        notes.append(
+            "Prompts were seen from both sides in training (a prefix LM or a masked one), and this package reads them "
+            "so; transformers and servers read them causally, and will go on otherwise."
+        )
     if config.tie_embeddings:
         del weights["lm_head.weight"]  # the loader ties it; written, it would be stored twice
     elif family.model_type == "gpt2":

@@ -250,3 +250,22 @@ def test_what_is_reported_is_detached(objective: Objective) -> None:
     assert output.loss.requires_grad
     reported = [output.weight, output.losses, output.weights, output.targets, *output.parts.values()]
     assert not any(tensor.requires_grad for tensor in reported if tensor is not None)
+
+
+@each_objective
+def test_sights_say_whether_anything_opens(objective: Objective) -> None:
+    if not isinstance(objective, Corruption):
+        assert objective.sights() == {"causal"}
+        return
+    batch = replace(_batch(8), weights=None)
+    opens = objective.corrupt(batch, Draws(0, torch.arange(8)), describe(objective, batch, 7)).opens
+    assert ("open" in objective.sights()) == bool(torch.as_tensor(opens).any())
+    assert objective.sights() <= {"causal", "open"}
+    assert objective.sights()
+
+
+def test_sights_of_what_is_made_of_others() -> None:
+    mixture = Mixture({"clm": Part(CausalLM()), "masked": Part(MaskedLM()), "never": Part(PrefixLM(), share=0.0)})
+    assert mixture.sights() == {"causal", "open"}
+    assert MultiToken(base=PrefixLM()).sights() == {"open"}
+    assert Mixture({"clm": Part(CausalLM()), "never": Part(PrefixLM(), share=0.0)}).sights() == {"causal"}

@@ -1,12 +1,18 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from itertools import islice
 from pathlib import Path
 
 import pytest
 
-from gpt_lightning.data.readers.builtin import extract_docstrings, iterate_prose, iterate_source_code
+from gpt_lightning.data.readers.builtin import (
+    extract_docstrings,
+    iterate_codons,
+    iterate_prose,
+    iterate_source_code,
+)
 from gpt_lightning.errors import DataError
 from tests.data.inputs import open_all
 
@@ -82,8 +88,23 @@ def test_source_code_is_in_path_order_without_tests() -> None:
     assert documents["decoder.py"] == (root / "decoder.py").read_text(encoding="utf-8")
 
 
+def test_codons_are_told_by_what_stands_behind_them_and_by_nothing_before() -> None:
+    documents = [text for _, text in iterate_codons()]
+    assert len(set(documents)) == len(documents) == 60_000
+    letters: dict[str, set[str]] = {}
+    for text in documents:
+        bases, codes = text.split("=")
+        for place, code in enumerate(codes):
+            letters.setdefault(code, set()).add(bases[3 * place : 3 * place + 3])
+    assert len(letters) == 64
+    assert all(len(codons) == 1 for codons in letters.values())
+    following = Counter(text[place] for text in documents for place in range(9) if text[:place] == "acgt"[:place])
+    assert max(following.values()) < 1.2 * min(following.values())
+
+
 def test_unknown_corpora_are_refused() -> None:
     with pytest.raises(
-        DataError, match=r"got 'builtin:pydok' \(allowed: builtin:pydoc, builtin:stdlib\)\. Did you mean"
+        DataError,
+        match=r"got 'builtin:pydok' \(allowed: builtin:pydoc, builtin:stdlib, builtin:codons\)\. Did you mean",
     ):
         open_all(["builtin:pydok"])

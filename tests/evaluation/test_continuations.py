@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -33,8 +34,9 @@ def build(shape: str) -> GPT:
 def alone(model: GPT, pair: Pair) -> Scored:
     tokens = [*pair[0], *pair[1]][-(model.block_size + 1) :]
     targets = torch.tensor(tokens[-len(pair[1]) :])
+    opens = (torch.arange(len(tokens) - 1) < len(tokens) - len(targets))[None] & ("causal" not in model.sights)
     with torch.no_grad():
-        scores = model.logits(model(torch.tensor([tokens[:-1]]))[0, -len(targets) :]).log_softmax(-1)
+        scores = model.logits(model(torch.tensor([tokens[:-1]]), opens=opens)[0, -len(targets) :]).log_softmax(-1)
     return Scored(
         -float(scores.gather(1, targets[:, None]).sum()), len(targets), bool((scores.argmax(-1) == targets).all())
     )
@@ -68,6 +70,15 @@ def test_together_is_alone(shape: str, max_tokens: int) -> None:
     check(build(shape), questions(), max_tokens)
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+def test_contexts_of_a_prefix_lm_open(shape: str) -> None:
+    model = build(shape)
+    causal = score_continuations(model, questions())
+    model.sights = frozenset({"open"})
+    check(model, questions(), 60)
+    assert score_continuations(model, questions()) != pytest.approx(causal)
+
+
 def test_without_anything_in_common() -> None:
     check(build("gpt2"), [(numbers(1 + n, n), numbers(1 + n % 3, 50 + n)) for n in range(10)])
 
@@ -96,10 +107,10 @@ def test_shared_beginnings_are_encoded_once(monkeypatch: pytest.MonkeyPatch) -> 
     model, seen = build("gpt2"), 0
     forward = model.forward
 
-    def count(tokens: torch.Tensor, *args: object) -> torch.Tensor:
+    def count(tokens: torch.Tensor, *args: Any, **options: Any) -> torch.Tensor:
         nonlocal seen
         seen += tokens.numel()
-        return forward(tokens, *args)  # type: ignore[arg-type]
+        return forward(tokens, *args, **options)
 
     monkeypatch.setattr(model, "forward", count)
     shots, context = numbers(12, 0), numbers(40, 1)

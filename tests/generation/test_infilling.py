@@ -84,6 +84,15 @@ def test_only_its_own_token_ends_a_middle(run: str, bias: float, ended: bool) ->
     assert (middle.text == "") is ended
 
 
+def test_no_other_special_token_is_part_of_a_middle(run: str) -> None:
+    """Whatever the model finds likely, and however it is drawn."""
+    loaded = load_model(run, prefer="last")
+    wrong = {token: 1000.0 for name, token in _TOKENIZER.specials.items() if name != END}
+    for temperature in (0.0, 1.0):
+        settings: dict[str, Any] = {"logit_bias": {**wrong, 65: 500.0}, "temperature": temperature, "max_tokens": 3}
+        assert [middle.text for middle in infill(loaded, [("a", "b")], **settings)] == ["AAA"]
+
+
 def test_command_shows_the_middle_in_its_place(run: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["generate", run, "--infill", "def f(", "): pass", "--max_tokens", "4"]) == 0
     shown = capsys.readouterr().out

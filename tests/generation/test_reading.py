@@ -10,11 +10,14 @@ import pytest
 import torch
 
 from gpt_lightning.errors import ConfigError
+from gpt_lightning.generation.beams import search_beams
+from gpt_lightning.generation.embedding import build_embedding_request
 from gpt_lightning.generation.engine import Engine
 from gpt_lightning.generation.packing import pack
 from gpt_lightning.generation.prompt_cache import PromptCache, name_pieces
-from gpt_lightning.generation.requests import Completion, Request
+from gpt_lightning.generation.requests import Completion, Pooling, Request
 from gpt_lightning.generation.sampling import Sampling
+from gpt_lightning.model.attention_mask import Sight
 from gpt_lightning.model.gpt import GPT
 from tests.model.options import BLOCK, RECIPES, build_stirred
 
@@ -34,7 +37,7 @@ def requests() -> list[Request]:
     return [
         *plain,
         replace(plain[4], n=3, max_tokens=2),
-        replace(plain[5], prompt_logprobs=1, embed=True, max_tokens=0),
+        replace(plain[5], prompt_logprobs=1, embed="mean", max_tokens=0),
         replace(plain[4], prompt_logprobs=0, n=2),
         Request([7] * 20, max_tokens=4, sampling=_WILD, logprobs=0, stop_ids=()),
     ]
@@ -138,7 +141,7 @@ def report(model: GPT, request: Request) -> Completion:
 
 def test_a_prompt_s_own_log_probabilities_and_mean_are_those_of_one_pass() -> None:
     model, prompt = build_stirred(), [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8]
-    found = report(model, Request(prompt, max_tokens=0, prompt_logprobs=3, embed=True, slide=False))
+    found = report(model, Request(prompt, max_tokens=0, prompt_logprobs=3, embed="mean", slide=False))
     with torch.no_grad():
         hidden = model(torch.tensor([prompt]))[0]
         logs = model.logits(hidden).log_softmax(-1)
@@ -149,6 +152,67 @@ def test_a_prompt_s_own_log_probabilities_and_mean_are_those_of_one_pass() -> No
     assert [len(entry.top) for entry in found.prompt_logprobs] == [3] * 11
     assert found.embedding == pytest.approx(hidden.mean(0).tolist(), abs=1e-5)
     assert (found.ids, found.finish_reason) == ((), "length")
+
+
+_OPEN, _BOTH = frozenset[Sight]({"open"}), frozenset[Sight]({"open", "causal"})
+
+
+def continue_uncached(model: GPT, prompt: list[int], opens: int) -> tuple[list[int], list[float]]:
+    """Five likeliest tokens and their log-probabilities, a whole forward pass each; the first positions open."""
+    ids, logs = list(prompt), []
+    with torch.no_grad():
+        for _ in range(5):
+            table = (torch.arange(len(ids)) < opens)[None]
+            row = model.logits(model(torch.tensor([ids]), opens=table)[0, -1]).log_softmax(-1)
+            ids.append(int(row.argmax()))
+            logs.append(float(row.max()))
+    return ids[len(prompt) :], logs
+
+
+@pytest.mark.parametrize("name", ["gpt2", "everything"])
+@pytest.mark.parametrize(("piece", "cache"), [(None, 0), (_PIECE, 1 << 20)])
+def test_a_prefix_lm_reads_prompts_as_it_was_trained(name: str, piece: int | None, cache: int) -> None:
+    model, prompt = build_stirred(**RECIPES[name]), [3, 1, 4, 1, 5, 9]
+    asked = Request(prompt, max_tokens=5, sampling=Sampling(temperature=0.0), stop_ids=(), logprobs=0)
+
+    def check(running: Engine, request: Request, wanted: tuple[list[int], list[float]]) -> None:
+        (found,) = running.generate([request])[0]
+        assert found.logprobs is not None
+        assert list(found.ids) == wanted[0]
+        assert [each.logprob for each in found.logprobs] == pytest.approx(wanted[1], abs=1e-4)
+
+    causal, opened = (continue_uncached(model, prompt, opens) for opens in (0, len(prompt)))
+    assert opened[1] != pytest.approx(causal[1], abs=1e-2)
+    model.sights = _OPEN
+    running = engine(model, piece=piece, cache=cache)
+    for request in (asked, replace(asked, draft_tokens=2), asked):
+        check(running, request, opened)
+    (best,) = search_beams(model, prompt, beams=1, max_tokens=5)
+    assert list(best.ids) == opened[0]
+    assert best.score * 5 == pytest.approx(sum(opened[1]), abs=1e-4)
+    model.sights = _BOTH  # a mixture with CausalLM goes on from prompts as that does
+    check(engine(model, piece=piece, cache=cache), asked, causal)
+
+
+@pytest.mark.parametrize("sights", [frozenset[Sight]({"causal"}), _OPEN, _BOTH])
+@pytest.mark.parametrize("pooling", ["mean", "last"])
+def test_embeddings_see_what_the_model_learned_to_see(sights: frozenset[Sight], pooling: Pooling) -> None:
+    model, prompt = build_stirred(), [3, 1, 4, 1, 5, 9, 2, 6, 5]
+    model.sights = sights
+    with torch.no_grad():
+        causal, opened = (model(torch.tensor([prompt]), opens=opens)[0] for opens in (False, True))
+    hidden = opened if "open" in sights else causal
+    found = report(model, build_embedding_request(prompt, pooling)).embedding
+    assert found == pytest.approx((hidden.mean(0) if pooling == "mean" else hidden[-1]).tolist(), abs=1e-5)
+    assert not torch.allclose(causal.mean(0), opened.mean(0), atol=1e-3)
+
+
+def test_a_prompt_s_own_log_probabilities_are_causal_even_of_a_prefix_lm() -> None:
+    model, prompt = build_stirred(), [3, 1, 4, 1, 5, 9, 2, 6, 5]
+    asked = Request(prompt, max_tokens=0, prompt_logprobs=0, slide=False)
+    before = report(model, asked).prompt_logprobs
+    model.sights = _OPEN
+    assert report(model, asked).prompt_logprobs == before
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,14 @@ from torch.profiler import ProfilerActivity, profile
 from gpt_lightning.batch import Batch
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.model.gpt import GPT
+from gpt_lightning.objectives.base import Context, Objective
 from gpt_lightning.objectives.causal import CausalLM
+from gpt_lightning.objectives.contrastive import ContrastivePredictive
+from gpt_lightning.objectives.corruptions.infilling import FillInTheMiddle
+from gpt_lightning.objectives.corruptions.masked import MaskedLM
+from gpt_lightning.objectives.corruptions.spans import SpanCorruption
+from gpt_lightning.objectives.mixture import Mixture, Part
+from gpt_lightning.objectives.multi_token import MultiToken
 from gpt_lightning.optim.clipping import clip_gradients
 from gpt_lightning.optim.optimizers import AdamW, Lion, Muon
 from gpt_lightning.training.profiling.memory_estimate import StepSpec, estimate_memory
@@ -100,6 +107,29 @@ def test_parts_are_what_they_are_called() -> None:
     twice = estimate_memory(replace(_BASE, batch_size=8))
     assert twice.activations == pytest.approx(2 * adam.activations, rel=0.01)
     assert twice.weights == adam.weights
+
+
+@pytest.mark.parametrize(
+    "objective",
+    [
+        FillInTheMiddle(),
+        Mixture({"masked": Part(MaskedLM()), "spans": Part(SpanCorruption())}),
+        MultiToken(2),
+        ContrastivePredictive(),
+    ],
+    ids=lambda objective: type(objective).__name__,
+)
+def test_what_objectives_bring_is_counted(objective: Objective) -> None:
+    needs = objective.needs(replace(_CONFIG, block_size=32))
+    told = Context(500, special_ids={name: 500 + number for number, name in enumerate(needs.special_tokens)})
+    config = replace(_CONFIG, vocab_size=600, block_size=32 + needs.room)
+    plain, found = (
+        estimate_memory(replace(_BASE, config=config, objective=each, told=told)) for each in (CausalLM(), objective)
+    )
+    with torch.device("meta"):
+        extras = sum(each.numel() for each in objective.build_extras(config, told).parameters())
+    assert found.weights == found.gradients == plain.weights + 4 * extras
+    assert found.peak > plain.peak
 
 
 def test_a_model_larger_than_any_memory_is_estimated() -> None:

@@ -232,6 +232,38 @@ def test_step_values_of_an_objective_are_in_the_chain(place: Path) -> None:
     assert blind == also
 
 
+@pytest.mark.parametrize(
+    ("steps", "trials"), [(10, 2), pytest.param(100, 6, marks=[pytest.mark.slow, pytest.mark.timeout(900)])]
+)
+def test_shares_of_a_mixture_branch_from_one_beginning(place: Path, steps: int, trials: int) -> None:
+    """Trials whose shares part at half of the run: the first half is done once, and each ends as it does alone."""
+
+    def mixture(trial: int) -> dict[str, Any]:
+        schedule = {
+            "class_path": "MultiStep",
+            "init_args": {"warmup": 0, "milestones": ["50%"], "factors": [(trial + 1) / (trials + 1)]},
+        }
+        parts = {"clm": {"objective": "CausalLM"}, "masked": {"objective": "NextTokenMasked", "schedule": schedule}}
+        return {
+            "model": {"objective": {"class_path": "Mixture", "init_args": {"parts": parts}}, "schedule": "Constant"},
+            "trainer": {"max_steps": steps},
+            "run": {"validate_every": "50%", "save_every": "50%"},
+        }
+
+    results = [fit(f"trial-{n}", mixture(n), reuse=shared(every=steps // 2)) for n in range(trials)]
+    executed = sum(result.executed_steps for result in results)
+    assert executed == steps // 2 * (trials + 1)
+    assert trials == 2 or executed <= 0.6 * steps * trials
+    for n in range(trials):
+        fit(f"alone-{n}", mixture(n))
+        assert_same(f"trial-{n}", f"alone-{n}")
+    ends = {
+        tuple(outcome(Path(f"trial-{n}"))[1]["weights"]["model.token_embedding.weight"][0].tolist())
+        for n in range(trials)
+    }
+    assert len(ends) == trials
+
+
 def test_what_cannot_be_shared_is_refused(place: Path) -> None:
     with pytest.raises(ConfigError, match="named by path"):
         tiny_run(BASE).fit("runs/x", shared())

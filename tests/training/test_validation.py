@@ -6,6 +6,7 @@ loaders, objective or metrics.
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import sys
@@ -87,6 +88,24 @@ def test_any_batch_size_gives_the_same_numbers(oracle: Oracle, batch_size: int) 
     assert targets % 16 != 0, "the last window should be a short one"
     assert found["val/loss"] == pytest.approx(nats / targets, rel=1e-6)
     assert found["val/perplexity"] == pytest.approx(math.exp(nats / targets), rel=1e-5)
+
+
+@pytest.mark.parametrize("objective", ["PrefixLM", "FillInTheMiddle"])
+def test_the_causal_loss_of_an_objective_is_the_one_that_evaluate_ppl_finds(tmp_path: Path, objective: str) -> None:
+    run = tiny_run({"run.dir": str(tmp_path / "run"), "model.objective": objective, "trainer.max_steps": 2})
+    metrics = run.fit().metrics
+    store = run.datamodule.open_store()
+    split = store.split("val")
+    ids = split.gather(np.zeros(1, dtype=np.int64), split.num_tokens)[0]
+    assert ids[0] == split.eot_id
+    text, out = tmp_path / "held_out.txt", tmp_path / "ppl.json"
+    text.write_bytes(store.tokenizer.decode_bytes([int(token) for token in ids[1:]]))
+    asked = ["--window", "16", "--stride", "16", "--prefer", "last", "--output", str(out)]
+    assert cli.main(["evaluate", "ppl", str(tmp_path / "run"), str(text), *asked]) == 0
+    found = json.loads(out.read_text())["scores"]["loss"]
+    assert found == pytest.approx(metrics["val/clm_loss"], rel=1e-6)
+    assert found != pytest.approx(metrics["val/loss"], rel=1e-5)
+    assert load_model(tmp_path / "run").model.sights == {"open" if objective == "PrefixLM" else "causal"}
 
 
 def test_bits_per_byte_counts_the_text_alone(oracle: Oracle) -> None:

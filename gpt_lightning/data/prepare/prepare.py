@@ -47,9 +47,9 @@ class PrepareSettings:
     r"""What a store is made of; equal settings and equal inputs mean the same store.
 
     Args:
-        source: The text: a file, a folder, a glob, a URL of these, builtin:pydoc, builtin:stdlib, or a list. By suffix:
-            plain text, .jsonl, .json, .csv, .tsv, .parquet, .arrow, each also as .gz, .bz2, .xz or .zst; or a folder
-            saved by the library datasets.
+        source: The text: a file, a folder, a glob, a URL of these, builtin:pydoc, builtin:stdlib, builtin:codons, or a
+            list. By suffix: plain text, .jsonl, .json, .csv, .tsv, .parquet, .arrow, each also as .gz, .bz2, .xz or
+            .zst; or a folder saved by the library datasets.
         tokenizer: bytes, chars, bpe:SIZE (trained on the source; bpe:SIZE:chinese for Chinese), a tiktoken encoding
             such as gpt2, or the path of a saved tokenizer.
         val_fraction: Share of the documents kept for validation. A twentieth: a corpus of a few MB still gives a

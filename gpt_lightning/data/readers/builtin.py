@@ -3,6 +3,9 @@
     builtin:pydoc    English prose: the language reference (``pydoc_data.topics``, one document per topic) and the
                      docstrings of the standard library (one document per module); about 2 MB on CPython 3.11
     builtin:stdlib   the source code of the standard library, one document per file; about 11 MB
+    builtin:codons   made up: 60,000 different documents such as "acgttagca=bye", nine letters of which nothing can be
+                     foreseen and behind them one for each three, which tells them. A gap is filled by who sees what
+                     stands behind it, and by nobody else; about 1 MB
 
 Modules are parsed, never imported. Tests, vendored packages and installed packages are left out. The same CPython
 version gives the same documents in the same order.
@@ -14,6 +17,9 @@ import ast
 import functools
 import hashlib
 import inspect
+import itertools
+import random
+import string
 import sys
 import sysconfig
 import tokenize
@@ -36,6 +42,7 @@ _NOT_PROSE = {
     "tests",
     "turtledemo",
 }
+_LETTERS = string.ascii_letters + string.digits + "+/"
 _BODIES = ("body", "handlers", "orelse", "finalbody", "cases")
 
 
@@ -100,5 +107,20 @@ def extract_docstrings(source: str) -> list[str]:
     return found
 
 
-BUILTIN: dict[str, Callable[[], Iterator[tuple[str, str]]]] = {"pydoc": iterate_prose, "stdlib": iterate_source_code}
+def iterate_codons() -> Iterator[tuple[str, str]]:
+    """``(number, text)`` of 60,000 different documents, each three codons and the letter of each."""
+    codons = ["".join(bases) for bases in itertools.product("acgt", repeat=3)]
+    texts = [
+        codons[a] + codons[b] + codons[c] + "=" + "".join(_LETTERS[each] for each in (a, b, c))
+        for a, b, c in itertools.product(range(64), repeat=3)
+    ]
+    for text in random.Random(0).sample(texts, 60_000):
+        yield text, text
+
+
+BUILTIN: dict[str, Callable[[], Iterator[tuple[str, str]]]] = {
+    "pydoc": iterate_prose,
+    "stdlib": iterate_source_code,
+    "codons": iterate_codons,
+}
 """The corpora by the name after ``builtin:``."""

@@ -11,7 +11,8 @@ question share its context, and labels of one token are read from the same posit
     4. the rest is padded on the right and run in batches of similar length
 
 The result is that of one forward pass for each pair, up to rounding (tested), and logits exist only for the positions
-that are read.
+that are read. A model that reads prompts openly (a prefix LM) shares nothing: what a context becomes depends on where
+it ends.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from gpt_lightning.errors import DataError
+from gpt_lightning.model.attention_mask import Opens
 from gpt_lightning.model.cache import KeyValueCache, LayerCache
 from gpt_lightning.model.gpt import GPT
 
@@ -140,7 +142,11 @@ def score_continuations(model: GPT, pairs: Sequence[Pair], *, max_tokens: int = 
     Raises:
         DataError: A continuation is longer than the model's positions.
     """
-    rows = _merge(list(_plan(pairs, model.block_size)))
+    rows = list(_plan(pairs, model.block_size))
+    if model.reads_openly():
+        found = _run(model, Prefix(model), rows, max_tokens)
+        return [found[index] for index in range(len(pairs))]
+    rows = _merge(rows)
     results: dict[int, Scored] = {}
     if not rows:
         return []
@@ -213,8 +219,8 @@ def _read(model: GPT, prefix: Prefix, batch: list[_Row]) -> dict[int, Scored]:
     tokens = torch.zeros(len(batch), max(len(row.tokens) for row in batch) - skip, dtype=torch.long)
     for place, row in enumerate(batch):
         tokens[place, : len(row.tokens) - skip] = torch.tensor(row.tokens[skip:])
-    # Padding stands behind: no position sees what comes after it.
-    hidden = model(tokens.to(device), prefix if skip else None)
+    # Padding stands behind: no position sees what comes after it, unless that belongs to an open context.
+    hidden = model(tokens.to(device), prefix if skip else None, opens=_open_contexts(model, batch, tokens.shape[1]))
     wanted = [
         (place, reading.first - skip + step, target, reading.index)
         for place, row in enumerate(batch)
@@ -233,6 +239,14 @@ def _read(model: GPT, prefix: Prefix, batch: list[_Row]) -> dict[int, Scored]:
         before = results.get(index, Scored(0.0, 0, True))
         results[index] = Scored(before.nats + loss, before.num_tokens + 1, before.is_greedy and hit)
     return results
+
+
+def _open_contexts(model: GPT, batch: list[_Row], time: int) -> Opens:
+    """The contexts of a model that reads them openly, up to the position that predicts the continuation."""
+    if not model.reads_openly():
+        return False
+    lengths = torch.tensor([len(row.context) + 1 for row in batch], device=model.token_embedding.weight.device)
+    return torch.arange(time, device=lengths.device) < lengths[:, None]
 
 
 def _compare(

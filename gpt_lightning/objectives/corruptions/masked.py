@@ -22,6 +22,7 @@ from torch import Tensor
 
 from gpt_lightning.batch import Batch
 from gpt_lightning.errors import ConfigError
+from gpt_lightning.model.attention_mask import Sight
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.objectives.base import Context, Needs, Scheduled
 from gpt_lightning.objectives.corruptions.base import Corrupted, Corruption, count_targets
@@ -72,6 +73,10 @@ class MaskedLM(Corruption):
     def needs(self, config: GPTConfig) -> Needs:
         """The mask."""
         return Needs(special_tokens=(MASK,))
+
+    def sights(self) -> frozenset[Sight]:
+        """Every position sees the whole document."""
+        return frozenset({"open"})
 
     def step_values(self) -> Mapping[str, Scheduled]:
         """The ratio, where it changes."""

@@ -15,6 +15,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from gpt_lightning.batch import Batch
+from gpt_lightning.model.attention_mask import Sight
 from gpt_lightning.model.positions import count_positions, find_begins
 from gpt_lightning.objectives.base import Context
 from gpt_lightning.objectives.corruptions.base import Corrupted, Corruption, count_targets
@@ -32,6 +33,10 @@ class PrefixLM(Corruption):
 
     def __init__(self, chunk_size: int | None = None) -> None:
         super().__init__(chunk_size)
+
+    def sights(self) -> frozenset[Sight]:
+        """A prefix sees itself as a whole."""
+        return frozenset({"open"})
 
     def corrupt(self, batch: Batch, draws: Draws, context: Context) -> Corrupted:
         """The tokens stay; a prefix of 1 to all tokens of each document opens, and is predicted by nobody."""

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from gpt_lightning.batch import Batch
 from gpt_lightning.errors import ConfigError
+from gpt_lightning.model.attention_mask import Sight
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.objectives.base import Context, Needs
 from gpt_lightning.objectives.causal import CausalLM
@@ -86,6 +87,10 @@ class SpanCorruption(Corruption):
         names = [sentinel(number) for number in range(self._most_spans(config.block_size) + 1)]
         modes = () if self._mode is None else (self._mode,)
         return Needs(special_tokens=(*names, *modes), room=self._room(config.block_size))
+
+    def sights(self) -> frozenset[Sight]:
+        """As ``bidirectional`` says; causal where nothing is left out."""
+        return frozenset({"open" if self._bidirectional and self._share > 0 else "causal"})
 
     def count(self, tokens: int) -> tuple[int, int]:
         """Tokens and spans that are left out of so many tokens."""

@@ -76,11 +76,13 @@ def build(
     return build_parsed(TrainerCommandLine(command, [*line, *args], typed=typed))
 
 
-def _as_arguments(settings: Mapping[str, Any], prefix: str = "") -> list[str]:
+def _as_arguments(settings: Mapping[str, Any], prefix: str = "", depth: int | None = None) -> list[str]:
     arguments = []
     for key, value in settings.items():
-        if isinstance(value, Mapping) and value:
-            arguments += _as_arguments(value, f"{prefix}{key}.")
+        if isinstance(value, Mapping) and value and depth != 0:
+            # What a class that is named here takes is whole: a table of records cannot be begun with a part of one.
+            whole = key == "init_args" and "class_path" in settings
+            arguments += _as_arguments(value, f"{prefix}{key}.", 0 if whole else None)
         else:
             text = str(value) if isinstance(value, (str, Path)) else json.dumps(value, default=os.fspath)
             arguments.append(f"--{prefix}{key}={text}")
@@ -160,15 +162,15 @@ def _complete(
         "format": 1,
         "model": module.config.to_dict(),
         "tokenizer": module.text_tokenizer.describe(),
+        "sights": sorted(module.objective.sights()),
         "data_fingerprint": store.fingerprint,
         "global_batch_size": share.global_batch_size,
         "config": resolved,
         "environment": describe_environment(trainer.strategy.root_device, trainer.world_size),
     }
-    if use := module.objective.describe_use(module.context):
-        module.card["use"] = {**use, "max_tokens": datamodule.block_size}
-    if module.adaptation is not None:
-        module.card["adaptation"] = resolved["model"]["adaptation"]
+    use = module.objective.describe_use(module.context)
+    module.card |= {"use": {**use, "max_tokens": datamodule.block_size}} if use else {}
+    module.card |= {} if module.adaptation is None else {"adaptation": resolved["model"]["adaptation"]}
     return Run(
         trainer=trainer,
         module=module,

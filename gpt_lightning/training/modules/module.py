@@ -154,7 +154,7 @@ class GPTModule(LightningModule):
             self._configure_sharded(strategy)
         else:
             self._configure_whole()
-        self.model.checkpoint_every = self.checkpoint_activations
+        self.model.checkpoint_every, self.model.sights = self.checkpoint_activations, self.objective.sights()
         self.initial_weights = None
         self.extras = self._build_extras()
 
@@ -199,8 +199,8 @@ class GPTModule(LightningModule):
 
     def take_text(self, facts: TextFacts) -> None:
         """Learn of the data, before the model is built."""
-        self.config, self.manifest = facts.config, facts.manifest
-        self.tokenizer, self.context = facts.tokenizer, facts.context
+        self.config, self.context = facts.config, facts.context
+        self.manifest, self.tokenizer = facts.manifest, facts.tokenizer
 
     @property
     def text_tokenizer(self) -> Tokenizer:
@@ -333,8 +333,8 @@ class GPTModule(LightningModule):
                 allowed="a TokenDataModule, or module.horizon",
                 fix="Set module.horizon = Horizon(total_steps=..., tokens_per_step=...) before fit.",
             )
-        set_learning_rates(optimizer, self.schedule.factor(self.trainer.global_step, self.horizon))
         step = self.trainer.global_step
+        set_learning_rates(optimizer, self.schedule.factor(step, self.horizon))
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
         if self.adaptation is not None:
             self.adaptation.after_step(self.model, step, self.horizon)
@@ -363,12 +363,8 @@ class GPTModule(LightningModule):
             return  # float16: overflow is expected, the gradient scaler skips the step itself
         finite = bool(torch.isfinite(self.grad_norm)) and (loss is None or bool(torch.isfinite(loss)))
         if self.agree(not finite):
-            step = BadStep(
-                self.trainer.global_step + 1,
-                None if loss is None else loss.item(),
-                self.grad_norm.item(),
-                optimizer.param_groups[0]["lr"],
-            )
+            value, rate = None if loss is None else loss.item(), optimizer.param_groups[0]["lr"]
+            step = BadStep(self.trainer.global_step + 1, value, self.grad_norm.item(), rate)
             self.nonfinite.meet(step, self.skipped_steps)
             optimizer.zero_grad(set_to_none=True)  # without gradients an optimizer leaves weights and state alone
 

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +159,7 @@ def _estimate(run: Run) -> tuple[MemoryEstimate | None, str]:
     spec = StepSpec(
         config=module.config,
         objective=module.objective,
+        told=replace(module.context, texts=()),
         optimizer=module.optimizer_recipe,
         parametrization=module.parametrization,
         batch_size=data.batch_size,
@@ -172,6 +174,8 @@ def _estimate(run: Run) -> tuple[MemoryEstimate | None, str]:
     )
     try:
         return estimate_memory(spec), ""
+    except KeyError as problem:
+        return None, f"the loss reads what only a batch of the data has ({problem})"
     except (RuntimeError, NotImplementedError) as problem:
         return None, f"a step cannot be run without values ({type(problem).__name__})"
 

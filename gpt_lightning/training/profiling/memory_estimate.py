@@ -13,7 +13,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -26,9 +26,10 @@ from gpt_lightning.adapters.base import Adaptation
 from gpt_lightning.batch import Batch
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.model.gpt import GPT
-from gpt_lightning.objectives.base import Learner, Objective
+from gpt_lightning.objectives.base import Context, Learner, Objective
 from gpt_lightning.objectives.draws import Draws
 from gpt_lightning.optim.clipping import measure_gradients
+from gpt_lightning.optim.groups import join_extras
 from gpt_lightning.optim.optimizers import OptimizerRecipe
 from gpt_lightning.optim.parametrization import Parametrization, Standard
 
@@ -39,7 +40,8 @@ class StepSpec:
 
     Attributes:
         config: Architecture, sizes known.
-        objective: The loss.
+        objective: The loss, with what it trains beside the decoder.
+        told: What the run tells the objective. Without ``texts``: their tables would be kept, and have no content.
         optimizer: The optimizer's recipe.
         parametrization: What it says about widths.
         batch_size: Windows of a micro-batch.
@@ -56,6 +58,7 @@ class StepSpec:
     config: GPTConfig
     objective: Objective
     optimizer: OptimizerRecipe
+    told: Context = field(default_factory=Context)
     parametrization: Parametrization = Standard()  # noqa: RUF009 (no state)
     batch_size: int = 8
     block_size: int = 1024
@@ -136,6 +139,7 @@ def estimate_memory(spec: StepSpec) -> MemoryEstimate:
     """
     with torch.device("meta"):
         model = GPT(spec.config).to(spec.dtype)
+        extras = spec.objective.build_extras(spec.config, spec.told).to(spec.dtype)
     if spec.adaptation is not None:
         spec.adaptation.attach(model)
     model.train()
@@ -144,12 +148,15 @@ def estimate_memory(spec: StepSpec) -> MemoryEstimate:
     live = _LiveBytes(vocab_sizes, spec.batch_size * spec.block_size)
     with FakeTensorMode(), live:
         _materialize(model, spec.device)
+        _materialize(extras, spec.device)
         weights = live.now
-        optimizer = spec.optimizer.build(model, spec.parametrization)
-        trained: list[Tensor] = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        whole = model if not extras else join_extras(model, extras, spec.objective.roles())
+        optimizer = spec.optimizer.build(whole, spec.parametrization)
+        trained: list[Tensor] = [parameter for parameter in whole.parameters() if parameter.requires_grad]
+        learner = Learner(model, extras, spec.told)
         activations = 0
         for _ in range(2):
-            activations = _run_step(spec, model, optimizer, trained, live)
+            activations = _run_step(spec, learner, optimizer, trained, live)
         gradients = _bytes([parameter.grad for parameter in trained])
         state = _bytes(tree_leaves([list(entry.values()) for entry in optimizer.state.values()]))
         widths = [max(4, parameter.element_size()) * parameter.numel() for parameter in trained]
@@ -170,7 +177,7 @@ def _materialize(model: nn.Module, device: str) -> None:
 
 
 def _run_step(
-    spec: StepSpec, model: GPT, optimizer: torch.optim.Optimizer, trained: list[Tensor], live: _LiveBytes
+    spec: StepSpec, learner: Learner, optimizer: torch.optim.Optimizer, trained: list[Tensor], live: _LiveBytes
 ) -> int:
     """One optimizer step in Lightning's order: the old gradients are dropped only after the first forward pass."""
     kept = 0
@@ -180,7 +187,7 @@ def _run_step(
         before = live.now
         with spec.context():
             rows = torch.arange(spec.batch_size, device=spec.device)
-            output = spec.objective(Learner(model), Batch(tokens=tokens), Draws(0, rows))
+            output = spec.objective(learner, Batch(tokens=tokens), Draws(0, rows))
         kept = max(kept, live.now - before)
         if micro == 0:
             optimizer.zero_grad(set_to_none=True)
