@@ -326,5 +326,5 @@ def test_the_sample_is_the_same_every_time_and_its_parts_do_not_overlap() -> Non
     }
     assert not set(texts["train.jsonl"]) & set(texts["test.jsonl"])
     assert min(map(len, texts.values())) > 400
-    assert len(files["stream.jsonl"].splitlines()) > 168 * 40
+    assert len(files["stream.jsonl"].splitlines()) > 168 * 90
     assert TURN_HOURS.start < 168

@@ -17,7 +17,7 @@ START = 1_767_571_200.0
 """Monday, 2026-01-05, UTC."""
 TURN_HOURS = range(120, 128)
 """Hours in which the mood about energy is another."""
-_HOURS, _TEXTS_AN_HOUR, _LABELLED = 168, 40, 3000
+_HOURS, _TEXTS_AN_HOUR, _LABELLED = 168, 90, 3000
 _TOPICS = {
     "rates": (["the central bank", "bond yields", "mortgage rates", "the rate decision"],
               ["央行", "利率", "房贷利率", "国债收益率"]),
