@@ -33,6 +33,7 @@ from gpt_lightning.apps.recommend.service import RecommendEndpoints
 from gpt_lightning.data.tokenizers.bpe import train_vocabulary
 from gpt_lightning.data.tokenizers.kinds import ByteTokenizer, EncodingTokenizer, Tokenizer
 from gpt_lightning.errors import ConfigError, DataError
+from gpt_lightning.metrics.ranking import rank_targets
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.model.gpt import GPT
 from gpt_lightning.serving.app import build_app
@@ -227,6 +228,46 @@ def test_shared_prefix_gives_plain_scores_for_a_fifth_of_the_tokens(catalogue: C
     np.testing.assert_allclose(likelihood.score(history, [7, 3]), shared[[7, 3]], atol=1e-9)
     # The must-fail twin: a history without its latest item is another one.
     assert np.abs(likelihood.score(history[:-1]) - shared).max() > 1e-3
+
+
+def test_whom_the_first_token_rules_out_is_not_asked_about(catalogue: Catalogue) -> None:
+    likelihood = ItemLikelihood(build_model().double(), BPE, catalogue, 20)
+    history, items = [3, 50, 7], [each for each in range(120) if each not in (3, 50, 7)]
+    full = likelihood.score(history)
+    assert (likelihood.bound(history) >= full - 1e-9).all()
+    order = [each for each in np.argsort(-full, kind="stable").tolist() if each in items]
+    for count in (1, 10, 117, 200):
+        found = likelihood.score_best(history, items, count)
+        best = [int(each) for each in np.argsort(-found, kind="stable")[: min(count, 117)]]
+        assert best == order[:count]
+        np.testing.assert_allclose(found[best], full[best], atol=1e-9)
+    for marks in ([order[5]], [order[30], order[2]]):
+        above = likelihood.score_above(history, items, marks)
+        assert rank_targets(above, marks, history) == rank_targets(full, marks, history)
+
+
+def test_little_is_asked_where_first_tokens_tell_much(catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch) -> None:
+    likelihood = ItemLikelihood(build_model(), BPE, catalogue, 20)
+    truth = -np.arange(120.0)
+    asked: list[int] = []
+
+    def score(history: Sequence[int], items: Sequence[int]) -> Any:
+        asked.extend(items)
+        return truth[list(items)]
+
+    monkeypatch.setattr(likelihood, "score", score)
+    monkeypatch.setattr(likelihood, "bound", lambda history: truth + 3.5)
+    items = [each for each in range(120) if each != 4]
+    best = likelihood.score_best([4], items, 10)
+    assert np.argsort(-best, kind="stable")[:10].tolist() == [0, 1, 2, 3, 5, 6, 7, 8, 9, 10]
+    assert len(asked) == len(set(asked)) == 64
+    asked.clear()
+    above = likelihood.score_above([4], items, [7, 9])
+    assert sorted(asked) == [0, 1, 2, 3, 5, 6, 7, 8, 9, 10, 11, 12]
+    assert rank_targets(above, [7, 9], [4]) == rank_targets(truth, [7, 9], [4])
+    # The must-fail twin: a bound that is none rules out what is best.
+    monkeypatch.setattr(likelihood, "bound", lambda history: truth - 3.5)
+    assert rank_targets(likelihood.score_above([4], items, [7, 9]), [7, 9], [4]) != rank_targets(truth, [7, 9], [4])
 
 
 @given(st.lists(st.sampled_from(TITLES), min_size=1, max_size=6))

@@ -4,6 +4,7 @@
     sample          a catalogue with a known structure, made here; MovieLens-100k of an installed package
     protocol        leave-one-out by moments                       floors     popularity, co-occurrence
     likelihood      log-probability of every item's text behind a history, the history read once
+                    (and exactly the best, or those above some, without asking about all)
     retrieval       mean hidden states: the nearest items, exactly (numpy) or with faiss; diversity
     recommender     filters, candidates, ranking, reasons          service    POST /v1/recommend, the page
     application     the four commands

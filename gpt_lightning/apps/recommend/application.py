@@ -170,10 +170,10 @@ def _build(folder: AppFolder[RecommendSettings], catalogue: Catalogue) -> Recomm
 
 
 def _score(recommender: Recommender, questions: Sequence[Question]) -> Iterator[Float[np.ndarray, " items"]]:
-    """The scores of all items for each question; how far it is goes to the standard error."""
+    """Scores of the right items and of all that can stand above them, by question; progress to the standard error."""
     step = max(1, len(questions) // 10)
     for number, question in enumerate(questions, 1):
-        yield recommender.score(question.history)
+        yield recommender.score(question.history, question.targets)
         if number % step == 0:
             sys.stderr.write(f"asked about {number:,} of {len(questions):,} people\n")
 

@@ -54,4 +54,4 @@ class CoOccurrence:
 
     def score(self, history: Sequence[int]) -> Float[np.ndarray, " items"]:
         """Sums of counts."""
-        return self._together[list(history[-LATEST:])].sum(axis=0, dtype=np.float64)
+        return np.asarray(self._together[list(history[-LATEST:])].sum(axis=0, dtype=np.float64))

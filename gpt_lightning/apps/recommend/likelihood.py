@@ -3,7 +3,8 @@ r"""The log-probability of every item's text behind a history, the history read 
     <end of text> text of item 1 \n text of item 2 \n ... | text of a candidate \n
 
 Texts are encoded one at a time, so that a candidate's tokens are the same behind every history, and those of training,
-where a line break never melts into the word behind it.
+where a line break never melts into the word behind it. No item is likelier than the first token of its line, and all
+first tokens are read at one position: who wants the best items, or those above some score, asks about few others.
 """
 
 from __future__ import annotations
@@ -18,6 +19,11 @@ from gpt_lightning.data.tokenizers.tokenizer import Tokenizer
 from gpt_lightning.errors import DataError
 from gpt_lightning.evaluation.scoring.continuations import score_continuations
 from gpt_lightning.model.gpt import GPT
+
+_ASKED = 64
+"""Items of one pass of the model, at least."""
+_ROUNDING = 1e-3
+"""Nats by which scores of other batches differ, at most."""
 
 
 class ItemLikelihood:
@@ -71,3 +77,48 @@ class ItemLikelihood:
         wanted = range(len(self.lines)) if items is None else items
         scored = score_continuations(self._model, [(context, self.lines[item]) for item in wanted])
         return -np.array([each.nats for each in scored])
+
+    def bound(self, history: Sequence[int]) -> Float[np.ndarray, " items"]:
+        """Log-probability of the first token of every item's line, which that of the line does not exceed."""
+        context = self.encode(history)
+        firsts = sorted({line[0] for line in self.lines})
+        scored = score_continuations(self._model, [(context, (token,)) for token in firsts])
+        known = {token: -each.nats for token, each in zip(firsts, scored, strict=True)}
+        return np.array([known[line[0]] for line in self.lines])
+
+    def score_best(self, history: Sequence[int], items: Sequence[int], count: int) -> Float[np.ndarray, " items"]:
+        """Log-probabilities of those of some items that can be among the ``count`` best; minus infinity for the others.
+
+        Args:
+            history: Items by time.
+            items: Which come into question.
+            count: How many are wanted.
+        """
+        found = np.full(len(self.lines), -np.inf)
+        bound = self.bound(history)
+        order = sorted(items, key=lambda item: (-bound[item], item))
+        for start in range(0, len(order), max(_ASKED, count)):
+            enough = np.partition(found, -count)[-count] if count <= len(found) else -np.inf
+            asked = [item for item in order[start : start + max(_ASKED, count)] if bound[item] > enough - _ROUNDING]
+            if not asked:
+                break
+            found[asked] = self.score(history, asked)
+        return found
+
+    def score_above(
+        self, history: Sequence[int], items: Sequence[int], marks: Sequence[int]
+    ) -> Float[np.ndarray, " items"]:
+        """Log-probabilities of all of some items that can be as likely as one of the marked; minus infinity otherwise.
+
+        Args:
+            history: Items by time.
+            items: Which come into question.
+            marks: The marked, some of these.
+        """
+        found = np.full(len(self.lines), -np.inf)
+        found[list(marks)] = self.score(history, marks)
+        least, bound = found[list(marks)].min() - _ROUNDING, self.bound(history)
+        asked = [item for item in items if item not in marks and bound[item] >= least]
+        if asked:
+            found[asked] = self.score(history, asked)
+        return found

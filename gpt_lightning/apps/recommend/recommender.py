@@ -93,10 +93,17 @@ class Recommender:
     def _index(self) -> Index:
         return self._kind(self.embeddings)
 
-    def score(self, history: Sequence[int]) -> Float[np.ndarray, " items"]:
-        """Log-probabilities of all items; minus infinity for those that are no candidates."""
-        found = np.full(len(self.catalogue), -np.inf)
+    def score(self, history: Sequence[int], marks: Sequence[int] = ()) -> Float[np.ndarray, " items"]:
+        """Log-probabilities of items; minus infinity for those that are no candidates.
+
+        Args:
+            history: Items by time.
+            marks: Items whose place in the ranking is wanted: what stands below all of them is minus infinity too.
+        """
         candidates = self._find(history, self._filter(Wish(history, 1)))
+        if marks and set(marks) <= set(candidates):
+            return self.likelihood.score_above(history, candidates, marks)
+        found = np.full(len(self.catalogue), -np.inf)
         found[candidates] = self.likelihood.score(history, candidates)
         return found
 
@@ -106,20 +113,15 @@ class Recommender:
         candidates = self._find(wish.history, allowed)
         if not candidates:
             return []
-        scores = self.likelihood.score(wish.history, candidates)
+        wanted = wish.k * _POOL if wish.diversity > 0 else wish.k
+        scores = self.likelihood.score_best(wish.history, candidates, wanted)
         # Equal scores in the order of the catalogue, so that the same wish gets the same list.
-        order = sorted(range(len(candidates)), key=lambda place: (-scores[place], candidates[place]))
+        items = sorted(candidates, key=lambda item: (-scores[item], item))[:wanted]
         if wish.diversity > 0:
-            pool = order[: _POOL * wish.k]
-            embeddings = self.embeddings[[candidates[place] for place in pool]]
-            order = [pool[place] for place in diversify(scores[pool], embeddings, wish.k, wish.diversity)]
-        best = order[: wish.k]
-        items = [candidates[place] for place in best]
-        reasons = self._explain(wish.history, items, scores[best]) if wish.explain else [()] * len(items)
-        return [
-            Recommendation(item, float(scores[place]), why)
-            for item, place, why in zip(items, best, reasons, strict=True)
-        ]
+            places = diversify(scores[items], self.embeddings[items], wish.k, wish.diversity)
+            items = [items[place] for place in places]
+        reasons = self._explain(wish.history, items, scores[items]) if wish.explain else [()] * len(items)
+        return [Recommendation(item, float(scores[item]), why) for item, why in zip(items, reasons, strict=True)]
 
     def _filter(self, wish: Wish) -> list[int]:
         out = {*wish.history, *wish.exclude}

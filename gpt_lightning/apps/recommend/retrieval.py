@@ -45,7 +45,7 @@ def embed_history(embeddings: Float[np.ndarray, "items embed"], history: Sequenc
     """The mean of the latest items, of length 1; zeros for nobody's history."""
     if not len(history):
         return np.zeros(embeddings.shape[1], dtype=np.float32)
-    return _scale(embeddings[list(history[-LATEST:])].mean(axis=0)[None])[0]
+    return np.asarray(_scale(embeddings[list(history[-LATEST:])].mean(axis=0)[None])[0])
 
 
 class Index(ABC):
