@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from multiprocessing.process import BaseProcess
@@ -19,6 +20,9 @@ from tests.selections import NO_PROCESSES
 # each other down twentyfold. Before torch is imported.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A shell has programs in its background ignore Ctrl-C, and those that they start: tests send it to theirs.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Until everything is imported, two thirds of the time of importing would be the garbage collector's.
 gc.disable()

@@ -136,8 +136,10 @@ def classes_in(hint: Any) -> list[type]:
     parts = typing.get_args(hint)
     if parts and typing.get_origin(hint) is not typing.Literal:
         return [cls for part in parts for cls in classes_in(part)]
-    plain = inspect.isclass(hint) and hint.__module__ not in ("builtins", "pathlib", "datetime", "typing")
-    return [hint] if plain and not issubclass(hint, Enum) else []
+    if not inspect.isclass(hint) or issubclass(hint, Enum):
+        return []
+    package = hint.__module__.partition(".")[0]  # Path is pathlib._local's in Python 3.13
+    return [] if package in ("builtins", "pathlib", "datetime", "typing") else [hint]
 
 
 def list_settings(parser: ArgumentParser) -> dict[str, Expectation]:
