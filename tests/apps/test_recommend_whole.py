@@ -99,7 +99,7 @@ def test_the_page_recommends(shop: Path, tmp_path: Path) -> None:
 
 
 def test_movielens_is_learnt(tmp_path: Path) -> None:
-    """MovieLens-100k by titles alone, all items ranked: about two hours of one CPU core."""
+    """MovieLens-100k by titles alone, all items ranked: most of an hour of one CPU core."""
     if importlib.util.find_spec("recbole") is None:  # importing it needs what it pins
         pytest.skip("pip install --no-deps recbole==1.2.1")
     folder = tmp_path / "ml"
