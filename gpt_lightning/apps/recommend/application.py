@@ -84,7 +84,7 @@ class Recommend(Application[RecommendSettings]):
         "built-in": "Time: a minute and a half of one CPU core to train, half a minute to evaluate. Expected: hr@10 "
         "0.70 beside 0.12 of popularity and 0.57 of co-occurrence; items kept out of training in the first fifth.",
         MOVIELENS: "Time: half an hour of one CPU core to train, a quarter to evaluate. Measured after 631 of the 800 "
-        "steps, on 280 of the people drawn by chance, with history 30: hr@10 0.163 beside 0.070 of popularity and 0.103 "
+        "steps, on 280 people drawn by chance, with history 30: hr@10 0.163 beside 0.070 of popularity and 0.103 "
         "of co-occurrence.",
     }
 
