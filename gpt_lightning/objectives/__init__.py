@@ -11,6 +11,9 @@ happen here; the others learn from columns beside the tokens (``data.layout``).
     base       Objective, what it needs, what it is told         draws      its random numbers
     losses     hidden states -> loss of every position <- linear_cross_entropy
 
+What an objective trains beside the decoder (``extras.``) is whole on every process: ``ddp`` keeps it equal, a sharded
+strategy refuses it, because FSDP2 here gathers and saves the decoder's blocks alone, and heads are small beside them.
+
 A new objective is one class and a row in ``tests/contracts/test_objectives.py``; configs name it by its class.
 
 >>> import torch

@@ -19,11 +19,14 @@ from gpt_lightning.objectives.corruptions.infilling import FillInTheMiddle
 from gpt_lightning.objectives.corruptions.masked import MaskedLM, NextTokenMasked
 from gpt_lightning.objectives.corruptions.prefix import PrefixLM
 from gpt_lightning.objectives.corruptions.spans import SpanCorruption
-from gpt_lightning.objectives.mixture import Mixture, Part
+from gpt_lightning.objectives.contrastive import ContrastivePredictive, Regression
+from gpt_lightning.objectives.mixture import UL2, Mixture, Part
+from gpt_lightning.objectives.multi_token import MultiToken
 from tests.objectives.applying import apply
 
 mixture = Mixture({"clm": Part(CausalLM()), "masked": Part(MaskedLM()), "spans": Part(SpanCorruption())})
 objectives = [CausalLM(), PrefixLM(), MaskedLM(), NextTokenMasked(), FillInTheMiddle(), SpanCorruption(), mixture]
+objectives += [UL2(), MultiToken(2), MultiToken(2, "parallel"), ContrastivePredictive(), Regression()]
 for objective in objectives:
     name, time = type(objective).__name__, 24
     needs = objective.needs(GPTConfig(block_size=time))
@@ -51,4 +54,4 @@ def test_no_graph_break_and_no_recompilation_after_the_second_step() -> None:
     # A process of its own: the compiler cannot trace through the run-time type checks of the test session.
     finished = subprocess.run([sys.executable, "-c", _SCRIPT], capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr
-    assert finished.stdout.count("[1, 1, 1, 1, 1]") == 7, finished.stdout
+    assert finished.stdout.count("[1, 1, 1, 1, 1]") == 12, finished.stdout

@@ -28,6 +28,14 @@ from tests.training.test_weighing import DOCUMENTS, split, write_documents
 from tests.training.together import run_together
 
 STEPS = 4
+ROOT = Path(__file__).parents[2]
+MNTP = {"class_path": "NextTokenMasked", "init_args": {"ratio": 0.3}}
+PROSE = {
+    "data": {"block_size": 64, "batch_size": 16},
+    "trainer": {"max_steps": 220, "limit_val_batches": 10, "enable_progress_bar": False, "logger": False},
+    "run": {"validate_every": "100%", "expected_val_loss": None, "sample_tokens": 0},
+    "monitor": {"details": False, "mfu": False},
+}
 MIXTURE = {
     "clm": {"objective": "CausalLM"},
     "masked": {"objective": "MaskedLM", "schedule": {"class_path": "Linear", "init_args": {"warmup": 0}}},
@@ -135,3 +143,25 @@ def test_every_division_of_the_global_batch_trains_on_the_same_rows(
                 each,
                 measure,
             )
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_masked_model_fills_masks_and_a_hybrid_still_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bytes, 4 layers of 64 channels, 220 steps of 1,024 tokens of Python's prose, seed 0.
+
+    Masked loss of MNTP, of a causal model (which has learned the same tokenizer), and causal loss of both in turns.
+    """
+    monkeypatch.chdir(tmp_path)
+    measured = {}
+    for name, shares in {"causal": (1.0, 0.0), "masked": (0.0, 1.0), "both": (1.0, 1.0)}.items():
+        parts = {"clm": {"objective": "CausalLM", "share": shares[0]}, "mntp": {"objective": MNTP, "share": shares[1]}}
+        objective = {"class_path": "Mixture", "init_args": {"parts": parts}}
+        build(ROOT / "configs/objectives/mntp.yaml", PROSE, {"model.objective": objective, "run.dir": name}).fit()
+        # With the masks of one objective for all of them.
+        judge = build(ROOT / "configs/objectives/mntp.yaml", PROSE, {"model.objective": MNTP})
+        found = judge.validate(Path(name))
+        measured[name] = {"masked": found["val/loss"], "causal": found["val/clm_loss"]}
+    print(measured)
+    assert measured["masked"]["masked"] <= measured["causal"]["masked"] - 0.2
+    assert measured["both"]["causal"] <= measured["causal"]["causal"] + 0.3
