@@ -93,6 +93,10 @@ class Classifier:
                 said = [self.readout.describe(each, self.labels, self.calibration) for each in values]
                 yield self.layout.describe_item(text, said)
 
+    def takes(self, text: Sequence[str]) -> bool:
+        """Whether a text has as many parts as those of the training: one, two of a pair, any number of words."""
+        return self.layout.num_parts in (None, len(text))
+
     def encode(self, text: Sequence[str]) -> Row:
         """A text as training would read it."""
         tokenizer = self.loaded.tokenizer

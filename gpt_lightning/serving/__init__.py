@@ -38,5 +38,8 @@ again and compared (``gpt-lightning serve replay``).
 >>> first["choices"] == second["choices"], first["usage"]
 (True, {'prompt_tokens': 5, 'completion_tokens': 3, 'total_tokens': 8})
 
+A model with a head (``objectives.labels``) labels texts at ``/v1/classify``: {"model": ..., "input": [texts]} is
+answered with what ``predict`` writes of each.
+
 A new endpoint is a method of ``app.Endpoints`` and a row of its table; a new parameter a row of a table of ``calls``.
 """

@@ -19,7 +19,7 @@ from starlette.types import ASGIApp
 
 from gpt_lightning.serving.answers import ChatAnswer, TextAnswer, count_usage
 from gpt_lightning.serving.api_errors import ApiError, unavailable
-from gpt_lightning.serving.calls import read_chat, read_completion, read_embedding, read_score
+from gpt_lightning.serving.calls import read_chat, read_classify, read_completion, read_embedding, read_score
 from gpt_lightning.serving.delivery import GONE, json_response
 from gpt_lightning.serving.gate import Gate, Keys, RateLimit
 from gpt_lightning.serving.metrics import Metrics
@@ -50,6 +50,7 @@ class Endpoints:
             Route("/v1/completions", self.completion, methods=post),
             Route("/v1/embeddings", self.embedding, methods=post),
             Route("/v1/score", self.score, methods=post),
+            Route("/v1/classify", self.classify, methods=post),
             *([Route("/v1/feedback", self.feedback, methods=post)] if self._service.desk is not None else []),
         ]
 
@@ -138,6 +139,16 @@ class Endpoints:
         return json_response(
             {"object": "list", "data": data, "model": name, "system_fingerprint": fingerprint, "usage": usage}
         )
+
+    async def classify(self, request: Request) -> Response:
+        """What labels texts have, or what number, by a model with a head."""
+        body = await self._service.read(request)
+        name, version = self._service.find(body)
+        classifier, texts = read_classify(body, version)
+        said = await self._service.classify(request, classifier, texts, version)
+        data = [{"object": "classification", "index": number, **each} for number, each in enumerate(said)]
+        fingerprint = version.fingerprint
+        return json_response({"object": "list", "data": data, "model": name, "system_fingerprint": fingerprint})
 
 
 def _scale(values: tuple[float, ...], packed: bool) -> list[float] | str:

@@ -15,6 +15,7 @@ from gpt_lightning.generation.engine import check_request
 from gpt_lightning.generation.requests import Request
 from gpt_lightning.generation.sampling import Sampling
 from gpt_lightning.generation.text import encode_prompt
+from gpt_lightning.objectives.classifier import Classifier
 from gpt_lightning.serving.api_errors import ApiError
 from gpt_lightning.serving.fields import (
     SAMPLING,
@@ -27,6 +28,7 @@ from gpt_lightning.serving.fields import (
     read_fields,
     require,
     text,
+    texts,
     token_lists,
     whole,
 )
@@ -155,6 +157,8 @@ SCORE_RULES = {
     "user": text,
 }
 
+CLASSIFY_RULES = {"model": text, "input": texts, "user": text}
+
 
 def read_chat(body: Any, version: Version) -> Call:
     """``/v1/chat/completions``.
@@ -229,6 +233,27 @@ def read_embedding(body: Any, version: Version) -> tuple[Call, bool]:
     requests = [build_embedding_request(each.prompt, adapter=version.adapter) for each in found]
     _check(requests, "input", version)
     return Call(tuple(requests), user=values.get("user")), values.get("encoding_format") == "base64"
+
+
+def read_classify(body: Any, version: Version) -> tuple[Classifier, list[list[str]]]:
+    """``/v1/classify``: who labels, and the texts, each a list of one or two, or of words.
+
+    Raises:
+        ApiError: As in ``read_chat``; or the model has no head.
+    """
+    values = read_fields(body, CLASSIFY_RULES, {})
+    given = require(values, "input")
+    if version.classifier is None:
+        raise ApiError(
+            "This model writes texts and has no head that labels them.", param="model", code="unsupported_model"
+        )
+    if wrong := next((each for each in given if not version.classifier.takes(each)), None):
+        raise ApiError(
+            f"input has a text in {len(wrong)} parts, and this model was trained on others.",
+            param="input",
+            code="invalid_value",
+        )
+    return version.classifier, given
 
 
 def read_score(body: Any, version: Version) -> tuple[Call, list[int]]:

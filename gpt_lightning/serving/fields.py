@@ -272,6 +272,9 @@ def parse_json(body: bytes) -> Any:
         raise ApiError(f"The body is not JSON ({str(problem)[:_SHOWN]}).", code="invalid_body") from None
 
 
+_MOST_TEXTS = 1024
+
+
 def token_lists(value: Any, most: int) -> list[str | list[int]]:
     """Prompts in each of OpenAI's four shapes: a text, several, token ids, several lists of them."""
     if isinstance(value, str):
@@ -283,6 +286,17 @@ def token_lists(value: Any, most: int) -> list[str | list[int]]:
     if len(value) > most:
         raise ValueError(f"at most {most:,} prompts")
     return [text(each) if isinstance(each, str) else _ids(each) for each in value]
+
+
+def texts(value: Any) -> list[list[str]]:
+    """What is to be labelled: a text, several, or several in parts (the two of a pair, words)."""
+    given = [value] if isinstance(value, str) else value
+    if not isinstance(given, list) or not 0 < len(given) <= _MOST_TEXTS:
+        raise ValueError(f"a string, or 1 to {_MOST_TEXTS:,} strings or lists of strings")
+    parts = [each if isinstance(each, list) else [each] for each in given]
+    if not all(parts):
+        raise ValueError("a string, strings, or lists of strings that are not empty")
+    return [[text(part) for part in each] for each in parts]
 
 
 def _ids(value: Any) -> list[int]:

@@ -10,7 +10,9 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from gpt_lightning.errors import UserError
 from gpt_lightning.generation.requests import Completion
+from gpt_lightning.objectives.classifier import Classifier
 from gpt_lightning.serving.aliases import Aliases
 from gpt_lightning.serving.answers import Answer, count_usage
 from gpt_lightning.serving.api_errors import ApiError, unavailable
@@ -49,6 +51,7 @@ class Service:
         self.aliases, self.worker, self.limits, self._log, self.desk = aliases, worker, limits, log, desk
         self.draining = False
         self._jobs: set[Job] = set()
+        self._labelling = asyncio.Lock()
 
     async def read(self, request: Request) -> Any:
         """A request's body.
@@ -105,6 +108,30 @@ class Service:
             self._end(job, timer)
         facts |= count_usage(call, completions)
         return completions
+
+    async def classify(
+        self, request: Request, classifier: Classifier, texts: Sequence[Sequence[str]], version: Version
+    ) -> list[dict[str, Any]]:
+        """Texts labelled, in a thread of their own and one call at a time: the engine's goes on writing.
+
+        Raises:
+            ApiError: It takes too long, the server ends, or a text cannot be read.
+        """
+        if self.draining:
+            raise unavailable("The server is ending.", "server_shutdown")
+        request.state.facts |= {"fingerprint": version.fingerprint, "texts": len(texts)}
+        async with self._labelling:
+            work = asyncio.to_thread(lambda: list(classifier.label(texts)))
+            try:
+                return await asyncio.wait_for(work, self.limits.request_seconds)
+            except TimeoutError:
+                raise ApiError(
+                    f"The answer took longer than {self.limits.request_seconds:g} s.",
+                    status=408,
+                    code="request_timeout",
+                ) from None
+            except UserError as problem:  # a vocabulary that does not know a character
+                raise ApiError(str(problem), param="input", code="invalid_value") from None
 
     def drain(self) -> None:
         """Begin the end: nothing new is taken."""

@@ -15,6 +15,7 @@ from gpt_lightning.generation.command import choose_device
 from gpt_lightning.generation.engine import Engine
 from gpt_lightning.generation.packing import check_weights, pack
 from gpt_lightning.model.gpt import GPT
+from gpt_lightning.objectives.classifier import Classifier, classifier_of
 from gpt_lightning.serving.settings import EngineSettings
 from gpt_lightning.weights.adapted import attach_adapters
 from gpt_lightning.weights.checking import hash_weights
@@ -33,6 +34,7 @@ class Version:
         max_tokens: Most tokens of an answer.
         adapter: As the engine knows it; "" = the base alone, None = what the model has in use by itself.
         source: Folder that it was loaded from: the checkpoint, or the adapter's.
+        classifier: Of a model that labels texts; None = it only writes.
     """
 
     loaded: LoadedModel
@@ -41,6 +43,7 @@ class Version:
     max_tokens: int
     adapter: str | None = None
     source: str = ""
+    classifier: Classifier | None = None
 
     @property
     def capacity(self) -> int:
@@ -68,6 +71,8 @@ def load_versions(base: str, adapters: Sequence[str], settings: EngineSettings) 
 def build_versions(loaded: LoadedModel, adapters: Sequence[str], settings: EngineSettings) -> Versions:
     """The versions of a model that is loaded and not packed yet."""
     parts = [_hash_model(loaded.model), loaded.tokenizer.fingerprint, settings.weights, str(settings.piece_tokens)]
+    if loaded.head is not None:
+        parts.append(hash_weights({"score.weight": loaded.head}))
     known = set(adapter_names(loaded.model))
     attach_adapters(loaded.model, adapters, loaded.path)
     named = dict(zip(adapters, (name for name in adapter_names(loaded.model) if name not in known), strict=True))
@@ -81,10 +86,14 @@ def build_versions(loaded: LoadedModel, adapters: Sequence[str], settings: Engin
         prompt_cache_bytes=settings.prompt_cache_mb * 1_000_000,
     )
     base = Version(packed, engine, _name(parts), settings.max_tokens, "" if named else None, str(loaded.path))
+    if loaded.head is not None:
+        base = dataclasses.replace(base, classifier=classifier_of(packed))
     return {
         None: base,
         **{
-            folder: dataclasses.replace(base, fingerprint=_name([*parts, marks[folder]]), adapter=name, source=folder)
+            folder: dataclasses.replace(
+                base, fingerprint=_name([*parts, marks[folder]]), adapter=name, source=folder, classifier=None
+            )
             for folder, name in named.items()
         },
     }

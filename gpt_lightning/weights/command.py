@@ -110,7 +110,8 @@ def export_checkpoint(
     """Write a model as other libraries load it, or (--consolidate) as one checkpoint of ours.
 
     The folder loads in transformers (AutoModelForCausalLM, AutoTokenizer) and vLLM: as GPT2LMHeadModel,
-    LlamaForCausalLM or Qwen3ForCausalLM. What these cannot express is refused with the reasons.
+    LlamaForCausalLM or Qwen3ForCausalLM; that of a model which labels texts in AutoModelForSequenceClassification.
+    What these cannot express is refused with the reasons.
 
     Example: gpt-lightning export runs/small-1 exported --verify
 
@@ -152,10 +153,10 @@ def export_checkpoint(
         results = {**find_scores(loaded.path), **further}
         card = write_card(export, loaded, name=target.name, license=license, scores=results)
         (folder / "README.md").write_text(card, encoding="utf-8")
-        verdict = verify_export(export, folder, loaded.model) if verify else None
+        verdict = verify_export(export, folder, loaded) if verify else None
     for note in export.notes:
         sys.stderr.write(f"note: {note}\n")
-    sys.stdout.write(f"{target}: {export.family.class_name}, {dtype}\n" + (f"{verdict}\n" if verdict else ""))
+    sys.stdout.write(f"{target}: {export.class_name}, {dtype}\n" + (f"{verdict}\n" if verdict else ""))
 
 
 def _export_adapter(path: str, target: Path, prefer: str) -> None:

@@ -21,7 +21,7 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +37,10 @@ from gpt_lightning.errors import CheckpointError, ConfigError
 from gpt_lightning.files.processes import own_mark
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.parsing.extras import import_extra
+from gpt_lightning.weights.families import OWN_ENTRY as OWN_SETTINGS
 from gpt_lightning.weights.families import Family, choose_family, write_settings
 from gpt_lightning.weights.hub import CONFIG_FILE
+from gpt_lightning.weights.labelling import HEAD, check_exportable, frame_texts, name_class, write_labels
 from gpt_lightning.weights.loading import LoadedModel
 from gpt_lightning.weights.resizing import resize
 from gpt_lightning.weights.tensor_files import INDEX, SAFETENSORS
@@ -58,6 +60,7 @@ class Export:
         tokenizer: Ours.
         dtype: Number format of the weights, a word of ``DTYPES``.
         notes: What whoever uses the folder should know, a sentence each.
+        use: Of a model that labels texts, whose head is among the weights; empty = it continues them.
     """
 
     config: GPTConfig
@@ -66,6 +69,12 @@ class Export:
     tokenizer: Tokenizer
     dtype: str
     notes: tuple[str, ...]
+    use: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def class_name(self) -> str:
+        """Of the model, as transformers has it."""
+        return name_class(self.family.class_name) if self.use else self.family.class_name
 
 
 def prepare_export(loaded: LoadedModel, dtype: str = "float32") -> Export:
@@ -83,7 +92,9 @@ def prepare_export(loaded: LoadedModel, dtype: str = "float32") -> Export:
     """
     if dtype not in DTYPES:
         raise ConfigError("dtype is no number format for weights", got=dtype, allowed=", ".join(DTYPES))
-    whole, tokenizer = loaded.model.config, loaded.tokenizer
+    whole, tokenizer, use = loaded.model.config, loaded.tokenizer, loaded.card.get("use", {})
+    if use:
+        check_exportable(use)
     family = choose_family(whole)
     rows, _ = whole.data_sizes()
     if rows < tokenizer.vocab_size:
@@ -93,6 +104,12 @@ def prepare_export(loaded: LoadedModel, dtype: str = "float32") -> Export:
         )
     config = dataclasses.replace(whole, vocab_size=tokenizer.vocab_size)
     weights = family.give(resize(loaded.model.state_dict(), whole, config), config)
+    if loaded.head is not None:
+        weights[HEAD] = loaded.head.detach().cpu()
+        if not config.tie_embeddings:
+            del weights["lm_head.weight"]
+        # Their classes have no head for the vocabulary, and ours takes the table of tokens for one where none is there.
+        config = dataclasses.replace(config, tie_embeddings=True)
     weights = {name: tensor.to(DTYPES[dtype]) for name, tensor in weights.items()}
     notes = []
     if "causal" not in loaded.model.sights:
@@ -101,7 +118,7 @@ def prepare_export(loaded: LoadedModel, dtype: str = "float32") -> Export:
             "so; transformers and servers read them causally, and will go on otherwise."
         )
     if config.tie_embeddings:
-        del weights["lm_head.weight"]  # the loader ties it; written, it would be stored twice
+        weights.pop("lm_head.weight", None)  # the loader ties it; written, it would be stored twice
     elif family.model_type == "gpt2":
         notes.append(
             "This GPT-2 has a head of its own (tie_embeddings false). transformers follows; vLLM always ties GPT-2's "
@@ -109,7 +126,7 @@ def prepare_export(loaded: LoadedModel, dtype: str = "float32") -> Export:
         )
     if rows != config.vocab_size:
         notes.append(f"{rows - tokenizer.vocab_size} rows of the embedding that no token has were left out.")
-    return Export(config, family, weights, tokenizer, dtype, tuple(notes))
+    return Export(config, family, weights, tokenizer, dtype, tuple(notes), use)
 
 
 @contextmanager
@@ -156,6 +173,9 @@ def write_export(export: Export, folder: Path, *, max_shard_size: str = "5GB") -
     # transformers 5 reads the first spelling, older ones and vLLM the second.
     formats = {"dtype": export.dtype, "torch_dtype": export.dtype}
     settings = {**write_settings(export.config, export.family), **ids, **formats, "use_cache": True}
+    if export.use:
+        settings |= {"architectures": [export.class_name], **write_labels(export.use)}
+        settings[OWN_SETTINGS] = {**settings[OWN_SETTINGS], "use": dict(export.use)}
     _write_json(folder / CONFIG_FILE, settings)
     _write_json(folder / "generation_config.json", {"_from_model_config": True, **ids})
     _write_weights(export.weights, folder, limit)
@@ -206,7 +226,8 @@ def _write_weights(weights: Mapping[str, Tensor], folder: Path, limit: int) -> N
 
 def _write_tokenizer(export: Export, folder: Path) -> None:
     tokenizer = export.tokenizer
-    text = json.dumps(describe_as_json(tokenizer), ensure_ascii=False)
+    frame = {"post_processor": frame_texts(tokenizer)} if export.use else {}
+    text = json.dumps({**describe_as_json(tokenizer), **frame}, ensure_ascii=False)
     (folder / FILE).write_text(text + "\n", encoding="utf-8")
     _, positions = export.config.data_sizes()
     end = tokenizer.pieces[tokenizer.eot_id].decode("utf-8")

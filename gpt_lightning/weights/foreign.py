@@ -10,8 +10,10 @@ rows are left out, or a model could choose an id that no text has. Fewer are ref
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,8 +27,9 @@ from gpt_lightning.data.tokenizers.tokenizer_json_reading import (
 )
 from gpt_lightning.errors import CheckpointError
 from gpt_lightning.model.config import GPTConfig
-from gpt_lightning.weights.families import family_of, read_settings
+from gpt_lightning.weights.families import OWN_ENTRY, family_of, read_settings
 from gpt_lightning.weights.hub import CONFIG_FILE, find_folder
+from gpt_lightning.weights.labelling import HEAD, check_labels_agree
 from gpt_lightning.weights.resizing import resize
 from gpt_lightning.weights.tensor_files import TensorFiles, open_tensors
 
@@ -44,6 +47,8 @@ class ForeignModel:
         tokenizer: The one given, else the folder's.
         path: The folder.
         notes: What was changed on the way, a sentence each.
+        head: Of a model that labels texts, as we exported it; None = it has none.
+        use: What it says of its use.
     """
 
     config: GPTConfig
@@ -51,6 +56,8 @@ class ForeignModel:
     tokenizer: Tokenizer
     path: Path
     notes: tuple[str, ...] = ()
+    head: Tensor | None = None
+    use: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def read_foreign(
@@ -92,12 +99,17 @@ def read_foreign(
             fix=f"Is it the model's? If ids shall mean something else from now on, say --vocab_size {own.vocab_size}.",
         )
     config = dataclasses.replace(stated, vocab_size=wanted, block_size=block_size or positions)
-    weights = family_of(read_json_file(folder / CONFIG_FILE), folder).take(files.read(), stated)
+    settings, read = read_json_file(folder / CONFIG_FILE), files.read()
+    use = _read_use(settings, folder)
+    head = read.pop(HEAD) if use else None
+    weights = family_of(settings, folder).take(read, stated)
     notes = [
         f"vocabulary {rows:,} -> {wanted:,} rows" * (rows != wanted),
         f"positions {positions:,} -> {config.block_size:,}" * (config.block_size != positions),
     ]
-    return ForeignModel(config, resize(weights, stated, config), own, folder, tuple(note for note in notes if note))
+    return ForeignModel(
+        config, resize(weights, stated, config), own, folder, tuple(note for note in notes if note), head, use
+    )
 
 
 def open_foreign(folder: Path) -> tuple[GPTConfig, TensorFiles]:
@@ -115,12 +127,23 @@ def open_foreign(folder: Path) -> tuple[GPTConfig, TensorFiles]:
             fix="Fetch the whole folder again.",
         )
     try:
-        family_of(settings, folder).check(files.shapes, config)
+        shapes = {
+            name: shape for name, shape in files.shapes.items() if name != HEAD or not _read_use(settings, folder)
+        }
+        family_of(settings, folder).check(shapes, config)
     except CheckpointError as error:
         raise CheckpointError(f"{folder}: {str(error).rstrip('.')}") from error
     except (RuntimeError, OverflowError) as error:
         raise CheckpointError(f"{folder} states sizes that no memory holds ({str(error).splitlines()[0]})") from error
     return config, files
+
+
+def _read_use(settings: Mapping[str, Any], folder: Path) -> Mapping[str, Any]:
+    """What a folder that we wrote says of a model that labels texts."""
+    use: Mapping[str, Any] = (settings.get(OWN_ENTRY) or {}).get("use") or {}
+    if use:
+        check_labels_agree(use, settings, folder)
+    return use
 
 
 def read_foreign_config(path: Path | str) -> tuple[GPTConfig, str | None]:

@@ -81,7 +81,8 @@ def _load_foreign(path: Path, device: str) -> LoadedModel:
     check_finite(found.weights, found.path)
     model = GPT(found.config)
     model.load_state_dict(found.weights)
-    return LoadedModel(model.to(device).eval(), found.tokenizer, describe_foreign(found), found.path)
+    head = None if found.head is None else found.head.to(device)
+    return LoadedModel(model.to(device).eval(), found.tokenizer, describe_foreign(found), found.path, head)
 
 
 def describe_foreign(found: ForeignModel) -> dict[str, Any]:
@@ -91,4 +92,5 @@ def describe_foreign(found: ForeignModel) -> dict[str, Any]:
         "model": found.config.to_dict(),
         "tokenizer": found.tokenizer.describe(),
         "imported_from": str(found.path),
+        **({"use": dict(found.use)} if found.use else {}),
     }

@@ -18,6 +18,24 @@ METRICS_FILE = "metrics.jsonl"
 _DATA_KEYS = ("source", "mixture", "store", "block_size", "packing", "normalization")
 _CONFIG_KEYS = ("n_layer", "n_head", "n_kv_head", "n_embd", "n_inner", "block_size", "vocab_size", "rope_theta")
 
+_TEXTS = (
+    "text-generation",
+    "It continues text; it was not trained to follow instructions unless its data below say so.",
+    (
+        "from transformers import AutoModelForCausalLM, AutoTokenizer",
+        "",
+        'tokenizer, model = AutoTokenizer.from_pretrained("."), AutoModelForCausalLM.from_pretrained(".")',
+        'inputs = tokenizer("The ", return_tensors="pt")',
+        "print(tokenizer.decode(model.generate(**inputs, max_new_tokens=50)[0]))",
+    ),
+)
+_LABELS = (
+    "text-classification",
+    "It labels texts. A temperature that was fitted to its probabilities is not in the weights.",
+    ("from transformers import pipeline", "", 'print(pipeline("text-classification", ".")("What a lovely room"))'),
+)
+"""Task, what the model is for, how it is used."""
+
 
 def write_card(
     export: Export, loaded: LoadedModel, *, name: str, license: str | None = None, scores: Mapping[str, float] = {}
@@ -34,23 +52,19 @@ def write_card(
     card = loaded.card
     step = step_of(loaded.path)
     origin = card.get("imported_from") or f"step {step:,} of a gpt_lightning run"
-    head = ["---", f"license: {license or 'unknown'}", "library_name: transformers", "pipeline_tag: text-generation"]
-    head += ["tags:", "- gpt_lightning", "- text-generation", "---", "", f"# {name}", ""]
+    head = ["---", f"license: {license or 'unknown'}", "library_name: transformers"]
+    task, about, use = _LABELS if export.use else _TEXTS
+    head += [f"pipeline_tag: {task}", "tags:", "- gpt_lightning", f"- {task}", "---", "", f"# {name}", ""]
     config = export.config
     lines = [
-        f"A {export.family.class_name} with {config.num_parameters:,} parameters in {export.dtype}, exported by "
-        f"gpt_lightning {__version__} from {origin}. It continues text; it was not trained to follow instructions "
-        "unless its data below say so.",
+        f"A {export.class_name} with {config.num_parameters:,} parameters in {export.dtype}, exported by "
+        f"gpt_lightning {__version__} from {origin}. {about}",
         "",
         *(f"**Note:** {note}\n" for note in export.notes),
         "## Use",
         "",
         "```python",
-        "from transformers import AutoModelForCausalLM, AutoTokenizer",
-        "",
-        'tokenizer, model = AutoTokenizer.from_pretrained("."), AutoModelForCausalLM.from_pretrained(".")',
-        'inputs = tokenizer("The ", return_tensors="pt")',
-        "print(tokenizer.decode(model.generate(**inputs, max_new_tokens=50)[0]))",
+        *use,
         "```",
         "",
         "## Architecture",

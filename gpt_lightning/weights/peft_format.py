@@ -7,8 +7,8 @@ several (Llama) or one where ours has three adapters (GPT-2's c_attn), so factor
     query, key, value of rank r        GPT-2: c_attn of rank 3 r, A one above the other, B block by block
     LoRA, RsLoRA, AdaLoRA              LoRA; scale and singular values multiplied in, so that lora_alpha = r
     PiSSA                              LoRA of rank 2 r: what was trained, and the beginning taken away
-    DoRA, IA3                          the same
-    Houlsby, Pfeiffer, Freeze          nothing: refused
+    DoRA                               the same
+    IA3, Houlsby, Pfeiffer, Freeze     nothing: refused
 """
 
 from __future__ import annotations

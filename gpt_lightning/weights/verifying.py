@@ -1,6 +1,6 @@
 """Whether an exported folder gives what the model gives: reloaded, same logits on random tokens, same ids of texts.
 
-With transformers installed the folder goes through its ``AutoModelForCausalLM`` and ``AutoTokenizer``: its loader
+With transformers installed the folder goes through its ``AutoModelFor...`` and ``AutoTokenizer``: its loader
 initialises what it does not find at random and says so in a log only, so that has to be asked. Without it the folder
 goes through our own import.
 """
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from gpt_lightning.data.tokenizers.kinds import CharTokenizer
@@ -21,7 +22,7 @@ from gpt_lightning.data.tokenizers.tokenizer import Tokenizer
 from gpt_lightning.errors import CheckpointError
 from gpt_lightning.model.gpt import GPT
 from gpt_lightning.weights.exporting import DTYPES, Export
-from gpt_lightning.weights.loading import load_model
+from gpt_lightning.weights.loading import LoadedModel, load_model
 
 _TEXTS = 200
 _TOLERANCE = 1e-5
@@ -38,13 +39,13 @@ _LETTERS = (
 )
 
 
-def verify_export(export: Export, folder: Path, model: GPT, seed: int = 0) -> str:
+def verify_export(export: Export, folder: Path, loaded: LoadedModel, seed: int = 0) -> str:
     """Compare a written folder with what it was made from.
 
     Args:
         export: What was written.
         folder: Where.
-        model: The model it came from.
+        loaded: The model it came from.
         seed: Of the tokens and texts.
 
     Returns:
@@ -54,7 +55,7 @@ def verify_export(export: Export, folder: Path, model: GPT, seed: int = 0) -> st
         CheckpointError: They differ.
     """
     tokens = _draw_tokens(export, seed)
-    expected = _compute(model, export, tokens)
+    expected = _compute(loaded, export, tokens)
     texts = draw_texts(export.tokenizer, _TEXTS, seed)
     foreign = find_transformers()
     reload = _through_transformers if foreign else _through_us
@@ -93,24 +94,34 @@ def draw_texts(tokenizer: Tokenizer, count: int, seed: int) -> list[str]:
 
 def _draw_tokens(export: Export, seed: int) -> Tensor:
     vocabulary, positions = export.config.data_sizes()
-    return torch.randint(vocabulary, (2, min(positions, 64)), generator=torch.Generator().manual_seed(seed))
+    tokens = torch.randint(vocabulary, (2, min(positions, 64)), generator=torch.Generator().manual_seed(seed))
+    if export.use:  # end-of-text at the end would be padding
+        tokens[tokens == export.tokenizer.eot_id] = (export.tokenizer.eot_id + 1) % vocabulary
+    return tokens
 
 
 @torch.no_grad()
-def _compute(model: GPT, export: Export, tokens: Tensor) -> Tensor:
+def _compute(loaded: LoadedModel, export: Export, tokens: Tensor) -> Tensor:
     """Logits of the model with its weights rounded as they were written, computed in float32."""
+    model, dtype = loaded.model, DTYPES[export.dtype]
     rounded = GPT(model.config)
-    weights = {name: tensor.to(DTYPES[export.dtype]) for name, tensor in model.state_dict().items()}
-    rounded.load_state_dict(weights)
+    rounded.load_state_dict({name: tensor.to(dtype) for name, tensor in model.state_dict().items()})
     rounded.eval()
-    return rounded.logits(rounded(tokens))[..., : export.tokenizer.vocab_size]
+    head = None if loaded.head is None else loaded.head.to(dtype).float()
+    return _logits(rounded, head, tokens)[..., : export.tokenizer.vocab_size]
+
+
+def _logits(model: GPT, head: Tensor | None, tokens: Tensor) -> Tensor:
+    """Of the next tokens; of a model that labels texts, of the labels."""
+    hidden = model(tokens)
+    return model.logits(hidden) if head is None else F.linear(hidden[:, -1], head)
 
 
 @torch.no_grad()
 def _through_us(folder: Path, tokens: Tensor, texts: list[str], export: Export) -> tuple[Tensor, list[str]]:
     loaded = load_model(folder)
     wrong = [text for text in texts if loaded.tokenizer.encode(text).tolist() != export.tokenizer.encode(text).tolist()]
-    return loaded.model.logits(loaded.model(tokens)), wrong
+    return _logits(loaded.model, loaded.head, tokens), wrong
 
 
 @torch.no_grad()
@@ -118,9 +129,8 @@ def _through_transformers(folder: Path, tokens: Tensor, texts: list[str], export
     transformers: Any = importlib.import_module("transformers")
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    model, report = transformers.AutoModelForCausalLM.from_pretrained(
-        folder, dtype=torch.float32, output_loading_info=True, local_files_only=True
-    )
+    kind = transformers.AutoModelForSequenceClassification if export.use else transformers.AutoModelForCausalLM
+    model, report = kind.from_pretrained(folder, dtype=torch.float32, output_loading_info=True, local_files_only=True)
     trouble = {name: keys for name, keys in report.items() if keys}
     if trouble:
         raise CheckpointError(f"transformers does not find every weight in {folder}", got=str(trouble))

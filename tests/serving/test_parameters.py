@@ -153,7 +153,7 @@ def test_mistakes_are_named(
     ],
 )
 def test_bodies_that_are_no_requests(client: TestClient, content: bytes, kind: str, status: int, code: str) -> None:
-    for path in (CHAT, TEXT, "/v1/embeddings", "/v1/score"):
+    for path in (CHAT, TEXT, "/v1/embeddings", "/v1/score", "/v1/classify"):
         response = client.post(path, content=content, headers={"content-type": kind})
         assert (response.status_code, response.json()["error"]["code"]) == (status, code)
 
@@ -183,7 +183,7 @@ def test_garbage_never_breaks_the_server(served: tuple[TestClient, Service], cou
     draw = random.Random(count)
     statuses: dict[int, int] = {}
     for _ in range(count):
-        path = draw.choice([CHAT, TEXT, "/v1/embeddings", "/v1/score"])
+        path = draw.choice([CHAT, TEXT, "/v1/embeddings", "/v1/score", "/v1/classify"])
         response = client.post(path, content=garble(draw), headers={"content-type": "application/json"})
         statuses[response.status_code] = statuses.get(response.status_code, 0) + 1
         if response.status_code != 200:

@@ -65,6 +65,8 @@ def test_a_head_beside_an_adapter_is_trained_and_kept(
         crash_at(_run(base, "Labelled", "Classify", **settings, **{"run.dir": "parts"}), 3).fit()
     again = _run(base, "Labelled", "Classify", **settings, **{"run.dir": "parts"}).fit("auto")
     assert again.metrics == whole.metrics
+    told = describe_result(_run(base, "Labelled", "Classify", **settings), whole, [])
+    assert "gpt-lightning evaluate classify whole --calibrate true" in told
     kept = weights_of(Path("parts"))
     assert_equal(kept, weights_of(Path("whole")))
     assert "extras.score.weight" in kept
@@ -109,7 +111,9 @@ def test_a_killed_run_ends_as_the_uninterrupted_one(
     if start is not None:
         first = json.loads(Path("whole/metrics.jsonl").read_text().splitlines()[0])
         assert first["train/loss"] == pytest.approx(start, abs=0.01)  # the reference has no dropout
-        assert describe_result(_run(base, layout, objective), whole, []).count(" per token") == 0
+        told = describe_result(_run(base, layout, objective), whole, [])
+        assert " per token" not in told
+        assert "gpt-lightning chat whole" in told
         assert {"val/accuracy", "val/clm_loss", "val/loss"} <= whole.metrics.keys()
     with pytest.raises(Crash):
         crash_at(_run(base, layout, objective, **{"run.dir": "parts", "model.optimizer.lr": 1e-2}), 3).fit()

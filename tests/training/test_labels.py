@@ -17,6 +17,7 @@ from gpt_lightning.evaluation.outcomes.results import read_evaluation
 from gpt_lightning.metrics.labels import Choice, Marks
 from gpt_lightning.objectives.classifier import load_classifier
 from gpt_lightning.training.commands import trainer_command
+from gpt_lightning.training.fitting.build import build
 from tests.data.labelled import make_reviews, make_words, write_jsonl
 from tests.training.runs import tiny_run
 
@@ -183,3 +184,12 @@ def test_a_head_beside_an_adapter_labels_texts(place: Path) -> None:
     (found,) = load_classifier(run).label([["the room was lovely"]])
     assert found["label"] in ("good", "bad")
     assert torch.isfinite(torch.tensor(list(found["probabilities"].values()))).all()
+
+
+def test_the_shipped_config_trains(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    base = _train(place, "Classify", "base", **{"model.objective": "CausalLM"})
+    monkeypatch.chdir(tmp_path)
+    config = Path(__file__).parents[2] / "configs" / "finetune" / "classify.yaml"
+    short = {"trainer.max_steps": 2, "data.source": str(place / "reviews.jsonl"), "data.tokenizer": "bytes"}
+    small = {"data.batch_size": 2, "data.block_size": 64, "init_from": str(base)}
+    assert build(config, short, small).fit().folder == Path("runs") / "classify-1"

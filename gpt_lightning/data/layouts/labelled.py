@@ -60,6 +60,11 @@ class LabelledLayout(Layout):
         pair = [] if self.pair_field is None else TextField(self.pair_field).fields
         return tuple(dict.fromkeys([*TextField(self.text_field).fields, *pair, self.known_field]))
 
+    @property
+    def num_parts(self) -> int | None:
+        """Texts of a record; None = any number, of words."""
+        return 1 if self.pair_field is None else 2
+
     def read_texts(self, document: Document) -> list[str]:
         """The texts of a record, whether anything is known about them or not."""
         specs = [self.text_field, *([self.pair_field] if self.pair_field is not None else ())]

@@ -51,6 +51,11 @@ class Tagged(NamedClasses):
         """The class of the word that ends at a token."""
         return (Column("tags", "token", "int32"),)
 
+    @property
+    def num_parts(self) -> int | None:
+        """Any."""
+        return None
+
     def read_texts(self, document: Document) -> list[str]:
         """The words."""
         words = self._list(document, self.words_field, '["Ada", "wrote"]')

@@ -22,7 +22,8 @@ _BEGINNING = 16
 def describe_result(run: Run, result: FitResult, config_files: list[str]) -> str:
     """The closing report, several lines."""
     lines = ["", *_metric_lines(run, result)]
-    if run.settings.sample_tokens and result.step != (result.resumed_step or 0):
+    labels = bool(run.module.objective.describe_use(run.module.context))
+    if run.settings.sample_tokens and not labels and result.step != (result.resumed_step or 0):
         lines += ["", *_sample_lines(run, result)]
     lines += ["", f"Run folder: {result.folder}", "Next:", *_next_commands(run, result, config_files)]
     return "\n".join(lines) + "\n"
@@ -97,20 +98,26 @@ def sample_text(run: Run) -> str:
 
 def _next_commands(run: Run, result: FitResult, config_files: list[str]) -> list[str]:
     rate = run.module.optimizer_recipe.rates["matrix"]
-    prompt = _choose_prompt(run)
     space = f"parameters.model.optimizer.lr={{distribution: log_grid, min: {rate / 4:g}, max: {rate * 4:g}}}"
     base = config_files[0] if len(config_files) == 1 else f"{result.folder}/config.yaml"
     commands: dict[str, list[object]] = {
         "monitor": ["monitor", result.folder.parent],
         "report": ["runs", "report", result.folder],
-        "generate": [
-            "generate",
-            result.folder,
-            *([f"--prompt={prompt}"] if prompt[:1] == "-" else ["--prompt", prompt]),
-        ],
+        **_use(run, result.folder),
         "sweep": ["sweep", "run", base, "--set", space, "--set", "budget.trials=5"],
     }
     return [f"  {name:<11}gpt-lightning {shlex.join(map(str, words))}" for name, words in commands.items()]
+
+
+def _use(run: Run, folder: Path) -> dict[str, list[object]]:
+    """The command for what a model was trained to do: label texts, talk, or write."""
+    layout = run.datamodule.open_store().manifest.layout
+    if run.module.objective.describe_use(run.module.context):
+        return {"classify": ["evaluate", "classify", folder, "--calibrate", "true"]}
+    if layout is not None and layout.chat_format:
+        return {"chat": ["chat", folder]}
+    prompt = _choose_prompt(run)
+    return {"generate": ["generate", folder, *([f"--prompt={prompt}"] if prompt[:1] == "-" else ["--prompt", prompt])]}
 
 
 def _choose_prompt(run: Run) -> str:

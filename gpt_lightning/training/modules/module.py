@@ -244,10 +244,7 @@ class GPTModule(LightningModule):
         return {"loss": share, "mean": loss, "weight": output.weight, **output.parts, **weights}
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Any] | None:
-        """Add one batch to the sums over the whole split, and over its source in a mixture.
-
-        What it returns is for callbacks: causal losses, weights and targets of every position, and predicted labels.
-        """
+        """Add one batch to the sums over the whole split, and over its source; for callbacks, see ``positions_of``."""
         return self._measure(batch, "val", dataloader_idx)
 
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
