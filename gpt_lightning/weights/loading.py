@@ -72,7 +72,7 @@ def load_model(path: Path | str, *, prefer: str = "best", device: str = "cpu") -
         check_finite(weights, checkpoint)
         model.load_state_dict(weights)
     model.sights = frozenset(card.get("sights", model.sights))
-    head = state["state_dict"]["extras.score.weight"].to(device) if "use" in card else None
+    head: Tensor | None = state["state_dict"]["extras.score.weight"].to(device) if "use" in card else None
     return LoadedModel(model.to(device).eval(), from_description(card["tokenizer"]), card, checkpoint, head)
 
 

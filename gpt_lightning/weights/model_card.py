@@ -49,8 +49,7 @@ def write_card(
         license: Identifier for the card's head, e.g. ``apache-2.0``; None = the card says that none was chosen.
         scores: Further results, name -> value.
     """
-    card = loaded.card
-    step = step_of(loaded.path)
+    card, step = loaded.card, step_of(loaded.path)
     origin = card.get("imported_from") or f"step {step:,} of a gpt_lightning run"
     head = ["---", f"license: {license or 'unknown'}", "library_name: transformers"]
     task, about, use = _LABELS if export.use else _TEXTS
