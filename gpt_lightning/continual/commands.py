@@ -98,16 +98,26 @@ def _describe(continual: Continual, news: News) -> str:
     return "".join(f"{title:<7} {text}\n" for title, text in lines.items())
 
 
+class _Stop(BaseException):
+    """SIGTERM; no ``Exception``, or whoever catches those (logging does) would keep it to himself."""
+
+
 @contextmanager
 def _stopping() -> Iterator[None]:
-    """SIGTERM ends the process between two instructions, not in the middle of a file; training has its own way."""
+    """SIGTERM ends the process between two instructions; training has its own way.
+
+    Raises:
+        StopRequested: It came.
+    """
 
     def stop(number: int, frame: FrameType | None) -> None:
-        raise StopRequested(signal.Signals(number).name, 0)
+        raise _Stop
 
     previous = signal.signal(signal.SIGTERM, stop)
     try:
         yield
+    except _Stop:
+        raise StopRequested("SIGTERM", 0) from None
     finally:
         signal.signal(signal.SIGTERM, previous)
 
@@ -177,7 +187,7 @@ def _run_child(file: str) -> int:
     child = subprocess.Popen([sys.executable, "-m", "gpt_lightning", "continual", "run", file])
     try:
         return child.wait()
-    except (StopRequested, KeyboardInterrupt):
+    except (_Stop, KeyboardInterrupt):
         child.terminate()
         child.wait()
         raise

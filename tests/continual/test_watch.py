@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -84,6 +85,26 @@ def test_it_waits_for_enough_and_ends_when_told(
     assert main([*line[:-1], "-1"]) == 2
 
 
+def test_a_signal_within_a_line_of_the_log_is_none_of_its_errors(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Killing(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            try:
+                os.kill(os.getpid(), signal.SIGTERM)
+            except Exception:
+                self.handleError(record)
+
+    handler = Killing()
+    commands.log.addHandler(handler)
+    fill(Path("feedback.db"), correct(5, 40)).close()
+    try:
+        assert main(["continual", "run", "continual.yaml"]) == 143
+    finally:
+        commands.log.removeHandler(handler)
+    assert "stopped by SIGTERM" in capsys.readouterr().err
+
+
 def test_a_round_that_always_fails_ends_it(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -140,7 +161,7 @@ def test_stopped_in_a_round_the_next_start_goes_on_with_it(tmp_path: Path, monke
     watching = subprocess.Popen(line, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert watching.stderr is not None
     for told in watching.stderr:
-        if "training" in told:
+        if told.startswith("round-0001: training"):
             break
     watching.terminate()
     assert watching.wait(120) == 143
