@@ -158,13 +158,11 @@ def test_stopped_in_a_round_the_next_start_goes_on_with_it(tmp_path: Path, monke
     write_base()
     write_loop(correct(0, 60))
     line = [sys.executable, "-m", "gpt_lightning", "continual", "watch", "continual.yaml", "--rounds", "1"]
-    watching = subprocess.Popen(line, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    assert watching.stderr is not None
-    for told in watching.stderr:
-        if told.startswith("round-0001: training"):
-            break
-    watching.terminate()
-    assert watching.wait(120) == 143
+    with subprocess.Popen(line, stderr=subprocess.PIPE, text=True) as watching:
+        assert watching.stderr is not None
+        next(told for told in watching.stderr if told.startswith("round-0001: training"))
+        watching.terminate()
+    assert watching.returncode == 143
     (begun,) = list_rounds(Path("continual/chat"))
     assert (begun.settled.data is not None, begun.settled.version) == (True, None)
     assert subprocess.run(line, timeout=300).returncode == 0
