@@ -31,7 +31,7 @@ def embed_items(model: GPT, prompts: Sequence[Sequence[int]]) -> Float[np.ndarra
         prompts: Ids of each, behind end-of-text.
     """
     engine = Engine(model)
-    requests = [Request(prompt, max_tokens=0, embed=True) for prompt in prompts]
+    requests = [Request(prompt, max_tokens=0, embed="mean") for prompt in prompts]
     found = np.array([answers[0].embedding for answers in engine.generate(requests)], dtype=np.float64)
     return _scale(_scale(found) - _scale(found).mean(axis=0)).astype(np.float32)
 
