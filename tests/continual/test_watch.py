@@ -162,6 +162,7 @@ def test_stopped_in_a_round_the_next_start_goes_on_with_it(tmp_path: Path, monke
         assert watching.stderr is not None
         next(told for told in watching.stderr if told.startswith("round-0001: training"))
         watching.terminate()
+        watching.communicate()  # what is still said has a reader
     assert watching.returncode == 143
     (begun,) = list_rounds(Path("continual/chat"))
     assert (begun.settled.data is not None, begun.settled.version) == (True, None)
