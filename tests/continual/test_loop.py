@@ -37,7 +37,8 @@ OUTDATED = {key: " yes" if TRUE[key] == " no" else " no" for key in KEYS[::7]}
 
 
 def _write_task() -> None:
-    rows = [{"text": form.format(key), "label": TRUE[key].strip()} for key in KEYS for form in FORMS]
+    """One question for each key: several would rise and fall together, and the gate takes items as independent."""
+    rows = [{"text": FORMS[0].format(key), "label": TRUE[key].strip()} for key in KEYS]
     Path("marks.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     Path("marks.yaml").write_text(
         'kind: Classification\nname: marks\ndata: marks.jsonl\ncontext: "User: {text}\\nAssistant:"\nlabel: label\n'
