@@ -55,7 +55,7 @@ def test_figures_stand_beside_the_lexicons(folder: Path, capsys: pytest.CaptureF
     rows = [line.split() for line in out.splitlines() if "lexicon" in line]
     assert {row[0] for row in rows} >= {"accuracy", "macro_f1"}
     texts = len(read_ids(folder))
-    assert f"Replay of stream.jsonl: {texts} texts in 8 windows of 60 minutes, {300 - texts} duplicates, 0 late" in out
+    assert f"Replay of stream.jsonl: {texts} texts in 4 windows of 60 minutes, {300 - texts} duplicates, 0 late" in out
     assert (folder / "report.html").exists()
     assert {path.name for path in (folder / "evaluations").iterdir()} == {"ours.json", "lexicon.json"}
     # The folder's own store and alerts are not those of a replay.

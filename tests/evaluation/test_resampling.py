@@ -12,9 +12,10 @@ from scipy.stats import binomtest
 from gpt_lightning.evaluation.outcomes.resampling import bootstrap_interval, compare_rows, sign_test
 from gpt_lightning.evaluation.outcomes.results import _SCORES
 from gpt_lightning.metrics.answers import EditDistance
-from gpt_lightning.metrics.labels import Accuracy, Choice
+from gpt_lightning.metrics.labels import Accuracy, Choice, Estimate, Marks, Pearson
 from gpt_lightning.metrics.likelihood import Likelihood, UnitPerplexity
 from gpt_lightning.metrics.overlap import Answer
+from gpt_lightning.metrics.ranking import Ranking
 from gpt_lightning.metrics.sums import measure_all
 
 
@@ -86,12 +87,18 @@ def one_of(name: str) -> tuple[Any, Any, Any]:
     texts = Answer("x y z w", ("a b c d",)), Answer("a b c d", ("a b c d",))
     choices = Choice((0.4, 0.6), 0), Choice((1.0, 0.0), 0)
     likelihoods = Likelihood(90.0, 4, 9, 2), Likelihood(1.0, 4, 9, 2, is_greedy=True)
+    marks = Marks((0.4, 0.6), (False, True), (True, False)), Marks((1.0, 0.0), (True, False), (True, False))
+    rankings = Ranking((90,), (1,), (100,)), Ranking((0,), (1,), (100,))
     kinds: dict[str, tuple[Any, tuple[Any, Any]]] = {
         **{text: ({"cut": "13a"}, texts) for text in ("Bleu", "Rouge", "TokenF1")},
         **{text: ({}, texts) for text in ("ChrF", "ExactMatch", "EditDistance", "Same")},
         "Ended": ({}, (Answer("a", ("a",), ended=False), Answer("a", ("a",)))),
         **{choice: ({}, choices) for choice in ("Accuracy", "Brier", "Calibration")},
         "MacroF1": ({"num_labels": 2}, choices),
+        "MarksF1": ({"num_labels": 2}, marks),
+        "MarksCalibration": ({}, marks),
+        "SquaredError": ({}, (Estimate(3.0, 1.0), Estimate(1.5, 1.0))),
+        **{ranking: ({}, rankings) for ranking in ("RankingAt", "RankPercentile")},
         "UnitPerplexity": ({"unit": "target"}, likelihoods),
         **{text: ({}, likelihoods) for text in ("Perplexity", "GuessAccuracy")},
     }
@@ -99,12 +106,23 @@ def one_of(name: str) -> tuple[Any, Any, Any]:
     return _SCORES[name](**options), bad, good
 
 
-@pytest.mark.parametrize("name", _SCORES)
+# A correlation is of several items only; below.
+@pytest.mark.parametrize("name", sorted(set(_SCORES) - {"Pearson"}))
 def test_every_measure_knows_which_direction_is_better(name: str) -> None:
     score, bad, good = one_of(name)
     found = compare_rows(score, measure_all(score, [bad] * 50), measure_all(score, [good] * 50), seed=0, resamples=100)
     assert found
     assert {(each.wins, each.losses) for each in found.values()} == {(50, 0)}
+
+
+def test_more_correlation_is_better() -> None:
+    draw = np.random.default_rng(0)
+    answers = draw.normal(size=200)
+    bad, good = ([Estimate(a + spread * n, a) for a, n in zip(answers, draw.normal(size=200), strict=True)]
+                 for spread in (3.0, 0.5))  # fmt: skip
+    found = compare_rows(Pearson(), measure_all(Pearson(), bad), measure_all(Pearson(), good), seed=0, resamples=100)
+    assert found["pearson"].low > 0
+    assert not Pearson.lower_is_better
 
 
 @pytest.mark.parametrize("unit", ["target", "word", "character", "byte", "line"])

@@ -182,7 +182,7 @@ def test_models_health_metrics_and_paths_that_are_not(client: TestClient) -> Non
     assert "gpt_lightning_tokens_written_total" in client.get("/metrics").text
     for method, path, status, code in (
         ("GET", "/v1/models/other", 404, "model_not_found"),
-        ("POST", "/v1/classify", 404, "not_found"),
+        ("POST", "/v1/nothing", 404, "not_found"),
         ("POST", "/v1/feedback", 404, "not_found"),
         ("GET", CHAT, 405, "wrong_method"),
     ):

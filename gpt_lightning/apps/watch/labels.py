@@ -52,8 +52,9 @@ class Lexicon:
     Args:
         weights: Word -> how positive it is.
 
-    >>> Lexicon({"strong": 1.0, "loss": -2.0, "大跌": -1.0})(["A strong quarter", "今天大跌", "Nothing"])
-    [('positive', 0.73...), ('negative', 0.73...), ('neutral', 0.5)]
+    >>> lexicon = Lexicon({"strong": 1.0, "loss": -2.0, "大跌": -1.0})
+    >>> [mood for mood, _ in lexicon(["A strong quarter", "今天大跌", "Nothing"])]
+    ['positive', 'negative', 'neutral']
     """
 
     def __init__(self, weights: Mapping[str, float]) -> None:
