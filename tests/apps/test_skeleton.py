@@ -67,7 +67,7 @@ def test_nothing_of_a_persons_own_is_rewritten(run: Run) -> None:
         (["init", "b", "--sample", "mine"], 2, ("'mine'", "built-in, other")),
         (["evaluate", "--folder", "a"], 2, ("unrecognized arguments", "app echo evaluate --help")),
         (["run", "--host", "0.0.0.0"], 2, ("--allow_remote",)),
-        (["trein"], 2, ("There is no command 'app echo trian'", "Did you mean gpt-lightning app echo train?")),
+        (["trein"], 2, ("There is no command 'app echo trein'", "Did you mean gpt-lightning app echo train?")),
         ([], 2, ("app echo needs a third word",)),
     ],
 )
