@@ -22,8 +22,8 @@ from gpt_lightning.parsing.suggest import nearest
 
 FOLDERS = ("configs", "sweeps")
 _PACKAGE = Path(__file__).resolve().parents[1]
-_BARE = frozenset({"-c", "--config"})
-"""Options whose value may be a name without folder and ending."""
+_CONFIG_OPTIONS = frozenset({"-c", "--config"})
+"""Their value may be a name without folder and ending."""
 
 
 def shipped_files() -> dict[str, Path]:
@@ -60,13 +60,17 @@ def suggest_shipped(name: str) -> str:
 
 
 def resolve_arguments(args: Sequence[str]) -> list[str]:
-    """Arguments in which names of our files, where the user has no such file, have become their paths."""
+    """Arguments in which names of our files, where the user has no such file, have become their paths.
+
+    Only configurations and what stands without an option: the text behind ``--prompt`` is whatever it is.
+    """
     resolved = list(args)
     before = ""
     for number, arg in enumerate(args):
         option, equals, value = arg.partition("=") if arg.startswith("-") else ("", "", arg)
-        if value:
-            found = find_shipped(value, bare=(option or before) in _BARE)
+        named = option or before
+        if value and (not named or named in _CONFIG_OPTIONS):
+            found = find_shipped(value, bare=named in _CONFIG_OPTIONS)
             resolved[number] = arg if found is None else f"{option}{equals}{found}"
         before = "" if equals else option
     return resolved

@@ -19,7 +19,7 @@ from gpt_lightning.apps.watch.application import APPLICATION
 from gpt_lightning.apps.watch.service import WatchEndpoints
 from gpt_lightning.apps.watch.store import WatchStore
 from gpt_lightning.apps.watch.watching import ALERTS_FILE, STORE_FILE, Watcher
-from gpt_lightning.errors import ConfigError
+from gpt_lightning.errors import ConfigError, DataError, FolderInUseError
 from gpt_lightning.serving.app import build_app
 from gpt_lightning.serving.server import build_service
 from gpt_lightning.serving.settings import Address, Source
@@ -125,6 +125,36 @@ def test_the_input_is_read_while_it_is_served_and_nothing_of_it_twice(
     texts = len(read_ids(folder))
     assert served[0] == served[1] == {"texts": texts, "duplicates": 300 - texts, "late": 0, "bad": 0}
     assert (folder / ALERTS_FILE).exists()
+
+
+def test_what_fails_is_told_once_and_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+    calls = []
+
+    def work(ending: object) -> None:
+        calls.append(ending)
+        raise OSError("the disk is away")
+
+    monkey = pytest.MonkeyPatch()
+    monkey.setattr(application, "_PAUSE_SECONDS", 0.01)
+    with monkey.context(), application._repeating("watch", work):
+        for _ in itertools.takewhile(lambda _: len(calls) < 3, range(1000)):
+            time.sleep(0.01)
+    monkey.undo()
+    assert len(calls) >= 3
+    assert len([each for each in caplog.records if "tried again" in each.message]) == 1
+
+
+def test_one_folder_is_watched_once_and_an_input_that_is_gone_is_told(folder: Path) -> None:
+    with application._alone(open_folder(APPLICATION, folder)), pytest.raises(FolderInUseError, match="is watched by"):
+        APPLICATION.run(open_folder(APPLICATION, folder), Address())
+    with pytest.raises(DataError, match=r"The input does not exist: got '.*gone\.jsonl'"):
+        APPLICATION.run(open_folder(APPLICATION, folder, ["input=gone.jsonl"]), Address())
+
+
+def test_rows_to_measure_on_have_a_text_and_a_mood(folder: Path) -> None:
+    (folder / "other.jsonl").write_text('{"text": "a", "mood": "neutral"}\n{"text": "b"}\n')
+    with pytest.raises(DataError, match=r"Row 2 of .*other\.jsonl is no text with a mood"):
+        APPLICATION.evaluate(open_folder(APPLICATION, folder, ["test=other.jsonl"]))
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from gpt_lightning.apps.watch import watching
 from gpt_lightning.apps.watch.labels import Lexicon, TopicWords, read_lexicon
 from gpt_lightning.apps.watch.records import Event, WatchSettings, parse_time, read_event, read_rows
 from gpt_lightning.apps.watch.sample import START, TURN_HOURS, make_sample
@@ -46,7 +47,7 @@ def make_stream(
 def take_all(path: Path, items: Sequence[Labelled], settings: WatchSettings, size: int) -> WatchStore:
     store = WatchStore(path, settings)
     for start in range(0, len(items), size):
-        store.take(items[start : start + size], source="s", rows=start + size)
+        store.take(items[start : start + size], source="s", position=start + size)
     return store
 
 
@@ -95,13 +96,13 @@ def test_nothing_of_a_batch_is_kept_when_it_is_broken_off(tmp_path: Path, monkey
 
         monkeypatch.setattr(WatchStore, "_take_one", take_one)
         try:
-            store.take(batch, source="s", rows=done + len(batch))
+            store.take(batch, source="s", position=done + len(batch))
         except sqlite3.OperationalError:
             store.close()
             store = WatchStore(tmp_path / "broken.db", SETTINGS)  # as after a kill
         finally:
             monkeypatch.undo()
-        done = store.rows_of("s")
+        done = store.position_of("s")
     assert store.alerts() == wanted.alerts() != []
     assert all_counts(store) == all_counts(wanted)
 
@@ -281,14 +282,60 @@ def test_rows_without_an_id_are_named_by_what_they_say() -> None:
 def test_a_line_that_is_not_finished_waits(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text('{"a": 1}\n{"a"')
-    assert list(read_rows(path)) == [{"a": 1}]
+    assert list(read_rows(path)) == [({"a": 1}, 9)]
     path.write_text('{"a": 1}\n{"a": 2}\n')
-    assert list(read_rows(path, 1)) == [{"a": 2}]
-    csv = tmp_path / "rows.csv"
-    csv.write_text('id,text\n1,"two\nlines"\n')
-    assert list(read_rows(csv)) == [{"id": "1", "text": "two\nlines"}]
+    assert list(read_rows(path, 9)) == [({"a": 2}, 18)]
+    path.write_text('{"a": 3}\n')  # rotated: shorter than what was read
+    assert list(read_rows(path, 18)) == [({"a": 3}, 9)]
     with pytest.raises(DataError, match="no kind that can be watched"):
         list(read_rows(tmp_path / "rows.bin"))
+
+
+def test_fields_of_csv_may_hold_line_ends(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text('\ufeffid,text\n1,"two\nlines"\n2,one\n', encoding="utf-8")
+    assert list(read_rows(path)) == [({"id": "1", "text": "two\nlines"}, 1), ({"id": "2", "text": "one"}, 2)]
+    assert list(read_rows(path, 1)) == [({"id": "2", "text": "one"}, 2)]
+    assert next(iter(read_rows(path, 3))) == ({"id": "1", "text": "two\nlines"}, 1)
+
+
+def test_no_row_stops_the_others(tmp_path: Path) -> None:
+    """Numbers that no clock shows, half characters, nesting without end, zeros: counted or taken, never fatal."""
+    watcher = make_watcher(tmp_path)
+    path = tmp_path / "[新闻] rows.jsonl"
+    rows = [
+        '{"time": 1' + "0" * 400 + ', "text": "a"}',
+        '{"time": -9e10, "text": "a"}',
+        '{"time": 1e308, "text": "a"}',
+        '{"time": "9999-99-99", "text": "a"}',
+        '{"time": 1767571200, "text": 5}',
+        "[" * 100_000,
+        "\xff",
+        "null",
+        '{"id": "\\ud800", "time": 1767571200, "text": "up \\udfff\\u0000"}',
+        '{"id": {"a": 1}, "time": "1767571200", "text": "up"}',
+    ]
+    path.write_bytes("\n".join(rows).encode("latin-1") + b"\n")
+    watcher.read_files(path)
+    assert watcher.store.tallies() == {"texts": 2, "duplicates": 0, "late": 0, "bad": 8}
+    assert describe_state(watcher, ALL)["windows"][0]["moods"] == {"positive": 2}
+
+
+def test_a_file_that_did_not_change_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "rows.jsonl"
+    write_rows(path, 1)
+    watcher = make_watcher(tmp_path)
+    watcher.read_files(path)
+    opened: list[Path] = []
+    original = watching.read_rows
+    monkeypatch.setattr(watching, "read_rows", lambda file, at: [*original(file, at), opened.append(file)][:-1])
+    watcher.read_files(path)
+    assert opened == []
+    with path.open("a") as file:
+        file.write(json.dumps({"id": "new", "time": START + 3600, "text": "up"}) + "\n")
+    watcher.read_files(path)
+    assert opened == [path]
+    assert watcher.store.tallies()["texts"] == 61
 
 
 def test_words_of_latin_letters_are_whole_others_stand_anywhere() -> None:

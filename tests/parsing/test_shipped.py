@@ -52,6 +52,8 @@ def test_every_yaml_of_both_folders_is_one() -> None:
         ("sweep run sweeps/optimizer.yaml", f"sweep run {ROOT}/sweeps/optimizer.yaml"),
         ("generate quickstart --prompt quickstart", "generate quickstart --prompt quickstart"),
         ("fit --config tiny", "fit --config tiny"),
+        ("generate runs/a --prompt configs/quickstart.yaml", "generate runs/a --prompt configs/quickstart.yaml"),
+        ("fit --data.source=configs/quickstart.yaml", "fit --data.source=configs/quickstart.yaml"),
         ("fit --run.name quickstart", "fit --run.name quickstart"),
     ],
 )

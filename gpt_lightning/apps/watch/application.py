@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +15,13 @@ from gpt_lightning.apps.figures import Findings
 from gpt_lightning.apps.serving import serve_model
 from gpt_lightning.apps.training import fit_model
 from gpt_lightning.apps.watch.labels import MOODS, Moods, Topics, TopicWords, read_lexicon
-from gpt_lightning.apps.watch.records import WatchSettings, read_rows, show_time
+from gpt_lightning.apps.watch.records import WatchSettings, list_inputs, read_rows, show_time
 from gpt_lightning.apps.watch.sample import make_sample
 from gpt_lightning.apps.watch.store import ALL, WatchStore
 from gpt_lightning.apps.watch.watching import ALERTS_FILE, STDIN, STORE_FILE, Watcher, describe_alert
-from gpt_lightning.errors import ConfigError, DataError
+from gpt_lightning.errors import ConfigError, DataError, FolderInUseError
 from gpt_lightning.evaluation.outcomes.results import Evaluation, Item, Measure, digest
+from gpt_lightning.files.locks import FileLock, LockHeld
 from gpt_lightning.metrics.labels import Choice
 from gpt_lightning.objectives.classifier import load_classifier
 from gpt_lightning.reports.charts import LineChart, Series
@@ -35,7 +37,9 @@ if TYPE_CHECKING:
     from gpt_lightning.serving.versions import Version
 
 _Folder = AppFolder[WatchSettings]
-_PAUSE_SECONDS = 1.0
+_LOG = logging.getLogger("gpt_lightning")
+LOCK_FILE = "watch.lock"
+_PAUSE_SECONDS, _END_SECONDS = 1.0, 10.0
 
 
 class Watch(Application[WatchSettings]):
@@ -62,11 +66,9 @@ class Watch(Application[WatchSettings]):
     def evaluate(self, folder: _Folder) -> Findings:
         """The mood beside the lexicon's on held-out texts; what a replay of the input would have raised."""
         settings = folder.settings
-        rows = [row for row in read_rows(folder.file(settings.test)) if row is not None]
-        texts = [str(row.get(settings.text_field, "")) for row in rows]
+        texts, answers = _read_known(folder)
         classifier = load_classifier(folder.model)
         lexicon = read_lexicon(folder.file(settings.lexicon))
-        answers = [str(row.get(settings.mood_field, "")) for row in rows]
         labels = sorted({*classifier.labels, *MOODS, *answers})
         ours = [each["probabilities"] for each in classifier.label([[text] for text in texts])]
         floor = [_as_certain(mood, chance, labels) for mood, chance in lexicon(texts)]
@@ -77,13 +79,15 @@ class Watch(Application[WatchSettings]):
         return Findings(f"Watch: {folder.path}", made[0], made[1:], notes, lambda page: _show(page, alerts, charts))
 
     def run(self, folder: _Folder, address: Address) -> None:
-        """A page, and texts from the input and by POST until a signal."""
+        """A page, and texts from the input and by POST until a signal; one process per folder."""
         settings = folder.settings
         receivers = [Webhook(settings.webhook)] if settings.webhook else []
-        with contextlib.closing(WatchStore(folder.file(STORE_FILE), settings)) as store:
+        if settings.input not in ("", STDIN):
+            list_inputs(folder.file(settings.input))
+        with _alone(folder), contextlib.closing(WatchStore(folder.file(STORE_FILE), settings)) as store:
             moods, topics = _labellers(folder)
             watcher = Watcher(store, moods, topics, settings, folder.file(ALERTS_FILE), receivers)
-            with _reading(watcher, folder):
+            with _repeating("watch", _reader(watcher, folder)), _repeating("alerts", lambda _: watcher.tell()):
 
                 def make_routes(service: Service, version: Version) -> Sequence[Route]:
                     from gpt_lightning.apps.watch.service import WatchEndpoints
@@ -107,6 +111,28 @@ class Watch(Application[WatchSettings]):
 
 
 APPLICATION = Watch()
+
+
+def _read_known(folder: _Folder) -> tuple[list[str], list[str]]:
+    """Texts that evaluate measures on, and their moods.
+
+    Raises:
+        DataError: A row has not both, or there is none.
+    """
+    settings, file = folder.settings, folder.file(folder.settings.test)
+    texts, moods = [], []
+    for number, (row, _) in enumerate(read_rows(file), 1):
+        text, mood = ((row or {}).get(field) for field in (settings.text_field, settings.mood_field))
+        if not isinstance(text, str) or not text.strip() or not isinstance(mood, str):
+            raise DataError(
+                f"Row {number} of {file} is no text with a mood",
+                allowed=f"texts in {settings.text_field} and {settings.mood_field}",
+            )
+        texts.append(text)
+        moods.append(mood)
+    if not texts:
+        raise DataError(f"{file} has no rows", fix="Set test to a file of texts with moods.")
+    return texts, moods
 
 
 def _objective(name: str, layout: str, **fields: str) -> dict[str, Any]:
@@ -140,29 +166,61 @@ def _topics_of(classifier: Classifier) -> Topics:
 
 
 @contextlib.contextmanager
-def _reading(watcher: Watcher, folder: _Folder) -> Iterator[None]:
-    """A thread that reads the input and passes alerts on, until the block ends."""
-    ending = threading.Event()
-    given, path = folder.settings.input, folder.file(folder.settings.input)
+def _alone(folder: _Folder) -> Iterator[None]:
+    """While no other process watches for the same folder: both would write its alerts."""
+    lock = FileLock(folder.file(LOCK_FILE), beats=True)
+    try:
+        lock.acquire(wait=False)
+    except LockHeld as held:
+        raise FolderInUseError(f"{folder.path} is watched by {held}", fix="One is enough.") from held
+    try:
+        yield
+    finally:
+        lock.release()
 
-    def work() -> None:
-        waits = given not in ("", STDIN)
+
+def _reader(watcher: Watcher, folder: _Folder) -> Callable[[threading.Event], None]:
+    """Reads the input: whole at first, then, where it is followed, what has come."""
+    given, path = folder.settings.input, folder.file(folder.settings.input)
+    done = given == ""
+
+    def read(ending: threading.Event) -> None:
+        nonlocal done
+        if done:
+            return
         if given == STDIN:
-            threading.Thread(target=watcher.read_stdin, name="stdin", daemon=True).start()
+            watcher.read_stdin()
+        else:
+            watcher.read_files(path, ending.is_set)
+        done = given == STDIN or not folder.settings.follow
+
+    return read
+
+
+@contextlib.contextmanager
+def _repeating(name: str, work: Callable[[threading.Event], None]) -> Iterator[None]:
+    """A thread that works again and again until the block ends; what fails is told, and tried again."""
+    ending = threading.Event()
+
+    def repeat() -> None:
+        told = ""
         while not ending.is_set():
-            if waits:
-                watcher.read_files(path, ending.is_set)
-                waits = folder.settings.follow
-            watcher.tell()
+            try:
+                work(ending)
+            except Exception as problem:  # a thread that ended without a word would look like a quiet day
+                if told != repr(problem):
+                    _LOG.exception("watching failed, and is tried again")
+                told = repr(problem)
             ending.wait(_PAUSE_SECONDS)
 
-    thread = threading.Thread(target=work, name="watch")
+    # Standard input may never end: the process does not wait for it.
+    thread = threading.Thread(target=repeat, name=name, daemon=True)
     thread.start()
     try:
         yield
     finally:
         ending.set()
-        thread.join()
+        thread.join(_END_SECONDS)
 
 
 def _as_certain(mood: str, chance: float, labels: Sequence[str]) -> dict[str, float]:

@@ -9,14 +9,21 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from gpt_lightning.apps.application import AppSettings
 from gpt_lightning.errors import ConfigError, DataError
 
 _MILLISECONDS = 1e11
 """Numbers from here on are milliseconds: as seconds they would be in the year 5138."""
+_FIRST, _LAST = -62_135_596_800.0, 253_402_300_799.0
+"""Of the years that can be shown, 1 to 9999."""
+
+
+Row = Mapping[str, Any] | None
+"""Of a source; None = it is none."""
 
 
 @dataclass(frozen=True)
@@ -124,18 +131,23 @@ def read_event(row: Mapping[str, Any], settings: WatchSettings) -> Event:
     text = row.get(settings.text_field)
     if not isinstance(text, str) or not text.strip():
         raise ValueError(f"no text in {settings.text_field}")
-    time = parse_time(row.get(settings.time_field))
+    # Half a surrogate pair, which JSON can hold, is no character and could not be stored.
+    text = text.encode("utf-8", errors="replace").decode("utf-8")
+    try:
+        time = parse_time(row.get(settings.time_field))
+    except OverflowError:  # a number of hundreds of digits
+        raise ValueError("no time") from None
     name = row.get(settings.id_field)
     if name is None or name == "":
         name = hashlib.sha256(f"{time!r} {text}".encode()).hexdigest()[:32]
-    return Event(str(name), time, text)
+    return Event(str(name).encode("utf-8", errors="replace").decode("utf-8"), time, text)
 
 
 def parse_time(value: Any) -> float:
     """Seconds since 1970 of a number or of ISO 8601.
 
     Raises:
-        ValueError: It is neither.
+        ValueError: It is neither, or no time of the years 1 to 9999.
     """
     if isinstance(value, str):
         try:
@@ -143,14 +155,17 @@ def parse_time(value: Any) -> float:
         except ValueError:
             moment = datetime.fromisoformat(value)
             return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ValueError(f"no time: {value!r}")
-    return value / 1e3 if abs(value) >= _MILLISECONDS else float(value)
+    seconds = value / 1e3 if abs(value) >= _MILLISECONDS else float(value)
+    if not _FIRST <= seconds <= _LAST:
+        raise ValueError(f"no time: {value!r}")
+    return seconds
 
 
 def show_time(seconds: float) -> str:
     """ISO 8601 in UTC."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def list_inputs(path: Path) -> list[Path]:
@@ -165,8 +180,11 @@ def list_inputs(path: Path) -> list[Path]:
     return found
 
 
-def read_rows(path: Path, skip: int = 0) -> Iterator[Mapping[str, Any] | None]:
-    """Rows of a file from one on; None for what is none. Ends before a last line that is not finished.
+def read_rows(path: Path, position: int = 0) -> Iterator[tuple[Row, int]]:
+    """Rows of a file from a position on, each with the position behind it; 0 = the beginning.
+
+    A last line of JSON that is not finished is left for later. A file that is shorter than the position is another one
+    in its place (a log that was rotated), and is read from its beginning.
 
     Raises:
         DataError: It is of no known kind, or cannot be read.
@@ -174,33 +192,40 @@ def read_rows(path: Path, skip: int = 0) -> Iterator[Mapping[str, Any] | None]:
     if path.suffix not in _READERS:
         raise DataError(f"{path} is of no kind that can be watched", allowed=" ".join(_READERS))
     try:
-        with path.open(encoding="utf-8", errors="replace", newline="") as file:
-            for number, row in enumerate(_READERS[path.suffix](file)):
-                if number >= skip:
-                    yield row
+        yield from _READERS[path.suffix](path, position)
     except OSError as problem:
         raise DataError(f"{path} cannot be read ({problem.strerror})") from problem
 
 
-def read_json_lines(lines: IO[str]) -> Iterator[Mapping[str, Any] | None]:
-    """A row for each line."""
-    for line in lines:
-        if not line.endswith("\n"):
-            return
-        yield parse_line(line)
-
-
-def parse_line(line: str) -> Mapping[str, Any] | None:
+def parse_line(line: bytes) -> Row:
     """The object of a line of JSON; None where it is none."""
     try:
-        row = json.loads(line)
-    except ValueError:
+        row = json.loads(line.decode("utf-8", errors="replace"))
+    except (ValueError, RecursionError):
         return None
     return row if isinstance(row, dict) else None
 
 
-def _read_csv(lines: IO[str]) -> Iterator[Mapping[str, Any] | None]:
-    yield from csv.DictReader(lines)
+def _read_json_lines(path: Path, position: int) -> Iterator[tuple[Row, int]]:
+    """Positions are bytes."""
+    with path.open("rb") as file:
+        position = file.seek(position if position <= path.stat().st_size else 0)
+        for line in file:
+            if not line.endswith(b"\n"):
+                return
+            position += len(line)
+            yield parse_line(line), position
 
 
-_READERS = {".jsonl": read_json_lines, ".csv": _read_csv}
+def _read_csv(path: Path, position: int) -> Iterator[tuple[Row, int]]:
+    """Positions are rows: a field may hold line ends."""
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        rows = csv.DictReader(file)
+        skipped = sum(1 for _ in islice(rows, position))
+        if skipped == position:
+            yield from ((row, number) for number, row in enumerate(rows, position + 1))
+            return
+    yield from _read_csv(path, 0)
+
+
+_READERS = {".jsonl": _read_json_lines, ".csv": _read_csv}

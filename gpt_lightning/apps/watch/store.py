@@ -27,7 +27,7 @@ ALL = "all"
 """The topic of every text."""
 _TABLES = """
 CREATE TABLE facts (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
-CREATE TABLE sources (name TEXT PRIMARY KEY, rows INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE sources (name TEXT PRIMARY KEY, position INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE texts (id TEXT PRIMARY KEY, time REAL NOT NULL, mood TEXT NOT NULL, confidence REAL NOT NULL,
                     text TEXT NOT NULL);
 CREATE TABLE topics (topic TEXT, number INTEGER, id TEXT, PRIMARY KEY (topic, number, id)) WITHOUT ROWID;
@@ -92,17 +92,17 @@ class WatchStore:
         """Give the file back."""
         self._base.close()
 
-    def rows_of(self, source: str) -> int:
-        """How many rows of a source are taken."""
-        return next((int(rows) for (rows,) in self._ask("SELECT rows FROM sources WHERE name = ?", source)), 0)
+    def position_of(self, source: str) -> int:
+        """Up to where a source is taken; 0 = nothing of it."""
+        return next((int(found) for (found,) in self._ask("SELECT position FROM sources WHERE name = ?", source)), 0)
 
-    def take(self, items: Sequence[Labelled], *, source: str = "", rows: int = 0, bad: int = 0) -> int:
+    def take(self, items: Sequence[Labelled], *, source: str = "", position: int = 0, bad: int = 0) -> int:
         """Take events in the order in which they came; all of them or, after a kill, none.
 
         Args:
             items: The events.
             source: Where they are from.
-            rows: Rows of the source that are done with then, in all.
+            position: Up to where the source is done with then.
             bad: Rows among them that were no events.
 
         Returns:
@@ -118,7 +118,7 @@ class WatchStore:
             for name, value in now.items():
                 self._keep(name, value)
             if source:
-                self._base.execute("INSERT OR REPLACE INTO sources VALUES (?, ?)", (source, rows))
+                self._base.execute("INSERT OR REPLACE INTO sources VALUES (?, ?)", (source, position))
             return self.count_alerts() - before
 
     def _take_one(self, item: Labelled, now: dict[str, Any]) -> None:

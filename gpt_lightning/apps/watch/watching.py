@@ -10,11 +10,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from gpt_lightning.apps.watch.labels import Moods, Topics
 from gpt_lightning.apps.watch.records import (
     Event,
+    Row,
     WatchSettings,
     list_inputs,
     parse_line,
@@ -33,7 +34,7 @@ _BATCH = 64
 _SHOWN_WINDOWS = 336
 _AHEAD_SECONDS = 3600.0
 """A text from further in the future than clocks differ would end every window that is open."""
-Row = Mapping[str, Any] | None
+_Item = TypeVar("_Item")
 
 
 class Watcher:
@@ -59,19 +60,20 @@ class Watcher:
     ) -> None:
         self.store, self.settings = store, settings
         self._moods, self._topics, self._alerts, self._receivers = moods, topics, alerts, receivers
+        self._known: dict[str, tuple[int, int]] = {}
         # A kill between a commit and the line that tells of it: the store is what counts.
         self._written = store.count_alerts()
         text = "".join(map(_line_of, store.alerts()))
         if not alerts.exists() or alerts.read_text(encoding="utf-8") != text:
             write_text_durably(alerts, text)
 
-    def take(self, rows: Sequence[Row], *, source: str = "", done: int = 0) -> int:
+    def take(self, rows: Sequence[Row], *, source: str = "", position: int = 0) -> int:
         """Take rows; None among them is a row that was none.
 
         Args:
             rows: In the order in which they came.
             source: Where they are from, if it can be read again.
-            done: Rows of the source that are taken then, in all.
+            position: Up to where the source is taken then.
 
         Returns:
             How many of them were no events.
@@ -83,7 +85,7 @@ class Watcher:
             for event, (mood, confidence), topics in zip(events, self._moods(texts), self._topics(texts), strict=True)
         ]
         bad = len(rows) - len(events)
-        if self.store.take(labelled, source=source, rows=done, bad=bad):
+        if self.store.take(labelled, source=source, position=position, bad=bad):
             self._write_alerts()
         return bad
 
@@ -113,7 +115,7 @@ class Watcher:
             try:
                 for receiver in self._receivers:
                     receiver.deliver(notice)
-            except OSError as problem:
+            except Exception as problem:  # of a receiver's own; watching must not depend on it
                 _LOG.warning("an alert could not be passed on, and is tried again (%s)", problem)
                 return
             self.store.mark_told(alert["number"])
@@ -126,23 +128,25 @@ class Watcher:
             ends: Asked behind every batch whether to end there.
         """
         for file in list_inputs(path):
-            source = str(file.resolve())
-            done = self.store.rows_of(source)
-            for rows in _batches(read_rows(file, done)):
-                done += len(rows)
-                self.take(rows, source=source, done=done)
+            source, state = str(file.resolve()), file.stat()
+            # A file that did not change is not opened again: followed folders are looked at every second.
+            if self._known.get(source) == (state.st_size, state.st_mtime_ns):
+                continue
+            for batch in _batches(read_rows(file, self.store.position_of(source))):
+                self.take([row for row, _ in batch], source=source, position=batch[-1][1])
                 if ends():
                     return
+            self._known[source] = state.st_size, state.st_mtime_ns
 
     def read_stdin(self) -> None:
         """Take lines of JSON as they come, until there are no more; a batch is what is there at once."""
         buffer = b""
         while chunk := os.read(sys.stdin.fileno(), 1 << 16):
             *lines, buffer = (buffer + chunk).split(b"\n")
-            for rows in _batches(parse_line(line.decode("utf-8", errors="replace")) for line in lines):
-                self.take(rows)
+            for batch in _batches(map(parse_line, lines)):
+                self.take(batch)
         if buffer:
-            self.take([parse_line(buffer.decode("utf-8", errors="replace"))])
+            self.take([parse_line(buffer)])
 
 
 def describe_alert(alert: Mapping[str, Any]) -> str:
@@ -183,7 +187,7 @@ def _line_of(alert: Mapping[str, Any]) -> str:
     return json.dumps(alert, ensure_ascii=False) + "\n"
 
 
-def _batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
+def _batches(rows: Iterable[_Item]) -> Iterator[list[_Item]]:
     waiting = iter(rows)
     while batch := list(islice(waiting, _BATCH)):
         yield batch
