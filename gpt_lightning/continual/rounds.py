@@ -112,6 +112,8 @@ def list_rounds(place: Path) -> list[Round]:
     """
     found = []
     for file in sorted(place.glob(f"round-*/{ROUND_FILE}")):
+        if not file.parent.name[6:].isdecimal():
+            continue
         try:
             found.append(Round(file.parent, Settled(**unseal(json.loads(file.read_text(encoding="utf-8"))))))
         except (OSError, ValueError, TypeError) as error:
@@ -189,7 +191,8 @@ def run_round(continual: Continual, until: str = STAGES[-1]) -> Round | None:
 
 
 def _begin(continual: Continual, news: News) -> Round:
-    numbers = [int(path.name.rpartition("-")[2]) for path in continual.place.glob("round-[0-9]*")]
+    # Whatever else lies there, such as somebody's "round-0001 (copy)", has no number.
+    numbers = [int(path.name[6:]) for path in continual.place.glob("round-*") if path.name[6:].isdecimal()]
     folder = continual.place / f"round-{max(numbers, default=0) + 1:04d}"
     folder.mkdir()
     begun = Round(folder, Settled(continual.digest, news.base, now()))

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from gpt_lightning.cli import main
+from gpt_lightning.continual import rounds
 from gpt_lightning.continual.rounds import Round, list_rounds, look, run_round
 from gpt_lightning.continual.settings import Continual, read_continual
 from gpt_lightning.errors import ConfigError, FolderInUseError
@@ -187,6 +188,11 @@ def test_a_round_stops_where_it_is_told_and_goes_on(place: Path, capsys: pytest.
     lock.release()
     assert main(["continual", "run", "continual.yaml", "--dry_run", "true"]) == 0
     assert "goes on with continual/chat/round-0001" in capsys.readouterr().out
+    # Somebody's copy is no round of ours.
+    shutil.copytree("continual/chat/round-0001", "continual/chat/round-0001 (copy)")
+    continual = read_continual(Path("continual.yaml"))
+    assert [each.folder.name for each in list_rounds(continual.place)] == ["round-0001"]
+    assert rounds._begin(continual, look(continual)).folder.name == "round-0002"
     assert main(["continual", "run", "continual.yaml", "--until", "later"]) == 2
     assert "no such stage" in capsys.readouterr().err
 

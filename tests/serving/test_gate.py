@@ -173,6 +173,36 @@ def test_who_goes_away_leaves_a_free_slot_within_a_step(count: int) -> None:
     assert asyncio.run(run()) < count * 50
 
 
+def test_the_thread_rests_while_callers_read_their_last_event() -> None:
+    """Else a slow reader would keep a core busy, and the event loop from the interpreter."""
+    version = load("1", EngineSettings(slots=1, piece_tokens=16, prompt_cache_mb=0))
+    call = read_completion(completion("a", max_tokens=3), version)
+
+    async def run() -> int:
+        worker = Worker(4, Metrics())
+        worker.start()
+        job = worker.submit(version, call)
+        await job.complete()
+        steps, step = 0, version.engine.step
+
+        def counted() -> Any:
+            nonlocal steps
+            steps += 1
+            return step()
+
+        version.engine.step = counted  # type: ignore[method-assign]
+        await asyncio.sleep(0.2)
+        worker.release(job)
+        again = worker.submit(version, call)
+        assert await again.complete()
+        worker.release(again)
+        await worker.stop()
+        return steps
+
+    # Those of the second call, and of the first what began before the count.
+    assert asyncio.run(run()) <= 6
+
+
 def test_a_stream_that_nobody_reads_is_cancelled() -> None:
     closed, sent = [], []
 
