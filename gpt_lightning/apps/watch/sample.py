@@ -68,8 +68,8 @@ def make_sample() -> tuple[dict[str, Any], dict[str, str]]:
         "stream.jsonl": _lines(list(_stream(draw))),
     }
     fit = {
-        "data.tokenizer": "bytes",
-        "data.block_size": 128,
+        "data.tokenizer": "bpe:512:chinese",
+        "data.block_size": 64,
         "data.batch_size": 32,
         "data.eval_batch_size": 64,
         "model.config": {"n_layer": 2, "n_head": 4, "n_embd": 64, "norm": "rms", "rope_theta": 10000.0},
