@@ -108,6 +108,24 @@ def trainer() -> Trainer:
     return Trainer(accelerator="cpu", logger=False, max_steps=6, enable_checkpointing=False, enable_progress_bar=False)
 
 
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"packing": Concat()}, "would see each other"),
+        ({"packing": Concat(), "document_mask": True}, "Concat cuts documents anywhere"),
+        ({"packing": Pack(), "layout": Preference()}, "would see each other"),
+        ({"packing": Pack(), "layout": Preference(), "document_mask": True}, "Pack would part what belongs together"),
+        ({"packing": Document(), "layout": Preference(), "batch_size": 3}, "batch_size would part what belongs"),
+    ],
+)
+def test_what_would_mix_documents_up_is_refused_before_a_text_is_read(settings: dict[str, Any], told: str) -> None:
+    """Minutes before its tokens: the source does not even exist."""
+    common: dict[str, Any] = {"source": "nothing.jsonl", "layout": Labelled(), "batch_size": 4}
+    TokenDataModule(**common, packing=Document())
+    with pytest.raises(ConfigError, match=told):
+        TokenDataModule(**{**common, **settings})
+
+
 @pytest.mark.parametrize("packing", [Concat(), Pack(), Document()], ids=lambda packing: type(packing).__name__)
 @pytest.mark.parametrize("mask", [False, True])
 def test_batches_carry_what_was_asked_for(packing: Packing, mask: bool, trainer: Trainer) -> None:

@@ -16,7 +16,7 @@ from gpt_lightning.data.layouts.examples import Encoded, Example
 from gpt_lightning.data.readers.bad_records import BadRecord
 from gpt_lightning.data.readers.formats.records import shorten
 from gpt_lightning.data.readers.readers import Document
-from gpt_lightning.data.store.columns import Column
+from gpt_lightning.data.store.columns import Column, LayoutRecord
 from gpt_lightning.data.tokenizers.tokenizer import Tokenizer
 from gpt_lightning.errors import ConfigError
 
@@ -54,6 +54,19 @@ class Layout(ABC):
     def is_text(self) -> bool:
         """Whether documents are running text, which may be cut anywhere and divided at its tail."""
         return not self.columns
+
+    @property
+    def record(self) -> LayoutRecord | None:
+        """What is known of a store of it before a document is read; None = one of running text."""
+        if self.is_text:
+            return None
+        return LayoutRecord(
+            name=type(self).__name__,
+            columns=self.columns,
+            labels=tuple(self.labels or ()),
+            rows_per_sample=self.rows_per_sample,
+            mismatched=self.mismatched,
+        )
 
     @property
     def fields(self) -> tuple[str, ...]:

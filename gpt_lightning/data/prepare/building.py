@@ -212,17 +212,13 @@ class _Pass:
 
     def describe_layout(self, tokenizer: Tokenizer, store: int) -> LayoutRecord | None:
         layout = self.job.intake.layout
-        if layout.is_text:
+        if layout.record is None:
             return None
         cut: Counter[str] = Counter()
         for result in self.results:
             cut.update(result.cut)
-        return LayoutRecord(
-            name=type(layout).__name__,
-            columns=layout.columns,
-            labels=tuple(layout.labels or ()),
-            rows_per_sample=layout.rows_per_sample,
-            mismatched=layout.mismatched,
+        return replace(
+            layout.record,
             longest=max((result.longest[store] for result in self.results), default=0),
             cut=dict(sorted(cut.items())),
             chat_format=choose_format(tokenizer).name if layout.is_chat else "",

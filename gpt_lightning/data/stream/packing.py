@@ -38,6 +38,16 @@ class Packing(ABC):
 
     shares_rows: ClassVar[bool] = True
 
+    def check_layout(self, layout: LayoutRecord) -> None:  # noqa: B027 (most documents may be whole everywhere)
+        """Refuse documents that this policy would cut or part.
+
+        Args:
+            layout: What they are.
+
+        Raises:
+            ConfigError: It would.
+        """
+
     @abstractmethod
     def train(self, split: TokenSplit, block_size: int, seed: int) -> Windows:
         """The windows to train on.
@@ -63,13 +73,26 @@ class Concat(Packing):
 
     def train(self, split: TokenSplit, block_size: int, seed: int) -> Windows:
         """Windows that move by a random offset from epoch to epoch."""
-        _refuse_columns(split)
+        self._check(split)
         return MovingRuns(split, block_size, seed)
 
     def evaluate(self, split: TokenSplit, block_size: int) -> Windows:
         """Windows side by side."""
-        _refuse_columns(split)
+        self._check(split)
         return Runs(split, block_size)
+
+    def check_layout(self, layout: LayoutRecord) -> None:
+        """None may be cut."""
+        raise ConfigError(
+            f"data.packing Concat cuts documents anywhere, and those of a store of {layout.name} are whole",
+            got="Concat",
+            allowed="Document, or Pack with data.document_mask",
+            fix="Set --data.packing Document.",
+        )
+
+    def _check(self, split: TokenSplit) -> None:
+        if split.layout is not None:
+            self.check_layout(split.layout)
 
 
 class _Planned(Packing):
@@ -116,16 +139,21 @@ class Pack(_Planned):
 
     def plan(self, split: TokenSplit, block_size: int) -> WindowPlan:
         """Few rows, few cuts; none where something belongs to whole documents."""
-        if split.layout is not None and split.layout.rows_per_sample > 1:
+        if split.layout is not None:
+            self.check_layout(split.layout)
+        min_fill = self.min_fill if split.layout is None else 0.0
+        key = ("pack", split.record.sha256, block_size, str(min_fill))
+        return find_or_make(lambda: plan_packed(split.document_ends, block_size, min_fill), *key)
+
+    def check_layout(self, layout: LayoutRecord) -> None:
+        """Those that belong together have no rows side by side."""
+        if layout.rows_per_sample > 1:
             raise ConfigError(
-                f"data.packing Pack would part what belongs together in a store of {split.layout.name}",
+                f"data.packing Pack would part what belongs together in a store of {layout.name}",
                 got="Pack",
                 allowed="Document",
                 fix="Set --data.packing Document.",
             )
-        min_fill = self.min_fill if split.layout is None else 0.0
-        key = ("pack", split.record.sha256, block_size, str(min_fill))
-        return find_or_make(lambda: plan_packed(split.document_ends, block_size, min_fill), *key)
 
 
 class Document(_Planned):
@@ -170,6 +198,7 @@ def check_rows(
             allowed="Document" if layout.rows_per_sample > 1 else "Document, or Pack with data.document_mask true",
             fix="Set --data.packing Document.",
         )
+    packing.check_layout(layout)
     for name, rows in (("batch_size", batch_size), ("eval_batch_size", eval_batch_size)):
         if rows % layout.rows_per_sample:
             raise ConfigError(
@@ -179,16 +208,6 @@ def check_rows(
                 allowed=f"a multiple of {layout.rows_per_sample}",
                 fix=f"Set --data.{name} {rows + layout.rows_per_sample - rows % layout.rows_per_sample}.",
             )
-
-
-def _refuse_columns(split: TokenSplit) -> None:
-    if split.layout is not None:
-        raise ConfigError(
-            f"data.packing Concat cuts documents anywhere, and those of a store of {split.layout.name} are whole",
-            got="Concat",
-            allowed="Document, or Pack with data.document_mask",
-            fix="Set --data.packing Document.",
-        )
 
 
 def _check_whole(split: TokenSplit, block_size: int) -> None:

@@ -3,10 +3,8 @@
 The order of samples is a pure function of (seed, sample number), see ``data.stream``. A resumed run therefore only
 needs to know how many samples were consumed, and asks for the rest. The training loader spans the *whole* run, not an
 epoch of the data: Lightning flushes accumulation and restarts iterators at its epoch borders, and a run has none of
-these at ours. Its length is known, since Lightning fetches one batch ahead from loaders without one.
-
-Prepared tokens are gathered from the memory map many batches at a time; moving that into worker processes made it
-7 to 20 times slower.
+these at ours. Its length is known: Lightning fetches one batch ahead from loaders without one. Tokens are gathered from
+the memory map many batches at a time; moving that into worker processes made it 7 to 20 times slower.
 """
 
 from __future__ import annotations
@@ -28,6 +26,7 @@ from gpt_lightning.data.live.growing import GrowingSplit, GrowingStore
 from gpt_lightning.data.live.growing_stream import STRETCH_TOKENS, GrowingEvaluation, GrowingStream
 from gpt_lightning.data.open import check_on_the_fly, open_mixture, open_on_the_fly, open_store
 from gpt_lightning.data.prepare.prepare import PrepareSettings
+from gpt_lightning.data.store.columns import LayoutRecord
 from gpt_lightning.data.store.manifest import SPLITS
 from gpt_lightning.data.store.mixed_store import MixedStore
 from gpt_lightning.data.store.remote import RemoteStore
@@ -125,6 +124,7 @@ class TokenDataModule(LightningDataModule):
         self._check_combination()
 
     def _check_combination(self) -> None:
+        self._check_rows(self.settings.intake.layout.record)  # before minutes are spent on tokens
         if self.shuffle_tokens is not None and isinstance(self.packing, Pack):
             raise ConfigError(
                 "data.shuffle_tokens keeps to neighbouring text, and rows of data.packing Pack come from everywhere",
@@ -160,10 +160,11 @@ class TokenDataModule(LightningDataModule):
                     # Not refused: a mixture may be laid over a config that names one source.
                     _log.warning("data.source %s is not read: data.mixture names the text", self.settings.source)
                 self._store = open_mixture(self.settings, self.mixture)
-            check_rows(
-                self._store.manifest.layout, self.packing, self.document_mask, self.batch_size, self.eval_batch_size
-            )
+            self._check_rows(self._store.manifest.layout)
         return self._store
+
+    def _check_rows(self, layout: LayoutRecord | None) -> None:
+        check_rows(layout, self.packing, self.document_mask, self.batch_size, self.eval_batch_size)
 
     def _open_on_the_fly(self) -> GrowingStore:
         if self.keep_store:
