@@ -1,4 +1,4 @@
-# Words: train, test, test-fast, test-processors, test-slow, check, bench. Everything runs in .venv, which is made on first use.
+# Words: train, test, test-fast, test-processors, test-slow, check, bench, docs. Everything runs in .venv, which is made on first use.
 # Every install passes the constraints: without them another package may replace torch by a build of several GB.
 
 PYTHON ?= python3
@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: train test test-fast test-processors test-slow check bench clean
+.PHONY: train test test-fast test-processors test-slow check bench docs clean
 .DELETE_ON_ERROR:
 
 train: $(VENV)/.installed ## prepare the built-in corpus and train the quickstart
@@ -37,6 +37,9 @@ check: $(VENV)/.developing ## format, lint, types, import contracts, spelling
 bench: $(VENV)/.developing ## print measurements (asserts nothing about time)
 	$(BIN)/python -m pytest -m bench -s --timeout 3600
 
+docs: $(VENV)/.documenting ## the site in build/docs, strictly: a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 $(VENV)/bin/python:
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'gpt_lightning needs Python 3.11 or newer; try make PYTHON=python3.11')"
 	$(PYTHON) -m venv $(VENV)
@@ -53,6 +56,10 @@ $(VENV)/.developing: $(VENV)/.installed
 
 $(VENV)/.slow-ready: $(VENV)/.developing
 	$(INSTALL) --editable '.[dev,slow]'
+	@touch $@
+
+$(VENV)/.documenting: $(VENV)/.installed
+	$(INSTALL) --editable '.[docs]'
 	@touch $@
 
 clean: ## remove the environment and everything generated (runs stay)
