@@ -28,7 +28,7 @@ SMALL: dict[str, Any] = {
     "run": {"max_tokens": None, "sample_tokens": 3},
     "monitor": {"details": False, "mfu": False},
 }
-"""What makes any of them run in a fraction of a second. The quickstart runs as it is in ``tests/golden``."""
+"""What makes any of them run in a fraction of a second. The quickstart runs as it is in ``tests/golden`` (slow)."""
 
 
 def leaves(tree: dict[str, Any], path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import ast
-import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-
-from tests.training import forked
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "gpt_lightning"
@@ -64,6 +61,7 @@ _STAYS_OUT = {
     "gpt_lightning.monitoring.reporting": ("torch", "lightning", "numpy", "tensorboard"),
     "gpt_lightning.data.commands.prepare": ("torch", "lightning"),
     "gpt_lightning.generation.command": ("lightning", "tensorboard", "optuna", "transformers"),
+    "gpt_lightning.training.fitting.build": ("optuna", "matplotlib"),
 }
 """Imported one after the other in one interpreter: module -> packages that must not be there after it."""
 
@@ -77,24 +75,3 @@ def test_slow_packages_stay_out() -> None:
     command = [sys.executable, "-c", f"import sys\n{steps}"]
     result = subprocess.run(command, capture_output=True, text=True, timeout=100, check=True)
     assert result.stdout.splitlines() == [f"{name} []" for name in _STAYS_OUT]
-
-
-def _tell_loaded(file: Path) -> None:
-    file.write_text(json.dumps(sorted(forked.LOADED)), encoding="utf-8")
-
-
-def _loaded(place: Path) -> set[str]:
-    """Of the fork server, which has imported the training room: nothing else, unless a sweep's trials came first."""
-    assert forked.run_child(place, _tell_loaded, place / "loaded.json") == 0
-    loaded = set(json.loads((place / "loaded.json").read_text(encoding="utf-8")))
-    if "gpt_lightning.tuning" not in loaded:
-        return loaded
-    code = "import json, sys, gpt_lightning.training.fitting.build; print(json.dumps(list(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100, check=True)
-    return set(json.loads(done.stdout))
-
-
-def test_training_needs_no_optuna(tmp_path: Path) -> None:
-    loaded = _loaded(tmp_path)
-    assert {"gpt_lightning.training.fitting.build", "lightning.pytorch"} <= loaded
-    assert {"optuna", "matplotlib"} & loaded == set()

@@ -20,8 +20,6 @@ ROOT = Path(__file__).parents[1]
 STUDIES = sorted((ROOT / "sweeps").glob("*.yaml"))
 LADDERS = sorted((ROOT / "sweeps" / "ladders").glob("*.yaml"))
 """Files of ``sweep ladder`` and ``sweep transfer``; tests/tuning reads them."""
-QUICK = ("lr_schedule", "optimizer")
-"""Studies of which a trial trains by default; of the others the file alone is read."""
 SMALL = (
     "budget.trials=1",
     "parameters.trainer.max_steps.value=2",
@@ -47,10 +45,8 @@ def test_header_says_what_it_is_for_and_what_to_expect(path: Path) -> None:
         assert read_spec(path, SMALL).name == path.stem
 
 
-@pytest.mark.parametrize(
-    "path",
-    [pytest.param(path, marks=[pytest.mark.slow] if path.stem not in QUICK else [], id=path.name) for path in STUDIES],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.name)
 def test_a_trial_of_two_steps(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """``begin`` parses and builds configurations in which every edge value of the study occurs."""
     shutil.copytree(ROOT / "sweeps" / "base", tmp_path / "sweeps" / "base")

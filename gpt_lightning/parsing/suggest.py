@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterable
 from difflib import SequenceMatcher
+from functools import lru_cache
 
 _ALIKE = 0.65
 """Share of matching letters from which a name counts as a slip of the keyboard; max_step/max_steps have 0.95."""
@@ -74,6 +75,7 @@ def _best_first(pair: tuple[float, str]) -> tuple[float, str]:
     return -pair[0], pair[1]
 
 
+@lru_cache(maxsize=4096)  # every start compares the same variables of the environment with the same settings
 def _likeness(name: str, candidate: str) -> float:
     ours, theirs = _plain(name), _plain(candidate)
     while "." in ours and "." in theirs and ours.partition(".")[0] == theirs.partition(".")[0]:

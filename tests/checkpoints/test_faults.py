@@ -121,7 +121,7 @@ def _points(calls: int, count: int, seed: int) -> list[Fault]:
 def test_saves_at_a_few_points(tmp_path: Path) -> None:
     calls = count_calls(tmp_path / "count", save_all)
     assert calls > 50
-    for number, fault in enumerate(_points(calls, 6, seed=1)):
+    for number, fault in enumerate(_points(calls, 4, seed=1)):
         check_saves(tmp_path / f"{number}-{fault.kind}-{fault.at}", fault)
 
 
@@ -168,7 +168,7 @@ def check_commits(place: Path, fault: Fault) -> None:
 
 def test_commits_of_prefixes_at_a_few_points(tmp_path: Path) -> None:
     calls = count_calls(tmp_path / "count", commit_all)
-    for number, fault in enumerate(_points(calls, 4, seed=3)):
+    for number, fault in enumerate(_points(calls, 3, seed=3)):
         check_commits(tmp_path / f"{number}-{fault.kind}-{fault.at}", fault)
 
 

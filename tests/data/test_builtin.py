@@ -68,6 +68,7 @@ def test_the_same_docstrings_as_a_walk_over_everything() -> None:
     assert sorted(extract_docstrings(source)) == expected
 
 
+@pytest.mark.slow
 def test_pydoc_is_english_prose_of_megabytes_in_a_fixed_order() -> None:
     documents = list(iterate_prose())
     names = [name for name, _ in documents]

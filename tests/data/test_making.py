@@ -104,7 +104,9 @@ prepare(PrepareSettings(sys.argv[1], "bpe:300", val_fraction=0.2), store=sys.arg
 
 
 @pytest.mark.usefixtures("small_units")
-@pytest.mark.parametrize(("after", "how", "workers"), [(1, "whole", 1), (3, "torn", 1), (4, "whole", 2)])
+@pytest.mark.parametrize(
+    ("after", "how", "workers"), [(1, "whole", 1), (3, "torn", 1), pytest.param(4, "whole", 2, marks=pytest.mark.slow)]
+)
 def test_after_a_kill_finished_units_are_not_done_again(
     after: int, how: str, workers: int, source: Path, tmp_path: Path, noted: list[str]
 ) -> None:

@@ -46,8 +46,9 @@ def test_the_search_finds_what_it_looks_for(tmp_path: Path) -> None:
     assert sorted(_find(tmp_path / "a.py")) == ["/proc/self/statm", "fcntl", "os.killpg", "resource", "signal.SIGKILL"]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("system", ["win32", pytest.param("darwin", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("system", ["win32", "darwin"])
 def test_three_commands_run(system: str, tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "tests.files.elsewhere", system]

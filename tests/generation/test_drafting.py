@@ -73,10 +73,11 @@ class Watched(Heads):
 @pytest.mark.parametrize(
     ("form", "temperature"),
     [
-        ("sequential", 1.0),
         ("parallel", 0.0),
-        pytest.param("sequential", 0.0, marks=pytest.mark.slow),
-        pytest.param("parallel", 1.0, marks=pytest.mark.slow),
+        *(
+            pytest.param(*each, marks=pytest.mark.slow)
+            for each in [("sequential", 0.0), ("sequential", 1.0), ("parallel", 1.0)]
+        ),
     ],
 )
 def test_text_is_that_without_guesses(form: str, temperature: float) -> None:

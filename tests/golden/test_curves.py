@@ -26,9 +26,9 @@ def curve(name: str, place: Path) -> dict[str, Any]:
 
 SLOW = (
     *("muon_qk_norm", "accumulation", "document_packing", "on_the_fly", "remote", "ema", "schedule_free"),
-    "batch_ramp",
+    *("batch_ramp", "quickstart"),
 )
-"""Kinds whose numbers other tests compare with a reference."""
+"""Kinds whose numbers other tests compare with a reference, and the one that trains a tokenizer first."""
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,7 @@ def train(objective: Objective, batches: list[Batch], steps: int, lr: float = 0.
     return model, extras
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["sequential", pytest.param("parallel", marks=pytest.mark.slow)])
 def test_heads_learn_a_cycle(form: str) -> None:
     # Of period 6: every token says all that follow.

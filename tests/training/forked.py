@@ -10,7 +10,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import sys
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -25,9 +24,6 @@ from gpt_lightning.training.fitting.build import build
 from gpt_lightning.training.fitting.options import class_settings, known_settings
 from gpt_lightning.training.fitting.run import Run, add_callbacks
 from tests.disk import never_wait
-
-LOADED = frozenset(sys.modules)
-"""In the fork server: what comes with the training room."""
 
 TEXT = "\n\n".join(
     f"Paragraph {number}. " + " ".join(f"word{(number * 7 + k * k) % 97}" for k in range(25)) for number in range(12)

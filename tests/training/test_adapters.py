@@ -209,6 +209,7 @@ def test_an_adapter_leaves_and_comes_back(capsys: pytest.CaptureFixture[str]) ->
         export_checkpoint("base", "none", adapter_only=True)
 
 
+@pytest.mark.slow
 def test_an_adapter_begins_with_an_adapter(place: Path) -> None:
     """The base that it keeps is merged, so that no other processor merges it to other bits."""
     fit("second", adapt(), init_from="lora")
@@ -223,6 +224,7 @@ def test_an_adapter_begins_with_an_adapter(place: Path) -> None:
     assert_equal(read_initial_weights("third").weights, told.weights)
 
 
+@pytest.mark.slow
 def test_a_run_keeps_its_vocabulary_for_other_texts(place: Path) -> None:
     """A vocabulary that was learned cannot be learned again from another text."""
     small = {"data": {"tokenizer": "bpe:300"}, "trainer": {"max_steps": 1}}

@@ -151,6 +151,7 @@ def test_the_reference_is_what_the_run_begins_from(base: Path, tmp_path: Path, m
     assert _run(base, "Preference", "DPO", **{"run.dir": "third"}).fit().step == 6
 
 
+@pytest.mark.slow
 def test_the_reference_stays_whatever_is_typed_later(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,6 +19,7 @@ from gpt_lightning.objectives.classifier import load_classifier
 from gpt_lightning.training.commands import trainer_command
 from gpt_lightning.training.fitting.build import build
 from tests.data.labelled import make_reviews, make_words, write_jsonl
+from tests.selections import seldom
 from tests.training.runs import tiny_run
 
 _LAYOUTS = {
@@ -62,7 +63,7 @@ def _lines(path: Path) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize(
     "objective",
-    ["Classify", "TokenClassify", *(pytest.param(name, marks=pytest.mark.slow) for name in ("MultiLabel", "Regress"))],
+    ["Classify", *seldom("TokenClassify", "MultiLabel", "Regress")],
 )
 def test_texts_get_the_labels_that_their_tokens_in_the_store_get(place: Path, tmp_path: Path, objective: str) -> None:
     run = _train(place, objective)

@@ -39,6 +39,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_ddp_under_torchrun_equals_one_process(place: Path) -> None:
     assert run_together(place, 2, fit, place / "torchrun", DDP, "never") == [0, 0]
     assert losses(place / "torchrun") == losses(place / "one")

@@ -174,6 +174,7 @@ def test_what_needs_the_whole_corpus_is_refused(settings: dict[str, Any], name: 
         fly(settings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processors", [2, *seldom(1)])
 def test_a_limited_validation_does_not_wait_for_the_end(
     processors: int, place: Path, monkeypatch: pytest.MonkeyPatch
@@ -196,10 +197,11 @@ def test_a_limited_validation_does_not_wait_for_the_end(
     ("settings", "saved"),
     [
         # Eight micro-batches are read at once, and the first three units have no more.
-        (
+        pytest.param(
             {"data": {"batch_size": 1, "block_size": 192}, "trainer.max_steps": 12}
             | {"run": {"validate_every": "100%", "save_every": 99}},
             8,
+            marks=pytest.mark.slow,
         ),
         ({}, 2),  # the validation of step 3 cannot be saved half done
     ],
@@ -230,6 +232,7 @@ def test_a_signal_ends_a_wait_and_the_run_goes_on_exactly(
     assert_equal(outcome(place / "stopped"), outcome(place / "whole"))
 
 
+@pytest.mark.slow
 def test_the_wait_of_a_validation_is_explained(
     place: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -253,6 +256,7 @@ def look_once(crash: bool) -> None:
     weakref.finalize._exitfunc()  # type: ignore[attr-defined]  # what Python does at exit, and a fork does not
 
 
+@pytest.mark.slow
 def test_a_quick_look_leaves_nothing_behind(place: Path) -> None:
     """The same losses as with a store, stopped half-way and gone on with."""
     temporary = place / "temporary"
@@ -272,6 +276,7 @@ def train_together(folder: str, settings: dict[str, Any]) -> None:
     fly(settings, {"run.dir": folder}).fit()
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one(place: Path) -> None:
     """The second one follows what the first prepares."""
     two = {"trainer.devices": 2, "trainer.strategy": "ddp"}
@@ -281,6 +286,7 @@ def test_two_processes_train_as_one(place: Path) -> None:
     assert_equal(outcome(place / "two"), outcome(place / "one"))
 
 
+@pytest.mark.slow
 def test_an_error_of_the_preparing_process_reaches_all_processes(place: Path) -> None:
     with (place / "corpus.jsonl").open("a") as file:
         file.write("{broken\n")

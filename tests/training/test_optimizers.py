@@ -53,7 +53,7 @@ _OPTIMIZERS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", ["muon", "schedule-free", *seldom("lion", "completep")])
+@pytest.mark.parametrize("name", ["muon", *seldom("schedule-free", "lion", "completep")])
 def test_optimizer_resumes_bit_for_bit(place: Path, name: str) -> None:
     settings = {"model": {"schedule": {"class_path": "WSD", "init_args": {"decay": 8}}, **_OPTIMIZERS[name]}}
     whole = _check_resume(place, name, settings, ("batch_start", 10))
@@ -313,6 +313,7 @@ def schedule_free(folder: Path) -> None:
     assert again.validate(list_checkpoints(folder / CHECKPOINTS_DIR)[-1])["val/loss"] == result.metrics["val/loss"]
 
 
+@pytest.mark.slow
 def test_mean_of_schedule_free_is_validated_saved_and_left(place: Path) -> None:
     assert run_child(place, schedule_free, place / "schedule-free") == 0
 
@@ -358,6 +359,7 @@ def rolling(folder: Path, bad: list[int], kill: tuple[str, int] | None, optimize
     assert run.module.skipped_steps == bad
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["AdamW", pytest.param("ScheduleFree", marks=pytest.mark.slow)])
 def test_rollback_goes_back_and_on_also_over_a_resume(place: Path, optimizer: str) -> None:
     """Killed between the snapshot of step 8 and the bad step 11; the checkpoint it goes on from is that of step 9."""

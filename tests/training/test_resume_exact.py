@@ -19,6 +19,7 @@ from gpt_lightning.checkpoints.checkpoint_dir import CHECKPOINTS_DIR
 from gpt_lightning.checkpoints.durable import list_checkpoints
 from gpt_lightning.checkpoints.folder import read_checkpoint
 from gpt_lightning.training.runs.run_folder import read_metrics
+from tests.selections import seldom
 from tests.training.forked import run_child, train, write_corpus
 
 ACCUMULATE: dict[str, Any] = {"trainer": {"accumulate_grad_batches": 2, "max_steps": 12}}
@@ -154,6 +155,7 @@ def test_damaged_newest_checkpoint_is_passed_over(place: Path, plain: Any) -> No
     assert_equal(outcome(folder), plain)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [2, pytest.param(100, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])])
 def test_a_mixture_of_denoisers_killed_often_ends_the_same(place: Path, number: int) -> None:
     """At random points of a step and of a save; the masks of a sample are those of its number."""
@@ -210,7 +212,7 @@ def check_resume(based: Path, name: str, kills: list[tuple[str, int]]) -> None:
     assert_equal(outcome(folder), outcome(whole))
 
 
-@pytest.mark.parametrize("name", ["LoRA", "AdaLoRA"])
+@pytest.mark.parametrize("name", ["AdaLoRA", *seldom("LoRA")])
 def test_killed_adapter_resumes_bit_for_bit(based: Path, name: str) -> None:
     check_resume(based, name, [("rename", 6), ("before_update", 8)])
 

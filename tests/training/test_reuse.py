@@ -85,6 +85,7 @@ def test_a_duplicate_does_no_step_and_has_the_same_numbers(place: Path) -> None:
     assert not list(Path("prefixes/pins").iterdir())
 
 
+@pytest.mark.slow
 def test_best_may_lie_in_the_prefix(place: Path) -> None:
     """A rate that ruins the model behind step 5: the validation of step 4 stays the best, and another run saw it."""
 
@@ -108,6 +109,7 @@ def test_best_may_lie_in_the_prefix(place: Path) -> None:
     assert_same("second", "scratch")
 
 
+@pytest.mark.slow
 def test_means_snapshots_ramps_and_accumulation_travel(place: Path) -> None:
     ramp = {"class_path": "StagedRamp", "init_args": {"tokens": [64], "milestones": [3]}}
     many: dict[str, Any] = {
@@ -131,6 +133,7 @@ def test_a_longer_run_goes_on_from_the_end_of_a_shorter_one(place: Path) -> None
     assert_same("long", "scratch")
 
 
+@pytest.mark.slow
 def test_a_prefix_without_the_validations_of_a_run_is_not_taken(place: Path) -> None:
     fit("first", wsd(0.5), reuse=shared())
     finer = {"run": {"validate_every": 2}}
@@ -162,6 +165,7 @@ def test_a_resumed_run_that_is_not_what_its_settings_say_leaves_nothing(
     assert PrefixStore(Path("prefixes")).entries() == []
 
 
+@pytest.mark.slow
 def test_tensorboard_shows_the_steps_of_others_once(place: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -232,6 +236,7 @@ def test_step_values_of_an_objective_are_in_the_chain(place: Path) -> None:
     assert blind == also
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("steps", "trials"), [(10, 2), pytest.param(100, 6, marks=[pytest.mark.slow, pytest.mark.timeout(900)])]
 )
@@ -275,6 +280,7 @@ def test_what_cannot_be_shared_is_refused(place: Path) -> None:
         shared(budget_bytes=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("details", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_run_is_checked_against_all_of_its_steps(place: Path, details: bool) -> None:
     board = {"trainer": {"logger": None}, "monitor": {"details": details, "details_every": 5}}

@@ -119,6 +119,7 @@ def test_tensor_parallel_has_the_curve_of_one_process(place: Path, one: Path) ->
     assert_same_curve(place / "tp", one)
 
 
+@pytest.mark.slow
 def test_both_at_once_have_the_curve_of_one_process(grid: Path, modern: Path) -> None:
     assert_same_curve(grid, modern)
 
@@ -127,6 +128,7 @@ def first_checkpoint(folder: Path) -> Path:
     return list_checkpoints(folder / CHECKPOINTS_DIR)[0]
 
 
+@pytest.mark.slow
 def test_initial_values_are_those_of_one_process_bit_for_bit(place: Path) -> None:
     """With a learning rate of 0 the checkpoint holds them."""
     still = changed({**GPT2, "trainer": {"max_steps": 1}}, {}, optimizer={"lr": 0.0}, parametrization="MuP")

@@ -270,6 +270,7 @@ def test_stop_and_retry(tmp_path: Path) -> None:
     assert len(pretend(sweep, 2)) == 2
 
 
+@pytest.mark.slow
 def test_a_fork_takes_the_trials_that_fit(tmp_path: Path) -> None:
     sweep = bare_sweep(tmp_path, {"budget": {"trials": 9}})
     values = pretend(sweep, 6)
