@@ -13,6 +13,7 @@
     adalora    AdaLoRA: ranks spread by importance, within a budget that falls
     scaling    IA3: a factor for every channel
     bottleneck Houlsby, Pfeiffer: small networks behind the branches of a block
+    prefix     PrefixTuning, PromptTuning: learned positions ahead of every text
     freezing   Freeze: the upper layers of the base itself, one after the other if wanted
 
 Several adapters lie side by side on one base, each under its name, and every row of a batch chooses its own.
@@ -30,5 +31,6 @@ Several adapters lie side by side on one base, each under its name, and every ro
 'default'
 
 To add a kind: a subclass of ``Adaptation`` in a file here (its short name is found by itself), a row in
-``tests/contracts/test_adaptations.py``; what it does to a layer is a ``Delta``.
+``tests/contracts/test_adaptations.py``; what it does to a layer is a ``Delta``, what it puts ahead of texts a
+``Beginning``.
 """

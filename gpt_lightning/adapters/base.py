@@ -30,7 +30,7 @@ class Adaptation(ABC):
     Rules every adaptation keeps (checked by its contract tests):
 
     - names and values of the base's weights stay as they are, and what is frozen has no gradient;
-    - at the start the adapted model computes what the base does;
+    - at the start the adapted model computes what the base does, or what it does behind something (``prefix``);
     - with the adapter switched off it computes what the base does, bit for bit;
     - it is a function of its settings, the base and the state of what is trained.
 

@@ -29,11 +29,23 @@ class AdapterSwitch:
     Attributes:
         active: Of all rows, where they are not chosen one by one; None = the base alone.
         groups: Rows by their adapter, where they are.
+        rows: How many rows these are chosen for.
     """
 
     def __init__(self) -> None:
         self.active: str | None = None
         self.groups: list[tuple[str, Tensor]] | None = None
+        self.rows = 0
+
+    @contextmanager
+    def off(self) -> Iterator[None]:
+        """The base alone, meanwhile."""
+        known = self.active, self.groups
+        self.active = self.groups = None
+        try:
+            yield
+        finally:
+            self.active, self.groups = known
 
     def select(self, names: Sequence[str | None] | None, device: torch.device) -> None:
         """Choose by row of the next batches; None = ``active`` for all of them.
@@ -52,6 +64,7 @@ class AdapterSwitch:
         for row, name in enumerate(names):
             if name is not None:
                 rows.setdefault((name, row if device.type == "cpu" else 0), []).append(row)
+        self.rows = len(names)
         self.groups = [(name, torch.tensor(where, device=device)) for (name, _), where in rows.items()]
 
 
@@ -109,7 +122,27 @@ class Delta(nn.Module, ABC):
         """
 
 
-class AdaptedLinear(nn.Module):
+class Adapted(nn.Module, ABC):
+    """A part of a decoder in which adapters lie, each under its name.
+
+    Attributes:
+        deltas: What each of them does here.
+        switch: Says which adapter is used.
+    """
+
+    deltas: nn.ModuleDict
+    switch: AdapterSwitch
+
+    @abstractmethod
+    def merge(self, name: str) -> nn.Module | None:
+        """What computes the same as this with an adapter, without adapters; None = nothing has to.
+
+        Raises:
+            ConfigError: There is none.
+        """
+
+
+class AdaptedLinear(Adapted):
     """See the file's head.
 
     Args:
@@ -226,21 +259,28 @@ def adapt_layer(model: GPT, place: Place) -> AdaptedLinear:
     return adapted
 
 
-def adapted_layers(model: nn.Module) -> Iterator[tuple[str, AdaptedLinear]]:
+def adapted_parts(model: nn.Module) -> Iterator[tuple[str, Adapted]]:
     """All of a model's, by name."""
     for name, module in model.named_modules():
+        if isinstance(module, Adapted):
+            yield name, module
+
+
+def adapted_layers(model: nn.Module) -> Iterator[tuple[str, AdaptedLinear]]:
+    """The linear layers among them."""
+    for name, module in adapted_parts(model):
         if isinstance(module, AdaptedLinear):
             yield name, module
 
 
 def find_switch(model: nn.Module) -> AdapterSwitch | None:
     """The switch of a model; None where nothing is adapted."""
-    return next((layer.switch for _, layer in adapted_layers(model)), None)
+    return next((part.switch for _, part in adapted_parts(model)), None)
 
 
 def adapter_names(model: nn.Module) -> list[str]:
     """Names of a model's adapters, in the order in which they were attached."""
-    return list(dict.fromkeys(name for _, layer in adapted_layers(model) for name in layer.deltas))
+    return list(dict.fromkeys(name for _, part in adapted_parts(model) for name in part.deltas))
 
 
 def merge_adapter(model: GPT, name: str) -> None:
@@ -249,11 +289,11 @@ def merge_adapter(model: GPT, name: str) -> None:
     Raises:
         ConfigError: The adapter is no change of weights; the model is as before.
     """
-    merged = [(place, layer.merge(name)) for place, layer in adapted_layers(model)]
+    merged = [(place, part.merge(name)) for place, part in adapted_parts(model)]
     for place, plain in merged:
         _replace(model, place, plain)
 
 
-def _replace(model: GPT, name: str, layer: nn.Module) -> None:
+def _replace(model: GPT, name: str, layer: nn.Module | None) -> None:
     parent, _, own = name.rpartition(".")
     setattr(model.get_submodule(parent), own, layer)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gpt_lightning import adapters
 from gpt_lightning.adapters.base import DEFAULT, Adaptation, trained_names
-from gpt_lightning.adapters.layers import adapted_layers
+from gpt_lightning.adapters.layers import adapter_names
 from gpt_lightning.errors import CheckpointError, ConfigError
 from gpt_lightning.model.gpt import GPT
 
@@ -72,7 +72,7 @@ def load_adapter(
         CheckpointError: Names or shapes are those of another base or other settings.
         ConfigError: The name is taken, or the settings do not fit the architecture.
     """
-    if any(name in layer.deltas for _, layer in adapted_layers(model)):
+    if name in adapter_names(model):
         raise ConfigError("two adapters have one name", got=name, fix="Name their folders differently.")
     adaptation.attach(model, torch.Generator().manual_seed(0), name)
     found = {key.replace(f"deltas.{DEFAULT}.", f"deltas.{name}."): value for key, value in trained.items()}

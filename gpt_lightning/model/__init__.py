@@ -7,10 +7,10 @@
                                                      └─ mlp.py
 
 ``config`` is the frozen record of sizes and choices, GPT-2's by default; ``presets`` are whole records under a name
-(``gpt2`` ..., ``modern-nano`` ...); ``rope`` stretches rotary positions; ``flops`` counts what one token costs,
-``peak`` measures what the machine could do; ``tensor_parallel`` cuts the blocks over several devices. The hidden states
-and the logits are two calls, because an objective may not need the logits of every position and the logits are the
-largest tensor of a step.
+(``gpt2`` ..., ``modern-nano`` ...); ``rope`` stretches rotary positions; ``ahead`` lets texts be read behind something;
+``flops`` counts what one token costs, ``peak`` measures what the machine could do; ``tensor_parallel`` cuts the blocks
+over several devices. The hidden states and the logits are two calls, because an objective may not need the logits of
+every position and the logits are the largest tensor of a step.
 
 >>> import torch
 >>> from gpt_lightning.model.config import GPTConfig

@@ -28,6 +28,29 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+States = tuple[Float[Tensor, "_ _ _ _"], Float[Tensor, "_ _ _ _"]]
+"""Keys, as a cache holds them, and values of some positions in one layer, ``(rows, groups, positions, head)`` each."""
+
+
+@dataclass(frozen=True)
+class Lead:
+    """What stands ahead of texts in one layer, see ``model.ahead``.
+
+    Attributes:
+        rows: Of every row of a batch, None = nothing; or one for all of them.
+    """
+
+    rows: tuple[States | None, ...]
+
+    def precede(self, row: int, keys: Tensor, values: Tensor) -> States:
+        """The keys and values of a row's text behind those ahead of it."""
+        states = self.rows[row if len(self.rows) > 1 else 0]
+        if states is None:
+            return keys, values
+        pairs = zip(states, (keys, values), strict=True)
+        joined = (torch.cat((mine.to(own.dtype).expand(len(own), -1, -1, -1), own), dim=2) for mine, own in pairs)
+        return next(joined), next(joined)
+
 
 class AttentionMask(ABC):
     """Which of ``context`` positions each of ``time`` new ones sees; the new ones are the last of the context."""
@@ -48,6 +71,35 @@ class AttentionMask(ABC):
             values: Like the keys.
             dropout: Probability of dropping an attention weight.
         """
+
+    def tabulate(self, time: int, context: int, device: torch.device) -> Bool[Tensor, "*rows time context"]:
+        """Who sees whom, as a table."""
+        raise NotImplementedError(f"{type(self).__name__} has no table")
+
+    def of_row(self, row: int) -> AttentionMask:
+        """That of one row of the batch."""
+        return self
+
+    def attend_behind(
+        self,
+        lead: Lead,
+        queries: Float[Tensor, "batch heads time head"],
+        keys: Float[Tensor, "batch groups context head"],
+        values: Float[Tensor, "batch groups context head"],
+        dropout: float = 0.0,
+    ) -> Float[Tensor, "batch heads time head"]:
+        """The same, where every new position also sees what is ahead of its text; rows that differ each alone."""
+        if len(lead.rows) > 1:
+            mixed = []
+            for row, own in enumerate(lead.rows):
+                mask, here = self.of_row(row), slice(row, row + 1)
+                alone = queries[here], keys[here], values[here], dropout
+                mixed.append(mask.attend(*alone) if own is None else mask.attend_behind(Lead((own,)), *alone))
+            return torch.cat(mixed)
+        table = self.tabulate(queries.shape[2], keys.shape[2], queries.device)
+        keys, values = lead.precede(0, keys, values)
+        table = F.pad(table, (keys.shape[2] - table.shape[-1], 0), value=True)
+        return DenseMask(table).attend(queries, keys, values, dropout)
 
 
 class CausalMask(AttentionMask):
@@ -74,6 +126,10 @@ class CausalMask(AttentionMask):
             enable_gqa=queries.shape[1] != keys.shape[1],
         )
 
+    def tabulate(self, time: int, context: int, device: torch.device) -> Bool[Tensor, "time context"]:
+        """As in ``AttentionMask``."""
+        return torch.ones(time, context, dtype=torch.bool, device=device).tril(context - time)
+
 
 class FullMask(AttentionMask):
     """All positions of the context."""
@@ -89,6 +145,10 @@ class FullMask(AttentionMask):
         return F.scaled_dot_product_attention(
             queries, keys, values, dropout_p=dropout, enable_gqa=queries.shape[1] != keys.shape[1]
         )
+
+    def tabulate(self, time: int, context: int, device: torch.device) -> Bool[Tensor, "time context"]:
+        """As in ``AttentionMask``."""
+        return torch.ones(time, context, dtype=torch.bool, device=device)
 
 
 Sight = Literal["causal", "open"]
@@ -147,6 +207,14 @@ class DenseMask(AttentionMask):
             enable_gqa=queries.shape[1] != keys.shape[1],
         )
 
+    def tabulate(self, time: int, context: int, device: torch.device) -> Bool[Tensor, "*rows time context"]:
+        """As in ``AttentionMask``."""
+        return self.table
+
+    def of_row(self, row: int) -> DenseMask:
+        """As in ``AttentionMask``."""
+        return self if self.table.ndim == 2 else DenseMask(self.table[row : row + 1])
+
 
 @dataclass(frozen=True)
 class BlockMask(AttentionMask):
@@ -184,6 +252,7 @@ def build_mask(
     documents: Int[Tensor, "batch context"] | None = None,
     opens: Opens = False,
     dropout: float = 0.0,
+    as_table: bool = False,
 ) -> AttentionMask:
     """The cheapest mask that obeys the rule on ``device``.
 
@@ -195,6 +264,7 @@ def build_mask(
         documents: Document number of every position of the context; None = one document.
         opens: Which positions are seen by those before them too. A flag costs no table where nothing else narrows.
         dropout: Probability of dropping an attention weight.
+        as_table: Whether it has to be one that can be tabulated.
     """
     narrowed = documents is not None or (window is not None and window < context)
     if not narrowed and opens is True:
@@ -203,7 +273,7 @@ def build_mask(
         return CausalMask()
     # Behind a filled cache there are few new rows: a table is small, and a block mask would be compiled anew for
     # every length.
-    if device.type == "cuda" and dropout == 0.0 and time == context:
+    if device.type == "cuda" and dropout == 0.0 and time == context and not as_table:
         kernel = _compiled_kernel()
         return build_block_mask(time, device=device, window=window, documents=documents, opens=opens, kernel=kernel)
     return build_dense_mask(time, context, device=device, window=window, documents=documents, opens=opens)

@@ -26,13 +26,21 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from gpt_lightning.errors import ConfigError, DataError
-from gpt_lightning.model.attention_mask import AttentionMask, Opens, Sight, build_mask
+from gpt_lightning.model.ahead import Ahead, Behind, Kept
+from gpt_lightning.model.attention_mask import AttentionMask, CausalMask, Opens, Sight, States, build_mask
 from gpt_lightning.model.block import Block
 from gpt_lightning.model.cache import KeyValueCache, LayerCache
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.model.embeddings import BigramEmbedding, Smear, reserve_embedding
 from gpt_lightning.model.norm import build_norm
-from gpt_lightning.model.positions import Rotation, build_rotation, count_positions, find_begins, rotate_rows
+from gpt_lightning.model.positions import (
+    Rotation,
+    build_rotation,
+    count_positions,
+    find_begins,
+    rotate_documents,
+    rotate_rows,
+)
 from gpt_lightning.model.slots import SlotRows
 
 _INIT_STD = 0.02
@@ -54,6 +62,7 @@ class GPT(nn.Module):
             and time, never a number.
         sights: What its training lets it see of a text: ``causal``, ``open`` (every position sees all of them) or both.
             It decides how prompts are read (``reads_openly``), and changes nothing else.
+        ahead: What stands ahead of every text and is no token of it; None = nothing.
         is_compiled: Whether ``compile`` was called; a loss then compiles what it does with the logits.
 
     Raises:
@@ -104,6 +113,7 @@ class GPT(nn.Module):
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layer))
         self.final_norm = build_norm(config)
         self.head = None if config.tie_embeddings else nn.Linear(width, rows, bias=False)
+        self.ahead: Ahead | None = None
 
     @torch.no_grad()
     def init_weights(self, generator: torch.Generator | None = None) -> None:
@@ -177,7 +187,9 @@ class GPT(nn.Module):
         hidden = self._embed(tokens, start, cache, documents)
         masks = self._build_masks(start, end, documents, opens, tokens.device)
         theta, rotation = self.config.rope_theta, None
-        if theta is not None:
+        if theta is not None and self.ahead is not None and documents is not None:
+            rotation = rotate_documents(documents, start, self.config.head_size, theta, self._stretch)
+        elif theta is not None:
             rotation = build_rotation(start, end, self.config.head_size, theta, tokens.device, self._stretch)
         return self._run(hidden, tokens, None if cache is None else cache.layers, masks, rotation)
 
@@ -217,9 +229,12 @@ class GPT(nn.Module):
     ) -> Float[Tensor, "batch time embed"]:
         """The blocks and the final norm."""
         values = {int(layer): table(tokens) for layer, table in self.value_embeddings.items()}
+        leads = None if self.ahead is None else self.ahead.leads(self)
         for index, block in enumerate(self.blocks):
             layer_cache = None if caches is None else caches[index]
-            inputs = (hidden, layer_cache, masks[self.config.window_of(index)], rotation, values.get(index))
+            mask = masks[self.config.window_of(index)]
+            mask = mask if leads is None else Behind(mask, leads[index])
+            inputs = (hidden, layer_cache, mask, rotation, values.get(index))
             # A cache would be extended twice.
             if self._recomputes(index) and caches is None:
                 hidden = checkpoint(block, *inputs, use_reentrant=False)
@@ -227,6 +242,20 @@ class GPT(nn.Module):
                 hidden = block(*inputs)
         result: Tensor = self.final_norm(hidden)
         return result
+
+    def read_ahead(self, embedded: Float[Tensor, "ahead embed"]) -> list[States]:
+        """Keys and values of positions before the first one of a text, layer by layer.
+
+        Args:
+            embedded: Their stream before the first block; each sees itself and those before it.
+        """
+        hidden, count, theta, rotation = embedded[None], len(embedded), self.config.rope_theta, None
+        if theta is not None:
+            rotation = build_rotation(-count, 0, self.config.head_size, theta, embedded.device, self._stretch)
+        caches = [Kept() for _ in self.blocks]
+        for cache, block in zip(caches, self.blocks, strict=True):
+            hidden = block(hidden, cache, CausalMask(), rotation)
+        return [cache.states for cache in caches if cache.states is not None]
 
     def _recomputes(self, index: int) -> bool:
         every = self.checkpoint_every
@@ -271,7 +300,14 @@ class GPT(nn.Module):
         """What local and global layers see, by their window."""
         dropout = self.config.dropout if self.training else 0.0
         build = functools.partial(
-            build_mask, end - start, end, device=device, documents=documents, opens=opens, dropout=dropout
+            build_mask,
+            end - start,
+            end,
+            device=device,
+            documents=documents,
+            opens=opens,
+            dropout=dropout,
+            as_table=self.ahead is not None,
         )
         return {window: build(window=window) for window in self._windows()}
 

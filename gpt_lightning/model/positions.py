@@ -69,12 +69,29 @@ def rotate_rows(
     return Rotation(*(table[:, None, None] for table in _rotate_to(positions, head_size, theta, stretch)))
 
 
-def _rotate_to(positions: Int[Tensor, " time"], head_size: int, theta: float, stretch: RopeStretch | None) -> Rotation:
+def rotate_documents(
+    documents: Int[Tensor, "batch context"],
+    start: int,
+    head_size: int,
+    theta: float,
+    stretch: RopeStretch | None = None,
+) -> Rotation:
+    """The rotation of positions from ``start`` on, each counted inside its document, as in ``build_rotation``.
+
+    Distances alone matter, so documents need that only where something has a fixed place before all of them.
+    """
+    positions = count_positions(documents)[:, start:]
+    return Rotation(*(table[:, None] for table in _rotate_to(positions, head_size, theta, stretch)))
+
+
+def _rotate_to(
+    positions: Int[Tensor, "*rows time"], head_size: int, theta: float, stretch: RopeStretch | None
+) -> Rotation:
     exponents = torch.arange(0, head_size, 2, device=positions.device, dtype=torch.float32) / head_size
     steps = 1.0 / theta**exponents  # these and what follows in the order of Llama's code
     if stretch is not None:
         steps = _stretch(steps, stretch)
-    angles = torch.outer(positions.to(torch.float32), steps)
+    angles = positions.to(torch.float32)[..., None] * steps
     cosines, sines = angles.cos(), angles.sin()
     return Rotation(torch.cat((cosines, cosines), dim=-1), torch.cat((-sines, sines), dim=-1))
 

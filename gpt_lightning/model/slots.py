@@ -12,7 +12,7 @@ decoding): all are written first, and then each sees what stands up to its own p
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +20,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from gpt_lightning.errors import ConfigError
-from gpt_lightning.model.attention_mask import AttentionMask
+from gpt_lightning.model.attention_mask import AttentionMask, DenseMask, Lead
 from gpt_lightning.model.cache import KeyValueCache, LayerCache
 
 
@@ -147,15 +147,32 @@ class EachAlone(AttentionMask):
         dropout: float = 0.0,
     ) -> Float[Tensor, "rows heads 1 head"]:
         """As in ``AttentionMask.attend``, but with the keys and values of all slots."""
+        return self._attend(queries, self._seen(keys, values))
+
+    def attend_behind(
+        self,
+        lead: Lead,
+        queries: Float[Tensor, "rows heads 1 head"],
+        keys: Float[Tensor, "slots groups capacity head"],
+        values: Float[Tensor, "slots groups capacity head"],
+        dropout: float = 0.0,
+    ) -> Float[Tensor, "rows heads 1 head"]:
+        """As in ``AttentionMask.attend_behind``, likewise."""
+        seen = enumerate(self._seen(keys, values))
+        return self._attend(queries, (lead.precede(row, *own) for row, own in seen))
+
+    def _seen(self, keys: Tensor, values: Tensor) -> Iterator[Sequence[Tensor]]:
+        """Keys and values of each row."""
+        for slot, start, end in self._spans:
+            yield [part[slot : slot + 1, :, start:end] for part in (keys, values)]
+
+    def _attend(self, queries: Tensor, seen: Iterable[Sequence[Tensor]]) -> Float[Tensor, "rows heads 1 head"]:
         rows, heads, _, width = queries.shape
-        # The heads of a group see the same keys: as rows of one score table they need no copies of them.
-        grouped = queries.view(rows, 1, keys.shape[1], -1, width)
-        mixed = [
-            F.scaled_dot_product_attention(
-                grouped[row], keys[slot : slot + 1, :, start:end], values[slot : slot + 1, :, start:end]
-            )
-            for row, (slot, start, end) in enumerate(self._spans)
-        ]
+        mixed = []
+        for row, (keys, values) in enumerate(seen):
+            # The heads of a group see the same keys: as rows of one score table they need no copies of them.
+            grouped = queries[row].view(1, keys.shape[1], -1, width)
+            mixed.append(F.scaled_dot_product_attention(grouped, keys, values))
         return (mixed[0] if rows == 1 else torch.cat(mixed)).reshape(rows, heads, 1, width)
 
 
@@ -186,10 +203,24 @@ class Together(AttentionMask):
         dropout: float = 0.0,
     ) -> Float[Tensor, "rows heads 1 head"]:
         """As in ``AttentionMask.attend``, but with the keys and values of all slots."""
-        live_keys, live_values = (part[:, :, : self._context][self._slots] for part in (keys, values))
+        live_keys, live_values = self._live(keys, values)
         return F.scaled_dot_product_attention(
             queries, live_keys, live_values, attn_mask=self._table, enable_gqa=queries.shape[1] != keys.shape[1]
         )
+
+    def attend_behind(
+        self,
+        lead: Lead,
+        queries: Float[Tensor, "rows heads 1 head"],
+        keys: Float[Tensor, "slots groups capacity head"],
+        values: Float[Tensor, "slots groups capacity head"],
+        dropout: float = 0.0,
+    ) -> Float[Tensor, "rows heads 1 head"]:
+        """As in ``AttentionMask.attend_behind``, likewise."""
+        return DenseMask(self._table).attend_behind(lead, queries, *self._live(keys, values), dropout)
+
+    def _live(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        return keys[:, :, : self._context][self._slots], values[:, :, : self._context][self._slots]
 
 
 class SlotCache:

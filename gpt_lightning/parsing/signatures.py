@@ -61,27 +61,30 @@ def _read_definitions(path: Path) -> dict[str, ast.ClassDef | ast.FunctionDef]:
 def find_subclasses(folder: Path) -> Mapping[str, Mapping[str, Path]]:
     """Name of an abstract base -> its subclasses at any depth that do not begin with ``_``, each with its file.
 
-    A class that can be made is no base here: two of them may have one name (the mixture of data, that of objectives).
+    Two classes may have one name (the regression of data, that of objectives): each is found below its own base. A
+    class that can be made is no base here.
     """
-    bases: dict[str, list[str]] = {}
-    files: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*.py")):
-        for match in _CLASS.finditer(path.read_text(encoding="utf-8")):
-            files[match[1]] = path
-            bases[match[1]] = [re.sub(r"\[.*", "", base).strip() for base in match[2].split(",")]
+    defined = [
+        (match[1], path, [re.sub(r"\[.*", "", base).strip() for base in match[2].split(",")])
+        for path in sorted(folder.rglob("*.py"))
+        for match in _CLASS.finditer(path.read_text(encoding="utf-8"))
+    ]
+    above: dict[str, list[str]] = {}
+    for name, _, bases in defined:
+        above.setdefault(name, []).extend(bases)
     found: dict[str, dict[str, Path]] = {}
-    for name in files:
-        for base in _ancestors(name, bases):
-            if not name.startswith("_") and "ABC" not in bases[name] and "ABC" in bases.get(base, ["ABC"]):
-                found.setdefault(base, {})[name] = files[name]
+    for name, path, bases in defined:
+        for base in _ancestors(name, bases, above):
+            if not name.startswith("_") and "ABC" not in bases and "ABC" in above.get(base, ["ABC"]):
+                found.setdefault(base, {})[name] = path
     return found
 
 
-def _ancestors(name: str, bases: dict[str, list[str]]) -> Iterable[str]:
-    for base in bases.get(name, ()):
+def _ancestors(name: str, bases: Iterable[str], above: Mapping[str, list[str]]) -> Iterable[str]:
+    for base in bases:
         if base != name:  # a class named as the one of another library that it extends
             yield base
-            yield from _ancestors(base, bases)
+            yield from _ancestors(base, above.get(base, ()), above)
 
 
 def _of_class(node: ast.ClassDef) -> dict[str, Parameter]:

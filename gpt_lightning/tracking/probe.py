@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from gpt_lightning.model.ahead import Behind
 from gpt_lightning.model.attention import CausalSelfAttention
 from gpt_lightning.model.attention_mask import AttentionMask, CausalMask
 from gpt_lightning.model.gpt import GPT
@@ -50,8 +51,10 @@ class _Recorder(AttentionMask):
         """As in ``AttentionMask.attend``."""
         context, width = values.shape[2:]
         identity = torch.eye(context, -(-context // width) * width, dtype=values.dtype, device=values.device)
+        # What is ahead of the text takes weight, and is none of its positions.
+        alone = self.inner.without_values() if isinstance(self.inner, Behind) else self.inner
         pieces = [
-            self.inner.attend(queries, keys, piece.expand(*values.shape[:2], context, width))
+            alone.attend(queries, keys, piece.expand(*values.shape[:2], context, width))
             for piece in torch.split(identity, width, dim=1)
         ]
         self.weights.append(torch.cat(pieces, dim=-1)[0, ..., :context].float())
@@ -92,4 +95,6 @@ def observe(model: GPT, tokens: Int[Tensor, " time"]) -> Probe:
         model.train(was_training)
         for handle in handles:
             handle.remove()
-    return Probe(torch.stack([recorder.weights[0] for recorder in recorders]), streams)
+    # What stands ahead of the text may have gone through the blocks first.
+    last = -len(model.blocks)
+    return Probe(torch.stack([recorder.weights[0] for recorder in recorders[last:]]), streams[last:])

@@ -17,7 +17,7 @@ from typing import Any
 
 from torch import Tensor
 
-from gpt_lightning.adapters.layers import adapted_layers, find_switch, merge_adapter
+from gpt_lightning.adapters.layers import adapted_parts, find_switch, merge_adapter
 from gpt_lightning.adapters.loading import build_adaptation, load_adapter
 from gpt_lightning.checkpoints.checkpoint_dir import locate
 from gpt_lightning.checkpoints.durable import read_manifest, step_of
@@ -209,7 +209,7 @@ def plain_weights(model: GPT, source: Path | str) -> dict[str, Tensor]:
     Raises:
         CheckpointError: It has some that could not be merged.
     """
-    found = [name for name, _ in adapted_layers(model)]
+    found = [name for name, _ in adapted_parts(model)]
     if found:
         raise CheckpointError(
             f"{source} has an adapter that is no change of weights, so that no plain model computes the same",

@@ -8,6 +8,7 @@ several (Llama) or one where ours has three adapters (GPT-2's c_attn), so factor
     LoRA, RsLoRA, AdaLoRA              LoRA; scale and singular values multiplied in, so that lora_alpha = r
     PiSSA                              LoRA of rank 2 r: what was trained, and the beginning taken away
     DoRA                               the same
+    PrefixTuning, PromptTuning         see ``peft_prompts``
     IA3, Houlsby, Pfeiffer, Freeze     nothing: refused
 """
 
@@ -23,15 +24,19 @@ import torch
 from torch import Tensor
 
 from gpt_lightning.adapters.adalora import SingularValues
+from gpt_lightning.adapters.base import Adaptation
 from gpt_lightning.adapters.layers import Delta, adapted_layers
 from gpt_lightning.adapters.lora import Decomposed, DoRA, LoRA, LowRank
+from gpt_lightning.adapters.prefix import Beginning, Beginnings
 from gpt_lightning.adapters.targets import block_of, find_places
 from gpt_lightning.errors import CheckpointError
 from gpt_lightning.model.gpt import GPT
 from gpt_lightning.parsing.extras import import_extra
+from gpt_lightning.weights.peft_prompts import describe_beginning, read_beginning
 
 CONFIG_FILE, WEIGHTS_FILE = "adapter_config.json", "adapter_model.safetensors"
 _PREFIX = "base_model.model."
+_LORA, _PROMPTS = "LORA", ("PREFIX_TUNING", "PROMPT_TUNING")
 _LLAMA = {
     **{"query": "self_attn.q_proj", "key": "self_attn.k_proj", "value": "self_attn.v_proj"},
     **{"output": "self_attn.o_proj", "gate": "mlp.gate_proj", "expand": "mlp.up_proj", "contract": "mlp.down_proj"},
@@ -70,6 +75,18 @@ def write_peft(model: GPT, family: str, folder: Path, base: str) -> None:
         DataError: safetensors is not installed.
     """
     save_file = import_extra("safetensors.torch", "hf").save_file
+    beginning = model.ahead.deltas["default"] if isinstance(model.ahead, Beginnings) else None
+    if isinstance(beginning, Beginning):
+        tensors, settings = describe_beginning(model, beginning)
+    else:
+        tensors, settings = _describe_layers(model, family)
+    shared = {"task_type": "CAUSAL_LM", "base_model_name_or_path": base, "inference_mode": True}
+    save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, folder / WEIGHTS_FILE)
+    (folder / CONFIG_FILE).write_text(json.dumps({**settings, **shared}, indent=2) + "\n", encoding="utf-8")
+
+
+def _describe_layers(model: GPT, family: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and settings of an adapter of linear layers."""
     parts: dict[str, list[tuple[tuple[int, int], Delta]]] = defaultdict(list)
     sizes: dict[str, int] = defaultdict(int)
     for name, layer in adapted_layers(model):
@@ -89,9 +106,7 @@ def write_peft(model: GPT, family: str, folder: Path, base: str) -> None:
             tensors[f"{_PREFIX}{module}.lora_magnitude_vector"] = magnitude
     largest = max(ranks.values())
     settings = {
-        "peft_type": "LORA",
-        "task_type": "CAUSAL_LM",
-        "base_model_name_or_path": base,
+        "peft_type": _LORA,
         "r": largest,
         "lora_alpha": largest,
         "rank_pattern": {module: rank for module, rank in ranks.items() if rank != largest},
@@ -99,10 +114,9 @@ def write_peft(model: GPT, family: str, folder: Path, base: str) -> None:
         "target_modules": sorted(ranks),
         "use_dora": any(name.endswith("magnitude_vector") for name in tensors),
         "fan_in_fan_out": family == "gpt2",
-        **{"lora_dropout": 0.0, "bias": "none", "inference_mode": True},
+        **{"lora_dropout": 0.0, "bias": "none"},
     }
-    save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, folder / WEIGHTS_FILE)
-    (folder / CONFIG_FILE).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+    return tensors, settings
 
 
 def _join(parts: list[tuple[tuple[int, int], Delta]], rows: int) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -131,12 +145,12 @@ def _factors(delta: Delta) -> tuple[Tensor, Tensor]:
     raise CheckpointError(
         "peft has no adapter like this one",
         got=type(delta).__name__,
-        allowed="LoRA, RsLoRA, PiSSA, DoRA, AdaLoRA",
+        allowed="LoRA, RsLoRA, PiSSA, DoRA, AdaLoRA, PrefixTuning, PromptTuning",
         fix="Export the run merged where that is possible, without --adapter_only.",
     )
 
 
-def read_peft(path: Path, model: GPT, family: str) -> tuple[LoRA, dict[str, Tensor]]:
+def read_peft(path: Path, model: GPT, family: str) -> tuple[Adaptation, dict[str, Tensor]]:
     """An adapter of peft as one of ours: the adaptation, and its state for ``load_adapter``.
 
     Args:
@@ -149,13 +163,24 @@ def read_peft(path: Path, model: GPT, family: str) -> tuple[LoRA, dict[str, Tens
         DataError: safetensors is not installed.
     """
     settings = json.loads((path / CONFIG_FILE).read_text(encoding="utf-8"))
-    if settings.get("peft_type") != "LORA" or settings.get("modules_to_save") or settings.get("bias") != "none":
+    kind = settings.get("peft_type")
+    if kind not in (_LORA, *_PROMPTS) or settings.get("modules_to_save") or settings.get("bias", "none") != "none":
         raise CheckpointError(
             f"{path} is an adapter of another kind",
             got={name: settings.get(name) for name in ("peft_type", "modules_to_save", "bias")},
-            allowed="peft_type LORA, also with use_dora, without modules_to_save and biases",
+            allowed="peft_type LORA, also with use_dora, PREFIX_TUNING and PROMPT_TUNING, without modules_to_save and "
+            "biases",
         )
     found = import_extra("safetensors.torch", "hf").load_file(path / WEIGHTS_FILE)
+    if kind in _PROMPTS:
+        return read_beginning(model, settings, {name: value.float() for name, value in found.items()}, path)
+    return _read_layers(path, model, family, settings, found)
+
+
+def _read_layers(
+    path: Path, model: GPT, family: str, settings: Mapping[str, Any], found: Mapping[str, Tensor]
+) -> tuple[LoRA, dict[str, Tensor]]:
+    """An adapter of linear layers."""
     tensors = {name.removeprefix(_PREFIX): value.float() for name, value in found.items()}
     kind = DoRA if settings.get("use_dora") else LoRA
     places = [

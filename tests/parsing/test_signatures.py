@@ -32,6 +32,14 @@ def test_subclasses_are_those_that_python_knows() -> None:
     assert find_subclasses(PACKAGE)["Schedule"].keys() == known_subclasses(Schedule).keys()
 
 
+def test_classes_of_one_name_are_found_below_their_own_bases() -> None:
+    """Regression is a layout of data and an objective; the settings of one were refused for the other."""
+    found = find_subclasses(PACKAGE)
+    assert found["Layout"]["Regression"].stem == "labelled"
+    assert found["Objective"]["Regression"].stem == "contrastive"
+    assert "value_field" in read_parameters(found["Layout"]["Regression"], "Regression")
+
+
 def test_what_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "a.py").write_text("class A:\n    b: int\n    c: str = 'x'\n", encoding="utf-8")
     found = read_parameters(tmp_path / "a.py", "A")

@@ -181,6 +181,8 @@ ADAPTATIONS: dict[str, dict[str, Any]] = {
     "PiSSA": {"r": 2},
     "IA3": {},
     "Houlsby": {"size": 3},
+    "PrefixTuning": {"length": 2},
+    "PromptTuning": {"length": 2},
     "Freeze": {"layers": 2, "unfreeze_every": 5},
 }
 """What is trained beside a frozen base; with a mean of the weights, accumulation and dropout."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from gpt_lightning.adapters.base import Adaptation
 from gpt_lightning.adapters.bottleneck import Pfeiffer
 from gpt_lightning.adapters.loading import load_adapter
 from gpt_lightning.adapters.lora import DoRA, LoRA, PiSSA, RsLoRA
+from gpt_lightning.adapters.prefix import PrefixTuning, PromptTuning
 from gpt_lightning.errors import CheckpointError
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.model.gpt import GPT
@@ -30,8 +32,14 @@ KINDS: dict[str, Adaptation] = {
     "dora": DoRA(r=2),
     "adalora": AdaLoRA(r=2),
 }
-every_kind = pytest.mark.parametrize("kind", KINDS)
-every_shape = pytest.mark.parametrize("config", [GPT2, LLAMA], ids=["gpt2", "llama"])
+AHEAD: dict[str, Adaptation] = {"prefix": PrefixTuning(length=3), "prompt": PromptTuning(length=3)}
+CASES = [(adaptation, config) for adaptation in KINDS.values() for config in (GPT2, LLAMA)]
+CASES += [(adaptation, LLAMA) for adaptation in AHEAD.values()]
+every_case = pytest.mark.parametrize(
+    ("adaptation", "config"),
+    CASES,
+    ids=[*(f"{kind}-{shape}" for kind in KINDS for shape in ("gpt2", "llama")), *(f"{kind}-llama" for kind in AHEAD)],
+)
 
 
 def write(model: GPT, folder: Path) -> str:
@@ -42,10 +50,9 @@ def write(model: GPT, folder: Path) -> str:
     return family
 
 
-@every_kind
-@every_shape
-def test_what_was_written_is_read_again(kind: str, config: GPTConfig, tmp_path: Path) -> None:
-    model = adapted(config, KINDS[kind])
+@every_case
+def test_what_was_written_is_read_again(adaptation: Adaptation, config: GPTConfig, tmp_path: Path) -> None:
+    model = adapted(config, adaptation)
     family = write(model, tmp_path / "theirs")
     again = build_base(config)
     load_adapter(again, *read_peft(tmp_path / "theirs", again, family), "theirs")
@@ -58,12 +65,17 @@ def test_what_peft_has_no_word_for_is_refused(tmp_path: Path) -> None:
         write(adapted(GPT2, Pfeiffer(size=2)), tmp_path / "one")
     with pytest.raises(CheckpointError, match="DoRA of some of the rows"):
         write(adapted(GPT2, DoRA(r=2, targets=["query"])), tmp_path / "two")
+    with pytest.raises(CheckpointError, match="learned positions are others than here"):
+        write(adapted(GPT2, PrefixTuning(length=2)), tmp_path / "three")
 
 
 def test_other_adapters_and_bases_are_refused(tmp_path: Path) -> None:
     write(adapted(LLAMA, LoRA(r=2)), tmp_path / "theirs")
     with pytest.raises(CheckpointError, match="layers that this model does not have"):
         read_peft(tmp_path / "theirs", build_base(GPT2), "gpt2")
+    write(adapted(LLAMA, PromptTuning(length=2)), tmp_path / "prompt")
+    with pytest.raises(CheckpointError, match="of a model of other shapes"):
+        read_peft(tmp_path / "prompt", build_base(replace(LLAMA, n_embd=32)), "llama")
     settings = json.loads((tmp_path / "theirs" / CONFIG_FILE).read_text(encoding="utf-8"))
     (tmp_path / "theirs" / CONFIG_FILE).write_text(json.dumps({**settings, "peft_type": "VERA"}), encoding="utf-8")
     with pytest.raises(CheckpointError, match="of another kind"):
@@ -72,11 +84,10 @@ def test_other_adapters_and_bases_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-@every_kind
-@every_shape
-def test_peft_computes_the_same(kind: str, config: GPTConfig, tmp_path: Path) -> None:
+@every_case
+def test_peft_computes_the_same(adaptation: Adaptation, config: GPTConfig, tmp_path: Path) -> None:
     peft, transformers = pytest.importorskip("peft"), pytest.importorskip("transformers")
-    model = adapted(config, KINDS[kind])
+    model = adapted(config, adaptation)
     family = choose_family(config)
     write(model, tmp_path / "theirs")
     settings = transformers.AutoConfig.for_model(**family_settings(config))
@@ -86,7 +97,7 @@ def test_peft_computes_the_same(kind: str, config: GPTConfig, tmp_path: Path) ->
     base.tie_weights()
     theirs = peft.PeftModel.from_pretrained(base, str(tmp_path / "theirs")).eval()
     with torch.no_grad():
-        found = theirs(input_ids=tokens()).logits
+        found = theirs(input_ids=tokens()).logits[:, -tokens().shape[1] :]  # behind those of a prompt
     torch.testing.assert_close(found, logits_of(model), rtol=1e-5, atol=2e-5)
     assert (found - logits_of(build_base(config))).abs().max() > 1e-2
 
