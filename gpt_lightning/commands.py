@@ -28,6 +28,7 @@ class Command:
 _STORES = ("gpt_lightning.data.commands.stores",)
 _EVALUATION = "gpt_lightning.evaluation"
 _APPLICATIONS = {
+    "support": ("customer service", "answers, and the questions that people have to answer"),
     "recommend": ("what comes next for a person", "recommendations over HTTP, with a page"),
     "watch": ("topics and mood of a stream of texts", "a page of topics, moods and alarms"),
 }
