@@ -31,9 +31,9 @@ class Support(Application[SupportSettings]):
     title = "Customer service: answers to known questions, and a person where the answer is not sure."
     settings = SupportSettings
     notes: ClassVar[Mapping[str, str]] = {
-        "built-in": "Time: a minute of one CPU core to train, a quarter to evaluate. Expected: the right answer to 93 "
-        "% of the wordings held out, beside 92 % of BM25 alone; at 10 % needless hand-offs 99 % of what nothing answers "
-        "is handed off, beside 96 %."
+        "built-in": "Time: a minute of one CPU core to train, a quarter to evaluate. Expected: the right answer to "
+        "93 % of the wordings held out, beside 92 % of BM25 alone; at 10 % needless hand-offs 99 % of what nothing "
+        "answers is handed off, beside 96 %."
     }
 
     def make_sample(self, name: str) -> tuple[Mapping[str, Any], Mapping[str, str]]:
