@@ -41,6 +41,7 @@ class Needs:
         rows_per_sample: Rows of a batch that make one sample, 2 for pairs.
         reference: Numbers of the column ``reference`` for each document: what the model that training begins from says
             of its marked tokens, in nats; with a second one of another document's behind its prompt. 0 = none.
+        label_shares: Whether it asks how often each label occurs in its column.
     """
 
     special_tokens: tuple[str, ...] = ()
@@ -48,6 +49,7 @@ class Needs:
     room: int = 0
     rows_per_sample: int = 1
     reference: int = 0
+    label_shares: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ class Context:
         token_bytes: UTF-8 bytes of text behind every id; None = not known.
         texts: Bytes of every id of the text, empty for special tokens; () = not known.
         labels: Names of the classes in the order of the store; () = there are none.
+        label_shares: Share of the training items that have each of them, 0 to 1; () = nobody asked.
         values: The objective's ``step_values`` in this step; in evaluation their ``base``, so that a validation is the
             same number whenever and in however long a run it is done.
     """
@@ -83,6 +86,7 @@ class Context:
     token_bytes: Int[Tensor, " vocab"] | None = None
     texts: Sequence[bytes] = ()
     labels: tuple[str, ...] = ()
+    label_shares: tuple[float, ...] = ()
     values: Mapping[str, float] = field(default_factory=dict)
 
 

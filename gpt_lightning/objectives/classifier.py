@@ -6,7 +6,7 @@
 
 Every text is a list: of one, of two for a model of pairs, of its words for ``TokenClassify``. Texts become tokens by
 the layout that training read, so both see the same; too long ones are cut as there. What calibration on validation has
-found lies beside the checkpoints (``calibration.json`` of the run) and is used wherever it is there.
+found lies beside the checkpoints (``weights.calibration``), goes into an export, and is used wherever it is there.
 """
 
 from __future__ import annotations
@@ -25,18 +25,20 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gpt_lightning.batch import IGNORE_INDEX
+from gpt_lightning.checkpoints.durable import step_of
 from gpt_lightning.data.layouts.labelled import Labelled, LabelledLayout, MultiLabelled, Regression
 from gpt_lightning.data.layouts.tagged import Tagged
 from gpt_lightning.data.readers.readers import Reading
 from gpt_lightning.data.readers.sources import open_sources
-from gpt_lightning.errors import CheckpointError, RunFolderError
-from gpt_lightning.files.atomic import replacing, write_json_durably
+from gpt_lightning.errors import CheckpointError, ConfigError, RunFolderError
+from gpt_lightning.files.atomic import replacing
 from gpt_lightning.objectives.labels import READOUTS, pool
 from gpt_lightning.objectives.readouts import Calibration, Readout
+from gpt_lightning.weights.calibration import ENTRY as CALIBRATION
+from gpt_lightning.weights.calibration import write_calibration
 from gpt_lightning.weights.checking import check_finite
 from gpt_lightning.weights.loading import LoadedModel, load_model
 
-CALIBRATION_FILE = "calibration.json"
 _LAYOUTS: dict[str, type[LabelledLayout]] = {
     "Classify": Labelled,
     "MultiLabel": MultiLabelled,
@@ -158,7 +160,7 @@ def classifier_of(loaded: LoadedModel) -> Classifier:
         )
     check_finite({"score.weight": loaded.head}, loaded.path)
     layout = _build_layout(use, loaded.card)
-    known = _read_calibrations(loaded.path).get(loaded.path.name)
+    known = use.get(CALIBRATION)
     calibration = Calibration() if known is None else Calibration(known["temperature"], tuple(known["thresholds"]))
     return Classifier(loaded, layout, READOUTS[use["objective"]], tuple(use["labels"]), calibration)
 
@@ -175,28 +177,19 @@ def _build_layout(use: Mapping[str, Any], card: Mapping[str, Any]) -> LabelledLa
 
 
 def keep_calibration(classifier: Classifier, calibration: Calibration) -> Classifier:
-    """Write what was found beside the checkpoint, for whoever loads it again; the classifier with it."""
+    """Write what was found beside the checkpoint, for whoever loads it again; the classifier with it.
+
+    Raises:
+        ConfigError: The model is an export, whose files say it already.
+    """
     path = classifier.loaded.path
-    write_json_durably(_calibration_file(path), {**_read_calibrations(path), path.name: asdict(calibration)})
+    if step_of(path) is None:
+        raise ConfigError(
+            f"{path} is an exported model, and what is found is kept beside checkpoints",
+            fix="Calibrate the run, and export it again.",
+        )
+    write_calibration(path, asdict(calibration))
     return replace(classifier, calibration=calibration)
-
-
-def _read_calibrations(checkpoint: Path) -> dict[str, Any]:
-    """By the name of the checkpoint."""
-    try:
-        known = json.loads(_calibration_file(checkpoint).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as problem:
-        raise CheckpointError(
-            f"Cannot read {_calibration_file(checkpoint)} ({problem})", fix="Delete it, and calibrate again."
-        ) from problem
-    assert isinstance(known, dict)
-    return known
-
-
-def _calibration_file(checkpoint: Path) -> Path:
-    return checkpoint.parent.parent / CALIBRATION_FILE
 
 
 def label_file(classifier: Classifier, source: Path, output: Path) -> int:

@@ -16,7 +16,7 @@ their order are those of the store, and go into the checkpoint: ``objectives.cla
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -37,8 +37,9 @@ from gpt_lightning.objectives.readouts import AnyLabels, Number, OneLabel, Reado
 from gpt_lightning.optim.groups import Role
 
 Pooling = Literal["last", "mean"]
-HEAD = "score"
-"""Name of the head among the extras."""
+ClassWeights = dict[str, float] | Literal["balanced"]
+HEAD, BALANCE = "score", "balance"
+"""Names of the head and of the weights of labels among the extras."""
 _SPREAD = 0.02
 """Of the head's initial values."""
 
@@ -49,27 +50,46 @@ class Labelling(Objective):
     Attributes:
         column: Of the store, with the answers.
         readout: What the head's numbers mean.
-        class_weights: Of labels, by name.
+        class_weights: Of labels, by name; or that they are those that make all labels count alike.
     """
 
     column: ClassVar[str]
     readout: ClassVar[Readout]
-    class_weights: Mapping[str, float] = {}
+    class_weights: Mapping[str, float] | Literal["balanced"] = {}
 
     def needs(self, config: GPTConfig) -> Needs:
-        """The answers."""
-        return Needs(columns=(self.column,))
+        """The answers, and for balanced weights how many of each."""
+        return Needs(columns=(self.column,), label_shares=self.class_weights == "balanced")
 
     def build_extras(self, config: GPTConfig, context: Context) -> nn.ModuleDict:
-        """The head.
+        """The head, and balanced weights: a checkpoint keeps what its training data said.
 
         Raises:
             ConfigError: A weight is of a label that the data have not.
         """
-        _list_weights(self.class_weights, context, torch.empty(0))
         head = nn.Linear(config.n_embd, self.count_outputs(context), bias=False)
         nn.init.normal_(head.weight, std=_SPREAD)
-        return nn.ModuleDict({HEAD: head})
+        extras: dict[str, nn.Module] = {HEAD: head}
+        if isinstance(self.class_weights, str):
+            extras[BALANCE] = Balance([self.balance(share, len(context.labels)) for share in context.label_shares])
+        else:
+            _list_weights(self.class_weights, context, torch.empty(0))
+        return nn.ModuleDict(extras)
+
+    @staticmethod
+    def balance(share: float, labels: int) -> float:
+        """Weight of a label that a share of the items have, so that all count alike and an item 1 in the mean.
+
+        That of scikit-learn's "balanced": items / (labels x items of the label). 1 for a label that never occurs.
+        """
+        return 1 / (labels * share) if share > 0 else 1.0
+
+    def _weigh(self, learner: Learner, like: Tensor) -> Float[Tensor, " labels"]:
+        if isinstance(self.class_weights, str):
+            balance = learner.extras[BALANCE]
+            assert isinstance(balance, Balance)
+            return balance.weights.to(like)
+        return _list_weights(self.class_weights, learner.context, like)
 
     def roles(self) -> Mapping[str, Role]:
         """The head is one."""
@@ -94,7 +114,7 @@ class Labelling(Objective):
         counted = (ends >= 0) & self.is_answer(answers)
         if batch.weights is not None:
             counted = counted & (batch.weights.sum(dim=1, keepdim=True) > 0)
-        losses, weights = self.compare(outputs[counted], answers[counted], learner.context)
+        losses, weights = self.compare(outputs[counted], answers[counted], self._weigh(learner, outputs))
         weight = weights.sum()
         # Without the clamp a batch that is all padding would give 0 / 0.
         loss = (losses * weights).sum() / weight.clamp_min(torch.finfo(weight.dtype).tiny)
@@ -117,9 +137,25 @@ class Labelling(Objective):
 
     @abstractmethod
     def compare(
-        self, outputs: Float[Tensor, "found labels"], answers: Tensor, context: Context
+        self, outputs: Float[Tensor, "found labels"], answers: Tensor, weights: Float[Tensor, " classes"]
     ) -> tuple[Tensor, Tensor]:
-        """Loss and weight of items that have an answer, ``(found,)`` each."""
+        """Loss and weight of items that have an answer, ``(found,)`` each.
+
+        Args:
+            outputs: Of the head.
+            answers: What is known.
+            weights: Of the labels; none where there are no labels.
+        """
+
+
+class Balance(nn.Module):
+    """Weights of the labels, in their order."""
+
+    weights: Tensor
+
+    def __init__(self, weights: Sequence[float]) -> None:
+        super().__init__()
+        self.register_buffer("weights", torch.tensor(weights))
 
 
 class _Pooled(Labelling):
@@ -168,11 +204,12 @@ class _Classes(Labelling):
     """One of the labels for every item.
 
     Args:
-        class_weights: Weight of the items of a label, by its name, where that is not 1.
+        class_weights: Weight of the items of a label, by its name, where that is not 1; balanced = all labels count
+            alike.
         label_smoothing: Share of every answer that is spread over all labels, 0 to below 1.
     """
 
-    def __init__(self, class_weights: dict[str, float] | None, label_smoothing: float) -> None:
+    def __init__(self, class_weights: ClassWeights | None, label_smoothing: float) -> None:
         _check_smoothing(label_smoothing)
         self.class_weights, self.label_smoothing = _check_weights(class_weights), label_smoothing
 
@@ -181,12 +218,12 @@ class _Classes(Labelling):
         return answers >= 0
 
     def compare(
-        self, outputs: Float[Tensor, "found labels"], answers: Tensor, context: Context
+        self, outputs: Float[Tensor, "found labels"], answers: Tensor, weights: Float[Tensor, " classes"]
     ) -> tuple[Tensor, Tensor]:
         """Cross-entropy in nats."""
         answers = answers.long()
         losses = F.cross_entropy(outputs, answers, label_smoothing=self.label_smoothing, reduction="none")
-        return losses, _list_weights(self.class_weights, context, losses)[answers]
+        return losses, weights[answers]
 
     def measures(self, context: Context) -> dict[str, Metric]:
         """The loss, and how right the labels are."""
@@ -198,7 +235,8 @@ class Classify(_Classes, _Pooled):
 
     Args:
         pooling: Which state stands for a text: of its last token, or the mean over its tokens.
-        class_weights: Weight of the texts of a label, by its name, where that is not 1: {"rare": 5.0}.
+        class_weights: Weight of the texts of a label, by its name, where that is not 1: {"rare": 5.0}; balanced = all
+            labels of the training data count alike.
         label_smoothing: Share of every answer that is spread over all labels, 0 to below 1.
 
     Raises:
@@ -212,7 +250,7 @@ class Classify(_Classes, _Pooled):
     def __init__(
         self,
         pooling: Pooling = "last",
-        class_weights: dict[str, float] | None = None,
+        class_weights: ClassWeights | None = None,
         label_smoothing: float = 0.0,
     ) -> None:
         _Pooled.__init__(self, pooling)
@@ -225,7 +263,8 @@ class TokenClassify(_Classes):
     The decoder has seen what stands before a word, and nothing behind it.
 
     Args:
-        class_weights: Weight of the words of a label, by its name, where that is not 1.
+        class_weights: Weight of the words of a label, by its name, where that is not 1; balanced = all labels count
+            alike.
         label_smoothing: As in ``Classify``.
 
     Raises:
@@ -236,7 +275,7 @@ class TokenClassify(_Classes):
     readout = OneLabel()
     unit = "nats per word"
 
-    def __init__(self, class_weights: dict[str, float] | None = None, label_smoothing: float = 0.0) -> None:
+    def __init__(self, class_weights: ClassWeights | None = None, label_smoothing: float = 0.0) -> None:
         super().__init__(class_weights, label_smoothing)
 
     def gather(
@@ -256,6 +295,7 @@ class MultiLabel(_Pooled):
     Args:
         pooling: As in ``Classify``.
         class_weights: Weight of a label where it holds, by its name, where that is not 1; above 1 finds more of them.
+            balanced = each counts where it holds as much as where it does not.
         label_smoothing: Every answer is so far from certain: 0 and 1 become half of it and one less half of it.
 
     Raises:
@@ -269,7 +309,7 @@ class MultiLabel(_Pooled):
     def __init__(
         self,
         pooling: Pooling = "last",
-        class_weights: dict[str, float] | None = None,
+        class_weights: ClassWeights | None = None,
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__(pooling)
@@ -277,13 +317,17 @@ class MultiLabel(_Pooled):
         self.class_weights, self.label_smoothing = _check_weights(class_weights), label_smoothing
 
     def compare(
-        self, outputs: Float[Tensor, "found labels"], answers: Tensor, context: Context
+        self, outputs: Float[Tensor, "found labels"], answers: Tensor, weights: Float[Tensor, " classes"]
     ) -> tuple[Tensor, Tensor]:
         """Binary cross-entropy; every text counts once."""
         targets = answers.to(outputs.dtype) * (1 - self.label_smoothing) + self.label_smoothing / 2
-        positive = _list_weights(self.class_weights, context, outputs)
-        losses = F.binary_cross_entropy_with_logits(outputs, targets, pos_weight=positive, reduction="none")
+        losses = F.binary_cross_entropy_with_logits(outputs, targets, pos_weight=weights, reduction="none")
         return losses.mean(dim=-1), losses.new_ones(len(losses))
+
+    @staticmethod
+    def balance(share: float, labels: int) -> float:
+        """Weight of a label where it holds, so that it counts as much as where it does not."""
+        return (1 - share) / share if 0 < share < 1 else 1.0
 
     def measures(self, context: Context) -> dict[str, Metric]:
         """The loss, and how right the labels are."""
@@ -309,7 +353,7 @@ class Regress(_Pooled):
         return 1
 
     def compare(
-        self, outputs: Float[Tensor, "found labels"], answers: Tensor, context: Context
+        self, outputs: Float[Tensor, "found labels"], answers: Tensor, weights: Float[Tensor, " classes"]
     ) -> tuple[Tensor, Tensor]:
         """Squared error; every text counts once."""
         return (outputs[:, 0] - answers.to(outputs.dtype)).square(), outputs.new_ones(len(outputs))
@@ -324,7 +368,9 @@ def _check_smoothing(value: float) -> None:
         raise ConfigError("objective.label_smoothing is a share", got=value, allowed="0 to below 1")
 
 
-def _check_weights(weights: dict[str, float] | None) -> dict[str, float]:
+def _check_weights(weights: ClassWeights | None) -> ClassWeights:
+    if isinstance(weights, str):
+        return weights
     if wrong := {name: value for name, value in (weights or {}).items() if not value > 0}:
         raise ConfigError("objective.class_weights are above 0", got=wrong, fix="Correct the weight.")
     return dict(weights or {})

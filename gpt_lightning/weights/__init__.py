@@ -7,6 +7,8 @@
     resizing      another vocabulary or other positions, by stated rules
     loading       a model with its tokenizer, from a run or such a folder
     starting      weights to start a run from
+    adapted       a base and what was trained beside it; peft_format, peft_prompts: the same as peft writes it
+    labelling     heads, as others have them; calibration: what was found of one later
     exporting     a model of ours -> a folder; model_card, verifying: what goes with it
     command       import and export
 

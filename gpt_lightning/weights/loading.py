@@ -17,6 +17,7 @@ from gpt_lightning.errors import CheckpointError
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.model.gpt import GPT
 from gpt_lightning.weights.adapted import names_base
+from gpt_lightning.weights.calibration import with_calibration
 from gpt_lightning.weights.checking import check_finite, check_fit, decoder_weights
 from gpt_lightning.weights.foreign import ForeignModel, read_foreign
 from gpt_lightning.weights.hub import is_foreign
@@ -72,7 +73,10 @@ def load_model(path: Path | str, *, prefer: str = "best", device: str = "cpu") -
         check_finite(weights, checkpoint)
         model.load_state_dict(weights)
     model.sights = frozenset(card.get("sights", model.sights))
-    head: Tensor | None = state["state_dict"]["extras.score.weight"].to(device) if "use" in card else None
+    head: Tensor | None = None
+    if "use" in card:
+        card = {**card, "use": with_calibration(card["use"], checkpoint)}
+        head = state["state_dict"]["extras.score.weight"].to(device)
     return LoadedModel(model.to(device).eval(), from_description(card["tokenizer"]), card, checkpoint, head)
 
 

@@ -17,7 +17,8 @@ from gpt_lightning.errors import ConfigError
 from gpt_lightning.metrics.predictions import measure_classes, measure_marks, measure_numbers
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.model.gpt import GPT
-from gpt_lightning.objectives.base import Context
+from gpt_lightning.objectives.base import Context, Learner
+from gpt_lightning.objectives.draws import Draws
 from gpt_lightning.objectives.labels import Classify, Labelling, MultiLabel, Pooling, Regress, TokenClassify
 from gpt_lightning.objectives.readouts import AnyLabels, OneLabel
 from tests.objectives.applying import LABELS, apply, build_extras
@@ -96,6 +97,27 @@ def test_losses_are_those_of_torch(mean: bool) -> None:
     torch.testing.assert_close(
         apply(Regress(pooling), model, _apart()).loss, F.mse_loss(number, _column("value").double())
     )
+
+
+def test_balanced_weights_are_those_of_scikit_learn() -> None:
+    """Taken from the training data, kept with the head, and used instead of what other data say."""
+    class_weight = pytest.importorskip("sklearn.utils.class_weight")
+    labels = np.array([0, 1, 1, 1, 1, 2, 2, 1])
+    shares = tuple((np.bincount(labels) / len(labels)).tolist())
+    known = Context(labels=LABELS, label_shares=shares)
+    objective, model = Classify(class_weights="balanced"), _model()
+    assert objective.needs(_CONFIG).label_shares
+    assert not Classify().needs(_CONFIG).label_shares
+    extras = objective.build_extras(_CONFIG, known).double()
+    wanted = class_weight.compute_class_weight("balanced", classes=np.arange(3), y=labels)
+    kept = extras.state_dict()["balance.weights"]
+    torch.testing.assert_close(kept, torch.tensor(wanted), rtol=1e-6, atol=0)
+    batch = _apart()
+    outputs = extras["score"](_states(model))
+    found = objective(Learner(model, extras, Context(labels=LABELS)), batch, Draws(seed=0, samples=torch.arange(3)))
+    torch.testing.assert_close(found.loss, F.cross_entropy(outputs, _column("label"), weight=kept))
+    several = MultiLabel(class_weights="balanced").build_extras(_CONFIG, known).state_dict()["balance.weights"]
+    torch.testing.assert_close(several, torch.tensor([7.0, 3 / 5, 3.0]))
 
 
 def test_words_are_judged_at_their_last_token() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from gpt_lightning.training.commands import trainer_command
 from gpt_lightning.training.fitting.build import build
 from tests.data.labelled import make_reviews, make_words, write_jsonl
 from tests.selections import seldom
-from tests.training.runs import tiny_run
+from tests.training.runs import tiny_run, weights_of
 
 _LAYOUTS = {
     "Classify": "Labelled",
@@ -138,7 +139,8 @@ def test_a_split_is_measured_as_training_measured_it(
 def test_calibration_is_kept_beside_the_checkpoint(
     place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = _train(place, "Classify", "smooth", **{"model.objective.init_args.label_smoothing": 0.01})
+    settings = {"label_smoothing": 0.01, "class_weights": "balanced"}
+    run = _train(place, "Classify", "smooth", **{f"model.objective.init_args.{key}": v for key, v in settings.items()})
     before = load_classifier(run)
     assert before.calibration.temperature == 1.0
     classify_command(str(run), calibrate=True, output=str(tmp_path / "a.json"))
@@ -155,6 +157,29 @@ def test_calibration_is_kept_beside_the_checkpoint(
     (run / "calibration.json").write_text("{")
     with pytest.raises(CheckpointError, match=r"calibration.json"):
         load_classifier(run)
+
+
+@pytest.mark.parametrize("objective", ["Classify", pytest.param("TokenClassify", marks=pytest.mark.slow)])
+def test_balanced_weights_are_counted_and_kept(place: Path, objective: str) -> None:
+    """Of the training half of the store, in the checkpoint."""
+    settings = {"label_smoothing": 0.01, "class_weights": "balanced"}
+    given = {f"model.objective.init_args.{key}": value for key, value in settings.items()}
+    run = _train(place, objective, "smooth", **given)
+    split = build(run / "config.yaml", command="validate").datamodule.open_store().split("train")
+    if objective == "Classify":
+        answers = split.document_column("label")[:, 0]
+    else:
+        answers = np.concatenate([np.fromfile(path, "<i4") for path in sorted(split_files(run, "tags"))])
+    counts = np.bincount(answers[answers >= 0])
+    kept = weights_of(run)["extras.balance.weights"]
+    assert kept.tolist() == pytest.approx((counts.sum() / (len(counts) * counts)).tolist())
+    assert len(set(kept.tolist())) > 1
+
+
+def split_files(run: Path, column: str) -> Iterator[Path]:
+    """The column's shards of the training split."""
+    store = build(run / "config.yaml", command="validate").datamodule.open_store()
+    return Path(store.path).glob(f"{column}-train-*.bin")
 
 
 def test_what_has_no_head_is_refused(place: Path, tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from gpt_lightning.errors import CheckpointError, ConfigError
 from gpt_lightning.model.config import GPTConfig
-from gpt_lightning.objectives.classifier import classifier_of, load_classifier
+from gpt_lightning.objectives.classifier import classifier_of, keep_calibration, load_classifier
+from gpt_lightning.objectives.readouts import Calibration
 from gpt_lightning.weights.exporting import prepare_export, write_export
 from gpt_lightning.weights.loading import LoadedModel
 from gpt_lightning.weights.model_card import write_card
@@ -82,8 +83,14 @@ def test_a_pair_is_framed_as_in_training(tmp_path: Path) -> None:
 @pytest.mark.parametrize("objective", ["Classify", "MultiLabel", "Regress"])
 def test_a_folder_comes_back_as_a_classifier(objective: str, tmp_path: Path) -> None:
     loaded = _labeller(CONFIGS["gpt2-untied"], objective)
+    # As of a run that was calibrated: it travels with what is written.
+    thresholds = [0.2, 0.5, 0.9] if objective == "MultiLabel" else []
+    loaded.card["use"]["calibration"] = {"temperature": 1.7, "thresholds": thresholds}
     export = _write(loaded, tmp_path / "out")
     before, after = classifier_of(loaded), load_classifier(tmp_path / "out")
+    assert after.calibration == Calibration(1.7, tuple(thresholds))
+    with pytest.raises(ConfigError, match="Calibrate the run, and export it again"):
+        keep_calibration(after, Calibration())
     assert list(after.label([[text] for text in _TEXTS])) == list(before.label([[text] for text in _TEXTS]))
     assert "text-classification" in write_card(export, loaded, name="x")
     settings = json.loads((tmp_path / "out" / "config.json").read_text())

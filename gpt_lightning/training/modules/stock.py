@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.pytorch import Trainer
 
@@ -90,6 +91,7 @@ def meet_needs(config: GPTConfig, objective: Objective, store: TokenStore, block
         torch.cat([token_bytes, token_bytes.new_zeros(len(tokenizer.added))]),
         tuple(b"" if token in tokenizer.special_ids else text for token, text in enumerate(tokenizer.pieces)),
         () if store.manifest.layout is None else store.manifest.layout.labels,
+        measure_shares(store, needs.columns[0]) if needs.label_shares else (),
     )
     return TextFacts(complete, store.manifest, tokenizer, context)
 
@@ -114,6 +116,28 @@ def check_needed(needs: Needs, store: TokenStore, name: str) -> None:
             got=f"{layout.name if layout is not None else 'text'}, whose samples are {found}",
             fix="Set --data.layout to Preference or Rated, whichever has its columns.",
         )
+
+
+def measure_shares(store: TokenStore, name: str) -> tuple[float, ...]:
+    """How often each label occurs among the training items of a store, 0 to 1.
+
+    Args:
+        store: With labels.
+        name: Of the column that says which an item has: a place among the labels, or a mark for each of them.
+    """
+    layout, split = store.manifest.layout, store.split("train")
+    assert layout is not None
+    (column,) = [column for column in layout.columns if column.name == name]
+    if column.per == "document":
+        values = split.document_column(name)
+    else:
+        starts = np.concatenate(([0], split.document_ends[:-1]))
+        values = np.empty(split.num_tokens, column.stored)
+        split.copy_runs(values, starts, starts, np.diff(split.document_ends, prepend=0), name)
+    if column.width > 1:
+        return tuple(values.mean(axis=0).tolist())
+    counts = np.bincount(values[values >= 0], minlength=len(layout.labels))
+    return tuple((counts / max(1, counts.sum())).tolist())
 
 
 def check_text(manifest: Manifest, card: Mapping[str, Any]) -> None:
