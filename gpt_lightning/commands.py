@@ -249,6 +249,12 @@ COMMANDS = {
             "run": f"Serve {served}.",
         }.items()
     },
+    "completion": Command(
+        "gpt_lightning.completion",
+        "completion_command",
+        "A script for bash, zsh or fish that completes all this.",
+        "About",
+    ),
     "version": Command("gpt_lightning.cli", "show_versions", "Show what is installed.", "About"),
 }
 

@@ -12,6 +12,7 @@ What is read here is only shown and searched; the parser of the command (``parsi
 from __future__ import annotations
 
 import ast
+import builtins
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -75,7 +76,8 @@ def find_subclasses(folder: Path) -> Mapping[str, Mapping[str, Path]]:
     found: dict[str, dict[str, Path]] = {}
     for name, path, bases in defined:
         for base in _ancestors(name, bases, above):
-            if not name.startswith("_") and "ABC" not in bases and "ABC" in above.get(base, ["ABC"]):
+            made = hasattr(builtins, base) or "ABC" not in above.get(base, ["ABC"])
+            if not name.startswith("_") and "ABC" not in bases and not made:
                 found.setdefault(base, {})[name] = path
     return found
 

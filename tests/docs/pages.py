@@ -15,7 +15,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").r
 TEXT = "\n\n".join(
     f"Paragraph {n} of a text that somebody wrote, long enough to train on for two steps." for n in range(250)
 )
-_PLACEHOLDERS = ("CONFIG.yaml",)
+_PLACEHOLDERS = ("CONFIG.yaml", "best.yaml")
 """Files that a page names where the reader's own stand."""
 
 
