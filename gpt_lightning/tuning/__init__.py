@@ -6,7 +6,7 @@ Sub-packages, an import points down only (checked by ``make check``)::
     launch     creating begins a sweep; launchers and cluster_launchers start its workers: this machine, SLURM, Ray
     workers    claiming: the next trial; leases: whose it is; supervisor: one attempt of it; repair: sweep fsck
     report     the page of a sweep: its facts, where they come from, its charts
-    study      Optuna's study, the sweep's folder, its best; samplers and grid choose; checking tries every key first
+    study      Optuna's study, the sweep's folder, its best; samplers choose, no point twice; checking tries every key
     trial      one trial's process: mailbox (what it and its supervisor tell each other), child, reporting
     scaling    sweep ladder and transfer: trials over sizes, laws fitted to them
     spec       YAML (ours or Weights & Biases') -> records; every mistake with file, line and nearest key

@@ -300,27 +300,31 @@ class LogGrid(Parameter):
         """The exponent is what is stored."""
         return f"log2 {self.key}"
 
-    def _exponents(self) -> tuple[float, float, float]:
-        low, step = math.log2(self._points[0]), 1 / self.per_octave
-        return low, low + step * (len(self._points) - 1), step
+    def _exponent(self, index: int = 0) -> float:
+        # Few digits, whose sums are exact in decimals: Optuna drops a last point that is off by a rounding.
+        return float(_decimal(round(math.log2(self._points[0]), _DIGITS)) + index * _decimal(self._step))
+
+    @property
+    def _step(self) -> float:
+        return round(1 / self.per_octave, _DIGITS)
 
     def distribution(self) -> BaseDistribution:
         """Evenly spaced exponents of two."""
-        low, high, step = self._exponents()
-        return FloatDistribution(low, high, step=step)
+        return FloatDistribution(self._exponent(), self._exponent(len(self._points) - 1), step=self._step)
 
     def decode(self, stored: Any) -> Any:
         """The nearest point."""
-        low, _, step = self._exponents()
-        return self._points[min(max(round((stored - low) / step), 0), len(self._points) - 1)]
+        return self._points[self._nearest(stored)]
+
+    def _nearest(self, exponent: float) -> int:
+        return min(max(round((exponent - self._exponent()) / self._step), 0), len(self._points) - 1)
 
     def encode(self, value: Any) -> Any:
         """The exponent of the nearest point, which lies within a thousandth."""
-        low, _, step = self._exponents()
         if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf:
-            index = min(max(round((math.log2(value) - low) / step), 0), len(self._points) - 1)
+            index = self._nearest(math.log2(value))
             if math.isclose(value, self._points[index], rel_tol=1e-3):
-                return low + index * step
+                return self._exponent(index)
         raise self._outside(value, join_names(f"{point:g}" for point in self._points))
 
     def edges(self) -> list[Any]:
@@ -340,6 +344,9 @@ class LogGrid(Parameter):
         return (
             f"{len(self._points)} points from {self._points[0]:g} to {self._points[-1]:g}, {self.per_octave} an octave"
         )
+
+
+_DIGITS = 10
 
 
 def _decimal(number: int | float) -> Decimal:

@@ -31,12 +31,13 @@ _BYTES_PER_PARAMETER = 12
 
 def describe_plan(spec: SweepSpec, checked: Checked) -> str:
     """Several lines."""
-    trials = spec.budget.trials
-    if spec.method.name == "grid":
-        points = len(Grid(spec))
+    trials, grid = spec.budget.trials, Grid.of(spec)
+    points = None if grid is None else len(grid)
+    if points is not None:
         trials = min(points, trials or points)
+    every = " (every point once)" if points is not None and points == trials else ""
     lines = [
-        f"sweep {spec.name}: {trials or 'any number of'} trials, method {spec.method.name}, seed {spec.seed}, "
+        f"sweep {spec.name}: {trials or 'any number of'} trials{every}, method {spec.method.name}, seed {spec.seed}, "
         + ", ".join(f"{metric.goal} {metric.name} ({metric.at})" for metric in spec.metrics)
     ]
     for key, parameter in spec.parameters.items():

@@ -3,10 +3,13 @@
 Optuna cannot put a trial that failed back to waiting. A start that ended too early is therefore told as failed, and a
 copy with the same values waits for the next worker: it remembers the number of the first attempt, which names the
 folder, so that it goes on from its own checkpoint.
+
+Its point is the set of values, by which two trials are the same.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +17,8 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from gpt_lightning.tuning.spec.parameters import label
+from gpt_lightning.tuning.spec.reading_parameters import is_active
 from gpt_lightning.tuning.spec.spec import SweepSpec
 from gpt_lightning.tuning.trial.mailbox import Report
 
@@ -146,3 +151,30 @@ def chosen(spec: SweepSpec, stored: Mapping[str, Any]) -> dict[str, Any]:
         for key, each in spec.parameters.items()
         if each.stored_name in stored
     }
+
+
+def point_key(values: Mapping[str, Any]) -> str:
+    """Equal for equal points."""
+    return json.dumps({key: label(value) for key, value in values.items()}, sort_keys=True, default=str)
+
+
+def held_points(spec: SweepSpec, entries: Sequence[Entry]) -> set[str]:
+    """Points that are taken: every trial has its own, however it ended, and given ones that wait as well."""
+    found = (point_of(spec, entry) for entry in entries if entry.repeats is None)
+    return {point_key(values) for values in found if values}
+
+
+def point_of(spec: SweepSpec, entry: Entry) -> dict[str, Any]:
+    """The point of a trial; empty while it has none, or when it is not one of this sweep's."""
+    stored = next((each.params for each in reversed(entry.attempts) if each.params), None)
+    if stored is None:
+        stored = next((each.system_attrs.get("fixed_params") for each in entry.attempts), None) or {}
+    values: dict[str, Any] = {}
+    for key, parameter in spec.parameters.items():
+        if not is_active(parameter, values):
+            continue
+        try:
+            values[key] = parameter.decode(stored[parameter.stored_name])
+        except (KeyError, StopIteration, TypeError, ValueError):
+            return {}
+    return values

@@ -1,7 +1,7 @@
-"""Who chooses values: Optuna's samplers, seeded anew for every trial, and the grid.
+"""Who chooses values: Optuna's samplers, seeded anew for every trial, and the grid; nobody proposes a point twice.
 
-``method: grid`` is all combinations of values that exist together, and which of them nobody has; points are made when
-they are asked for, since a grid may have more of them than will ever be trained.
+``method: grid`` is all combinations of values that exist together; points are made when they are asked for, since a
+grid may have more of them than will ever be trained.
 
 The seed is a function of the sweep's seed and of how many trials were begun before. So a sweep that is stopped and
 started again draws what the uninterrupted one would have drawn, a trial that had to be started twice shifts nothing,
@@ -12,24 +12,23 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import json
+import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from typing import Any
 
 from optuna import Study
-from optuna.distributions import BaseDistribution
+from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIISampler, QMCSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
 from gpt_lightning.errors import ConfigError
 from gpt_lightning.parsing.suggest import join_names
 from gpt_lightning.parsing.trust import apply_trust, trusted_packages
-from gpt_lightning.tuning.spec.parameters import label
 from gpt_lightning.tuning.spec.reading_parameters import is_active
 from gpt_lightning.tuning.spec.spec import SweepSpec
-from gpt_lightning.tuning.study.entries import FIRST, Entry, list_entries
+from gpt_lightning.tuning.study.entries import FIRST, chosen, held_points, list_entries, point_key
 
 
 class Grid:
@@ -56,6 +55,11 @@ class Grid:
                 )
             self._values[key] = values
         self._parents = {name for parameter in spec.parameters.values() for name in parameter.when}
+
+    @classmethod
+    def of(cls, spec: SweepSpec) -> Grid | None:
+        """That of a sweep; None where a parameter is a continuous range."""
+        return None if any(each.grid() is None for each in spec.parameters.values()) else cls(spec)
 
     def __len__(self) -> int:
         return self._count(list(self._values), {})
@@ -102,69 +106,79 @@ class Grid:
         return max(0, len(self) - len(held))
 
 
-def point_key(values: Mapping[str, Any]) -> str:
-    """Equal for equal points."""
-    return json.dumps({key: label(value) for key, value in values.items()}, sort_keys=True, default=str)
-
-
-def held_points(spec: SweepSpec, entries: Sequence[Entry]) -> set[str]:
-    """Points that are taken: every trial has its own, however it ended, and given ones that wait as well."""
-    found = (point_of(spec, entry) for entry in entries if entry.repeats is None)
-    return {point_key(values) for values in found if values}
-
-
-def point_of(spec: SweepSpec, entry: Entry) -> dict[str, Any]:
-    """The point of a trial; empty while it has none, or when it is not one of this sweep's."""
-    stored = next((each.params for each in reversed(entry.attempts) if each.params), None)
-    if stored is None:
-        stored = next((each.system_attrs.get("fixed_params") for each in entry.attempts), None) or {}
-    values: dict[str, Any] = {}
-    for key, parameter in spec.parameters.items():
-        if not is_active(parameter, values):
-            continue
-        try:
-            values[key] = parameter.decode(stored[parameter.stored_name])
-        except (KeyError, StopIteration, TypeError, ValueError):
-            return {}
-    return values
-
-
 Make = Callable[[int], BaseSampler]
 
 
-def derive_seed(seed: int, number: int) -> int:
-    """A seed for the ``number``-th trial: 32 bits of a hash."""
-    return int.from_bytes(sha256(f"{seed}:{number}".encode()).digest()[:4], "big")
+def derive_seed(seed: int, number: int, draw: int = 0) -> int:
+    """A seed for the ``number``-th trial, and for each time that its values are drawn: 32 bits of a hash."""
+    text = f"{seed}:{number}:{draw}" if draw else f"{seed}:{number}"
+    return int.from_bytes(sha256(text.encode()).digest()[:4], "big")
 
 
 class PerTrial(BaseSampler):
-    """A fresh sampler for every trial.
+    """A fresh sampler for every trial, whose proposals are drawn until one is a point that nobody has.
+
+    A sampler that has found a good place proposes it again and again; training it once more would tell nothing new.
 
     Args:
         make: Seed -> sampler.
-        seed: The sweep's.
+        spec: The sweep.
         constant: Whether all trials get the sweep's seed: for sequences, which number their points themselves.
     """
 
-    def __init__(self, make: Make, seed: int, constant: bool = False) -> None:
-        self._make, self._seed, self._constant = make, seed, constant
-        self._inner = make(seed)
+    def __init__(self, make: Make, spec: SweepSpec, constant: bool = False) -> None:
+        self._make, self._spec, self._constant = make, spec, constant
+        self._inner = make(spec.seed)
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        """Seed anew."""
-        if not self._constant:
-            self._inner = self._make(derive_seed(self._seed, ordinal(study, trial)))
-        self._inner.before_trial(study, trial)
+        """Nothing: samplers are made when values are drawn."""
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """The sampler's."""
-        return self._inner.infer_relative_search_space(study, trial)
+        """Every parameter."""
+        return {each.stored_name: each.distribution() for each in self._spec.parameters.values()}
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """The sampler's."""
-        return self._inner.sample_relative(study, trial, search_space)
+        """All values of a point that nobody has, with those that a person has fixed."""
+        first, fixed = trial.user_attrs.get(FIRST, trial.number), _fixed(trial)
+        entries = [each for each in list_entries(study.get_trials(deepcopy=False)) if each.first != first]
+        held = held_points(self._spec, entries)
+        before = sum(each.first < first and each.repeats is None for each in entries)
+        for draw in range(_DRAWS):
+            if not self._constant:
+                self._inner = self._make(derive_seed(self._spec.seed, before, draw))
+            proposed = self._draw(self._inner, study, trial, fixed)
+            if proposed.items() <= fixed.items() or point_key(chosen(self._spec, proposed)) not in held:
+                return proposed
+        return self._near(study, trial, proposed, held, before)
+
+    def _draw(self, sampler: BaseSampler, study: Study, trial: FrozenTrial, fixed: Mapping[str, Any]) -> dict[str, Any]:
+        """A point as Optuna would draw it: together what the sampler relates, one by one the rest."""
+        sampler.before_trial(study, trial)
+        space = sampler.infer_relative_search_space(study, trial)
+        together = {**sampler.sample_relative(study, trial, space), **fixed}
+        values, stored = dict[str, Any](), dict[str, Any]()
+        for key, parameter in self._spec.parameters.items():
+            if is_active(parameter, values):
+                name, kind = parameter.stored_name, parameter.distribution()
+                known = name in together
+                stored[name] = together[name] if known else sampler.sample_independent(study, trial, name, kind)
+                values[key] = parameter.decode(stored[name])
+        return stored
+
+    def _near(
+        self, study: Study, trial: FrozenTrial, proposed: dict[str, Any], held: set[str], before: int
+    ) -> dict[str, Any]:
+        """Of random points that nobody has, the one that is most like what was proposed; that itself without any."""
+        fixed, spec = _fixed(trial), self._spec
+        uniform = RandomSampler(seed=derive_seed(spec.seed, before, _DRAWS))
+        found = [self._draw(uniform, study, trial, fixed) for _ in range(_RANDOM_DRAWS)]
+        free = [each for each in found if point_key(chosen(spec, each)) not in held]
+        if not free and (grid := Grid.of(spec)) is not None:
+            point = grid.first_free(held, chosen(spec, fixed))
+            free = [{spec.parameters[key].stored_name: spec.parameters[key].encode(point[key]) for key in point}]
+        return min(free, key=lambda each: _distance(spec, each, proposed), default=proposed)
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
@@ -175,6 +189,29 @@ class PerTrial(BaseSampler):
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
         """The sampler's."""
         self._inner.after_trial(study, trial, state, values)
+
+
+_DRAWS, _RANDOM_DRAWS = 12, 48
+
+
+def _fixed(trial: FrozenTrial) -> dict[str, Any]:
+    """What is not to be chosen: what a person has given, and all of a trial that is started once more."""
+    return {**trial.system_attrs.get("fixed_params", {}), **trial.params}
+
+
+def _distance(spec: SweepSpec, one: Mapping[str, Any], other: Mapping[str, Any]) -> float:
+    """Between two points as they are stored: 1 for every setting that only one has or that is another choice."""
+    total = 0.0
+    for parameter in spec.parameters.values():
+        name, kind = parameter.stored_name, parameter.distribution()
+        if name in one and name in other and isinstance(kind, (FloatDistribution, IntDistribution)):
+            low, high, here, there = (
+                math.log(each) if kind.log else float(each) for each in (kind.low, kind.high, one[name], other[name])
+            )
+            total += abs(here - there) / (high - low) if high > low else 0.0
+        else:
+            total += one.get(name) != other.get(name)
+    return total
 
 
 class EveryPoint(RandomSampler):
@@ -189,27 +226,14 @@ class EveryPoint(RandomSampler):
         super().__init__(seed)
         self._spec, self._grid = spec, Grid(spec)
 
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Every parameter."""
-        return {each.stored_name: each.distribution() for each in self._spec.parameters.values()}
-
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """A free point, with the values that somebody has fixed."""
         first, known = trial.user_attrs.get(FIRST, trial.number), self._spec.parameters
         entries = [each for each in list_entries(study.get_trials(deepcopy=False)) if each.first != first]
-        fixed = trial.system_attrs.get("fixed_params", {})
-        given = {key: each.decode(fixed[each.stored_name]) for key, each in known.items() if each.stored_name in fixed}
-        point = self._grid.first_free(held_points(self._spec, entries), given)
+        point = self._grid.first_free(held_points(self._spec, entries), chosen(self._spec, _fixed(trial)))
         return {known[key].stored_name: known[key].encode(value) for key, value in point.items()}
-
-
-def ordinal(study: Study, trial: FrozenTrial) -> int:
-    """How many trials were begun before this one, attempts of one trial counted once, repetitions not at all."""
-    first = trial.user_attrs.get(FIRST, trial.number)
-    trials = study.get_trials(deepcopy=False)
-    return sum(entry.first < first and entry.repeats is None for entry in list_entries(trials))
 
 
 def make_sampler(spec: SweepSpec) -> BaseSampler:
@@ -237,7 +261,7 @@ def make_sampler(spec: SweepSpec) -> BaseSampler:
             return make(seed)
 
     try:
-        return PerTrial(quietly, spec.seed, constant=spec.method.name in ("qmc", "grid"))
+        return PerTrial(quietly, spec, constant=spec.method.name in ("qmc", "grid"))
     except ImportError as problem:
         raise ConfigError(
             f"method {spec.method.name} needs a package: {str(problem).splitlines()[0].rstrip('.')}",

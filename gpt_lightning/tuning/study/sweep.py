@@ -62,12 +62,12 @@ class Sweep:
 
     @cached_property
     def grid(self) -> Grid | None:
-        """All points of ``method: grid``."""
-        return Grid(self.spec) if self.spec.method.name == "grid" else None
+        """All points, where they can be counted."""
+        return Grid.of(self.spec)
 
     @property
     def num_trials(self) -> int | None:
-        """Trials to make; of a grid at most its points; None = no limit."""
+        """Trials to make, at most the points that there are; None = no limit."""
         limits = [self.spec.budget.trials, None if self.grid is None else len(self.grid)]
         return min((limit for limit in limits if limit is not None), default=None)
 

@@ -19,11 +19,11 @@ from gpt_lightning.files.processes import ProcessIdentity
 from gpt_lightning.tuning.spec.causes import DIVERGED
 from gpt_lightning.tuning.spec.parameters import same
 from gpt_lightning.tuning.spec.reading_parameters import is_active
+from gpt_lightning.tuning.spec.spec import SweepSpec
 from gpt_lightning.tuning.spec.trial_arguments import complete_values, shares_steps, trial_arguments
 from gpt_lightning.tuning.study import entries as names
 from gpt_lightning.tuning.study.board_tab import session_values
-from gpt_lightning.tuning.study.entries import Entry, chosen, list_entries
-from gpt_lightning.tuning.study.samplers import held_points, point_key, point_of
+from gpt_lightning.tuning.study.entries import Entry, chosen, held_points, list_entries, point_key, point_of
 from gpt_lightning.tuning.study.sweep import ALLOWED, STOP, Sweep
 from gpt_lightning.tuning.workers.leases import Lease, StaleTrialReaper, set_facts
 from gpt_lightning.tuning.workers.slots import Slot
@@ -181,17 +181,25 @@ def enqueue_points(sweep: Sweep) -> None:
     """The points of the sweep file, to be tried first: those not there yet. Call it under the folder's lock."""
     entries = sweep.entries()
     named = [entry.attempts[0].system_attrs.get("fixed_params") for entry in entries]
-    there = [fixed for fixed in named if fixed is not None]
+    there = [_decoded(sweep.spec, fixed) for fixed in named if fixed is not None]
     # A trial from elsewhere was not given as a point, but is one that has been tried.
     others = [entry.values for entry in entries if entry.fact("imported") or entry.fact("rebuilt")]
     for point in sweep.spec.enqueue:
         fixed = {sweep.spec.parameters[key].stored_name: sweep.spec.parameters[key].encode(point[key]) for key in point}
-        if fixed in there:
-            there.remove(fixed)
+        if (given := _decoded(sweep.spec, fixed)) in there:
+            there.remove(given)
         elif tried := [each for each in others if all(key in each and same(each[key], point[key]) for key in point)]:
             others.remove(tried[0])
         else:
             sweep.store(lambda f=fixed: sweep.study.enqueue_trial(f), "adding a trial")  # type: ignore[misc]
+
+
+def _decoded(spec: SweepSpec, fixed: dict[str, Any]) -> dict[str, Any] | None:
+    """A given point by its values, since an older version stored some of them with other digits."""
+    try:
+        return chosen(spec, fixed)
+    except (StopIteration, TypeError, ValueError):
+        return None  # of a space that was changed by force
 
 
 _VERDICT_SECONDS = 30.0
