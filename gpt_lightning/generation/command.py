@@ -208,7 +208,7 @@ def _write_beams(loaded: LoadedModel, prompt: str, given: dict[str, Any]) -> Non
 class _NoTokenizer:
     """Stands in where only the settings of a request are checked."""
 
-    eot_id = 0
+    begin_id = 0
     end_ids = (0,)
 
     def encode(self, text: str) -> list[int]:

@@ -57,7 +57,7 @@ class InfillForm:
         """Ids of a prompt; ``prefix`` is the beginning of a document, and ``suffix`` its end."""
         ids = self.tokenizer.specials
         before, after = (list(map(int, self.tokenizer.encode(text))) for text in (prefix, suffix))
-        start = [self.tokenizer.eot_id, ids[PREFIX]]
+        start, before = [self.tokenizer.eot_id, ids[PREFIX]], [*self.tokenizer.opening, *before]
         if self.suffix_first:
             return [*start, ids[SUFFIX], *after, ids[MIDDLE], *before]
         return [*start, *before, ids[SUFFIX], *after, ids[MIDDLE]]

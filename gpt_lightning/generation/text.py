@@ -12,8 +12,8 @@ class TextTokenizer(Protocol):
     """What generation needs of a tokenizer."""
 
     @property
-    def eot_id(self) -> int:
-        """Id of the token between documents."""
+    def begin_id(self) -> int:
+        """Id of the token in front of a text."""
 
     @property
     def end_ids(self) -> Sequence[int]:
@@ -29,9 +29,10 @@ class TextTokenizer(Protocol):
 def encode_prompt(tokenizer: TextTokenizer, prompt: str) -> list[int]:
     """Ids of a prompt: the beginning of a document, so behind the token that stands in front of every document.
 
-    A model has met the first words of a text there and nowhere else, in training as in evaluation.
+    A model has met the first words of a text there and nowhere else, in training as in evaluation; an imported one
+    behind the begin-of-text that its own folder names.
     """
-    return [tokenizer.eot_id, *(int(token) for token in tokenizer.encode(prompt))]
+    return [tokenizer.begin_id, *(int(token) for token in tokenizer.encode(prompt))]
 
 
 class StreamDecoder:

@@ -31,7 +31,7 @@ from torch import Tensor
 from gpt_lightning.data.layouts.transcripts import Transcript
 from gpt_lightning.data.tokenizers.kinds import EncodingTokenizer
 from gpt_lightning.data.tokenizers.tokenizer import Tokenizer
-from gpt_lightning.data.tokenizers.tokenizer_json import added_token, describe_as_json
+from gpt_lightning.data.tokenizers.tokenizer_json import added_token, describe_as_json, frame_texts
 from gpt_lightning.data.tokenizers.tokenizer_json_reading import FILE, OWN_ENTRY, SETTINGS_FILE
 from gpt_lightning.errors import CheckpointError, ConfigError
 from gpt_lightning.files.processes import own_mark
@@ -40,7 +40,7 @@ from gpt_lightning.parsing.extras import import_extra
 from gpt_lightning.weights.families import OWN_ENTRY as OWN_SETTINGS
 from gpt_lightning.weights.families import Family, choose_family, write_settings
 from gpt_lightning.weights.hub import CONFIG_FILE
-from gpt_lightning.weights.labelling import HEAD, check_exportable, frame_texts, name_class, write_labels
+from gpt_lightning.weights.labelling import HEAD, check_exportable, name_class, write_labels
 from gpt_lightning.weights.loading import LoadedModel
 from gpt_lightning.weights.resizing import resize
 from gpt_lightning.weights.tensor_files import INDEX, SAFETENSORS
@@ -167,9 +167,9 @@ def write_export(export: Export, folder: Path, *, max_shard_size: str = "5GB") -
         DataError: safetensors is not installed.
     """
     limit = parse_size(max_shard_size)
-    end, chat = export.tokenizer.eot_id, Transcript(export.tokenizer)
+    begin, end, chat = export.tokenizer.begin_id, export.tokenizer.eot_id, Transcript(export.tokenizer)
     ends = list(chat.stop_ids)
-    ids = {"bos_token_id": end, "eos_token_id": ends if len(ends) > 1 else end, "pad_token_id": end}
+    ids = {"bos_token_id": begin, "eos_token_id": ends if len(ends) > 1 else end, "pad_token_id": end}
     # transformers 5 reads the first spelling, older ones and vLLM the second.
     formats = {"dtype": export.dtype, "torch_dtype": export.dtype}
     settings = {**write_settings(export.config, export.family), **ids, **formats, "use_cache": True}
@@ -226,11 +226,12 @@ def _write_weights(weights: Mapping[str, Tensor], folder: Path, limit: int) -> N
 
 def _write_tokenizer(export: Export, folder: Path) -> None:
     tokenizer = export.tokenizer
-    frame = {"post_processor": frame_texts(tokenizer)} if export.use else {}
+    # A head has learned texts behind end-of-text, whatever else the model's texts begin with.
+    frame = {"post_processor": frame_texts(tokenizer, tokenizer.eot_id)} if export.use else {}
     text = json.dumps({**describe_as_json(tokenizer), **frame}, ensure_ascii=False)
     (folder / FILE).write_text(text + "\n", encoding="utf-8")
     _, positions = export.config.data_sizes()
-    end = tokenizer.pieces[tokenizer.eot_id].decode("utf-8")
+    begin, end = (tokenizer.pieces[each].decode("utf-8") for each in (tokenizer.begin_id, tokenizer.eot_id))
     added = {str(number): added_token(piece, number) for piece, number in tokenizer.specials.items()}
     for entry in added.values():
         del entry["id"]
@@ -240,7 +241,7 @@ def _write_tokenizer(export: Export, folder: Path) -> None:
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": positions,
-        **dict.fromkeys(("bos_token", "eos_token", "pad_token"), end),
+        **{"bos_token": begin, "eos_token": end, "pad_token": end},
         "clean_up_tokenization_spaces": False,
         "added_tokens_decoder": added,
         OWN_ENTRY: own,

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gpt_lightning.data.tokenizers.tokenizer import Tokenizer
 from gpt_lightning.errors import CheckpointError, ConfigError
 
 HEAD = "score.weight"
@@ -86,16 +85,3 @@ def check_labels_agree(use: Mapping[str, Any], settings: Mapping[str, Any], fold
             allowed=str(wanted),
             fix="Export the model again; labels belong to the rows of the head and cannot be renamed alone.",
         )
-
-
-def frame_texts(tokenizer: Tokenizer) -> dict[str, Any]:
-    """The entry ``post_processor`` of a ``tokenizer.json``: end-of-text in front of a text, and between a pair."""
-    end = tokenizer.pieces[tokenizer.eot_id].decode("utf-8")
-    mark = {"SpecialToken": {"id": end, "type_id": 0}}
-    first, second = ({"Sequence": {"id": name, "type_id": 0}} for name in "AB")
-    return {
-        "type": "TemplateProcessing",
-        "single": [mark, first],
-        "pair": [mark, first, mark, second],
-        "special_tokens": {end: {"id": end, "ids": [tokenizer.eot_id], "tokens": [end]}},
-    }

@@ -70,7 +70,7 @@ def write_card(
         "",
         *_table({key: getattr(config, key) for key in _CONFIG_KEYS if getattr(config, key) is not None}),
         f"Tokenizer: {export.tokenizer.name}, {export.tokenizer.vocab_size:,} ids; "
-        f"`{export.tokenizer.pieces[export.tokenizer.eot_id].decode('utf-8')}` stands in front of every document.",
+        f"`{export.tokenizer.pieces[export.tokenizer.begin_id].decode('utf-8')}` stands in front of every document.",
         "",
         "## Training",
         "",

@@ -22,6 +22,7 @@ from gpt_lightning.data.tokenizers.tokenizer_json import GPT2_PATTERN, added_tok
 from gpt_lightning.data.tokenizers.tokenizer_json import byte_level as json_byte_level
 from gpt_lightning.data.tokenizers.tokenizer_json_reading import read_tokenizer_folder
 from gpt_lightning.errors import DataError
+from gpt_lightning.generation.text import encode_prompt
 from tests.data.library_tokenizers import PARTIAL, byte_level
 
 # cl100k's own pattern as tiktoken 0.14 has it, with the possessive bounds that Oniguruma reads differently.
@@ -235,6 +236,52 @@ def test_a_folder_s_own_ends_come_before_any_fixed_name(
     assert [ours.pieces[number].decode() for number in ours.end_ids] == (ends or [end])
     again = from_description(json.loads(json.dumps(ours.describe())))
     assert (again.end_ids, again.fingerprint) == (ours.end_ids, ours.fingerprint)
+
+
+def framed(plain: dict[str, Any], *parts: str) -> dict[str, Any]:
+    """With a begin-of-text, and a template of ``single`` that has these parts (A = the text)."""
+    known = renamed(plain, "<|endoftext|>", "<s>")
+    ids = {entry["content"]: entry["id"] for entry in known["added_tokens"]}
+    template = {
+        "type": "TemplateProcessing",
+        "single": [{"Sequence" if part == "A" else "SpecialToken": {"id": part, "type_id": 0}} for part in parts],
+        "pair": [{"Sequence": {"id": part, "type_id": 0}} for part in "AB"],
+        "special_tokens": {part: {"id": part, "ids": [ids[part]], "tokens": [part]} for part in parts if part != "A"},
+    }
+    return {**known, "post_processor": template}
+
+
+@pytest.mark.parametrize(
+    ("parts", "settings", "begin"),
+    [
+        (("<s>", "A"), {}, "<s>"),
+        (("<s>", "A", "<|endoftext|>"), {"bos_token": "<s>"}, "<s>"),
+        (("A", "<|endoftext|>"), {"bos_token": "<s>"}, None),
+        (("A",), {"bos_token": "<s>"}, None),
+    ],
+    ids=["front", "both sides", "behind", "nothing"],
+)
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_text_begins_as_in_the_library(
+    plain: dict[str, Any], tmp_path: Path, parts: tuple[str, ...], settings: dict[str, Any], begin: str, nested: bool
+) -> None:
+    content = framed(plain, *parts)
+    if nested:  # as Llama 3 has it
+        steps = [json_byte_level(use_regex=True), content["post_processor"]]
+        content["post_processor"] = {"type": "Sequence", "processors": steps}
+    ours = read_tokenizer_folder(write(tmp_path, content, **settings))
+    theirs = tokenizers.Tokenizer.from_str(json.dumps(content)).encode("a text").ids
+    assert theirs[: 1 + len(ours.encode("a text"))] == (encode_prompt(ours, "a text") if begin else theirs)
+    assert ours.opening == ((ours.specials[begin],) if begin else ())
+    again = from_description(json.loads(json.dumps(ours.describe())))
+    assert (again.begin_id, again.fingerprint) == (ours.begin_id, ours.fingerprint)
+    more = ours.adding(["<new>"])
+    assert (more.begin_id, from_description(more.describe()).fingerprint) == (ours.begin_id, more.fingerprint)
+    bare = read_tokenizer_folder(write(tmp_path, content, **settings, add_bos_token=False))
+    assert bare.begin_id == bare.eot_id
+    assert (bare.fingerprint == ours.fingerprint) == (begin is None), "other ids stand in a store"
+    told = read_tokenizer_folder(write(tmp_path, content, bos_token={"content": "<s>"}, add_bos_token=True))
+    assert told.begin_id == told.specials["<s>"]
 
 
 def test_a_tokenizer_without_an_end_of_text_is_refused(plain: dict[str, Any], tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ _WILD = Sampling(temperature=1.5, top_p=0.95)
 class Letters:
     """Ids 0 to 9 are the letters a to j, 10 ends the text."""
 
-    eot_id = 10
+    begin_id = eot_id = 10
     end_ids = (10,)
 
     def encode(self, text: str) -> list[int]:

@@ -20,7 +20,7 @@ from gpt_lightning.model.gpt import GPT
 class _Bytes:
     """A tokenizer of single bytes, and 256 = end of text."""
 
-    eot_id = 256
+    begin_id = eot_id = 256
     end_ids = (256,)
 
     def encode(self, text: str) -> list[int]:

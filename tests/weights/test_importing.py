@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import shutil
 import struct
 from collections.abc import Callable
 from operator import methodcaller
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import transformers
@@ -20,10 +22,17 @@ from torch import Tensor
 from gpt_lightning.checkpoints.checkpoint_dir import CHECKPOINTS_DIR, locate
 from gpt_lightning.checkpoints.folder import write_checkpoint
 from gpt_lightning.cli import main
+from gpt_lightning.data.layouts.chat_formats import Message
+from gpt_lightning.data.layouts.transcripts import Transcript
+from gpt_lightning.data.prepare.prepare import PrepareSettings, prepare
+from gpt_lightning.data.readers.readers import Document
 from gpt_lightning.data.tokenizers.bpe import train_vocabulary
-from gpt_lightning.data.tokenizers.kinds import EncodingTokenizer
+from gpt_lightning.data.tokenizers.kinds import EncodingTokenizer, write_tokenizer
 from gpt_lightning.data.tokenizers.tokenizer_json import describe_as_json
 from gpt_lightning.errors import CheckpointError, ConfigError, UserError
+from gpt_lightning.evaluation.scoring.perplexity import Reach, measure_documents
+from gpt_lightning.generation.text import encode_prompt
+from gpt_lightning.metrics.likelihood import Likelihood
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.model.gpt import GPT
 from gpt_lightning.weights.foreign import read_foreign
@@ -348,6 +357,39 @@ def test_an_imported_chat_model_stops(file: str, eos: Any, capsys: pytest.Captur
         assert main(["generate", folder, *files, "--temperature=0", "--max_tokens=9", bias]) == 0
         answer = json.loads(Path(f"{folder}.jsonl").read_text())
         assert (answer["text"], answer["finish_reason"]) == ("", "stop")
+
+
+def test_an_imported_model_meets_its_own_begin_of_text() -> None:
+    """In a prompt, a measured text, a prepared document and a conversation; and the export says so to others."""
+    save_theirs("Llama", **{**MODERN, "vocab_size": 258})
+    known = train_vocabulary(["it's 1234 hello world"], 257)
+    specials = {"</s>": 256, "<s>": 257}
+    tokenizer = EncodingTokenizer(dataclasses.replace(known, specials=specials, end_of_text="</s>"))
+    Path("theirs/tokenizer.json").write_text(json.dumps(describe_as_json(tokenizer.beginning_with(257))))
+    assert main(["import", "theirs", "--out", "back"]) == 0
+    assert main(["export", "back", "--output", "out"]) == 0
+    Path("text.txt").write_text("hello world")
+    for folder in ("theirs", "back", "out"):
+        loaded = load_model(folder)
+        assert encode_prompt(loaded.tokenizer, "hello") == [257, *b"hello"]
+        items, _ = measure_documents(loaded, [Document("hello", "a", 5)], Reach(40, 40))
+        with torch.no_grad():
+            logits = loaded.model.logits(loaded.model(torch.tensor([[257, *b"hell"]])))
+        expected = torch.nn.functional.cross_entropy(logits[0], torch.tensor(list(b"hello")), reduction="sum")
+        found = items[0].outcomes[""]
+        assert isinstance(found, Likelihood)
+        assert found.nats == pytest.approx(float(expected), rel=1e-5)
+        written = Transcript(loaded.tokenizer).encode([Message("user", "Hi")])
+        assert written[0] == 257
+        write_tokenizer(loaded.tokenizer, Path("tokenizer.json"))
+        store = prepare(PrepareSettings("text.txt", "tokenizer.json", val_fraction=0), store="store")
+        assert store.split("train").gather(np.array([0]), 13)[0].tolist() == [256, 257, *b"hello world"]
+        shutil.rmtree("store")
+    library: Any = transformers
+    theirs = library.AutoTokenizer.from_pretrained("out")
+    assert theirs("hello").input_ids == [257, *b"hello"]
+    talk = [{"role": "user", "content": "Hi"}]
+    assert theirs.apply_chat_template(talk, add_generation_prompt=True, return_dict=False) == written
 
 
 def add_buffers(kind: str) -> dict[str, Tensor]:

@@ -126,7 +126,8 @@ class Text(Layout):
 
     def encode(self, example: Example, tokenizer: Tokenizer, encode: Encode, cut: Counter[str]) -> list[Encoded]:
         """All of it."""
-        return [Encoded(encode(example.text))]
+        ids = encode(example.text)
+        return [Encoded(np.concatenate([np.array(tokenizer.opening, ids.dtype), ids]) if tokenizer.opening else ids)]
 
 
 def normalize(text: str) -> str:

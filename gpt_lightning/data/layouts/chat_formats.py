@@ -76,15 +76,18 @@ class ChatFormat:
     capitalized: bool
     stop: tuple[str, ...] = ()
 
-    def segments(self, messages: Sequence[Message], specials: Sequence[str], end_of_text: str) -> Iterator[Segment]:
+    def segments(
+        self, messages: Sequence[Message], specials: Sequence[str], begin_of_text: str, end_of_text: str
+    ) -> Iterator[Segment]:
         """A conversation; as every document, behind the end of the one before.
 
         Args:
             messages: What was said.
             specials: How the tokenizer writes its special tokens.
+            begin_of_text: The one in front of a document.
             end_of_text: The one that ends a document.
         """
-        yield Segment(end_of_text, special=True)
+        yield Segment(begin_of_text, special=True)
         for number, message in enumerate(messages):
             yield from self.open(message.role)
             answers = message.role == "assistant"

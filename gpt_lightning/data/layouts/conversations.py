@@ -95,7 +95,8 @@ class Conversation(Layout):
     def encode(self, example: Example, tokenizer: Tokenizer, encode: Encode, cut: Counter[str]) -> list[Encoded]:
         """One document, or several of whole exchanges."""
         if example.content is None:
-            return _encode_text(encode(example.text), self.max_tokens)
+            ids = encode(example.text)
+            return _encode_text(np.concatenate([np.array(tokenizer.opening, ids.dtype), ids]), self.max_tokens)
         writer, dialog = _Writer(tokenizer, encode, self.max_tokens), example.content
         found = fit_exchanges(dialog, writer.fits)
         kept = sum(len(each.answers) for each in found)
@@ -229,17 +230,18 @@ class _Writer:
 
     def __init__(self, tokenizer: Tokenizer, encode: Encode, max_tokens: int | None) -> None:
         self._transcript, self._max_tokens = Transcript(tokenizer, encode), max_tokens
+        # Whoever stores a document puts end-of-text in front.
+        self._stored_from = 0 if tokenizer.opening else 1
 
     def write(self, dialog: Dialog) -> Written:
         return self._transcript.write(dialog.messages, dialog.given)
 
     def fits(self, dialog: Dialog) -> bool:
-        return self._max_tokens is None or len(self.write(dialog).ids) <= self._max_tokens
+        return self._max_tokens is None or len(self.write(dialog).ids) + 1 - self._stored_from <= self._max_tokens
 
     def encode(self, dialog: Dialog) -> Encoded:
-        written = self.write(dialog)
-        # Whoever stores a document puts end-of-text in front.
-        return Encoded(written.ids[1:], {MARKS: written.marks[1:].astype(np.uint8)})
+        written, start = self.write(dialog), self._stored_from
+        return Encoded(written.ids[start:], {MARKS: written.marks[start:].astype(np.uint8)})
 
 
 def _encode_behind(prompt: Dialog, answers: list[Dialog], writer: _Writer, cut: Counter[str]) -> list[Encoded]:

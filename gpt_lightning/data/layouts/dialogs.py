@@ -39,7 +39,7 @@ class Dialog:
     @property
     def text(self) -> str:
         """All of it as the plain format has it: whatever a vocabulary has to know."""
-        return "".join(segment.text for segment in PLAIN.segments(self.messages, (), "") if not segment.special)
+        return "".join(segment.text for segment in PLAIN.segments(self.messages, (), "", "") if not segment.special)
 
     def given_whole(self) -> Dialog:
         """The same, and nothing of it is learned: the prompt of something else."""

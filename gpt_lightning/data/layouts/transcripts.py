@@ -37,7 +37,7 @@ class Written:
     """A conversation as it is trained on.
 
     Attributes:
-        ids: All of it, end-of-text in front, ``(tokens,)``.
+        ids: All of it, what begins a text in front (``Tokenizer.begin_id``), ``(tokens,)``.
         marks: 1 where a token is the model's own: words of an answer and the token that ends it, ``(tokens,)``.
     """
 
@@ -62,7 +62,8 @@ class Transcript:
         self._encode, self.format = encode or tokenizer.encode, choose_format(tokenizer)
         self.stop, self.stop_ids = self.format.stop, self.format.end_ids(tokenizer)
         self._specials = tokenizer.specials
-        self._end_of_text = next(text for text, number in self._specials.items() if number == tokenizer.eot_id)
+        written = {number: text for text, number in self._specials.items()}
+        self._borders = written[tokenizer.begin_id], written[tokenizer.eot_id]
 
     def encode(self, messages: Sequence[Message]) -> list[int]:
         """Ids of the conversation, up to where the next answer begins."""
@@ -88,7 +89,7 @@ class Transcript:
         return self.format.template(self._specials)
 
     def _list_segments(self, messages: Sequence[Message]) -> list[Segment]:
-        return list(self.format.segments(messages, tuple(self._specials), self._end_of_text))
+        return list(self.format.segments(messages, tuple(self._specials), *self._borders))
 
     def _join(self, segments: Iterable[Segment], given: Collection[int] = ()) -> Written:
         ids: list[npt.NDArray[Any]] = [np.empty(0, dtype=np.int64)]

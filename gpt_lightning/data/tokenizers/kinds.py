@@ -216,7 +216,8 @@ def from_description(description: Mapping[str, Any]) -> Tokenizer:
         DataError: Not a description, or what it describes has another fingerprint than it states.
     """
     try:
-        tokenizer = _KINDS[description["kind"]]._from_content(description).adding(description.get("added", ()))
+        tokenizer = _KINDS[description["kind"]]._from_content(description)
+        tokenizer = tokenizer.beginning_with(description.get("begin_id")).adding(description.get("added", ()))
         tokenizer = tokenizer.ending_at(description.get("end_ids", ()))
         stated = str(description["fingerprint"])
     except (KeyError, TypeError, ValueError) as error:

@@ -27,7 +27,9 @@ class Tokenizer(ABC):
     Attributes:
         kind: Key of the class in descriptions.
         name: Shown in messages and folder names.
-        eot_id: Id of end-of-text, which stands in front of every document.
+        eot_id: Id of end-of-text, which stands in front of every document of a store.
+        begin_id: Id in front of a text that a model is given: ``eot_id``, or the begin-of-text of an imported model
+            (Llama's), which then also begins every document, behind end-of-text.
         special_ids: Ids that ``encode`` never produces and that stand for no text; end-of-text among them.
         end_ids: Ids at which a text that a model writes is over: ``eot_id``, and of a chat model what ends a turn.
         added: Special tokens that ``adding`` brought, in the order of their ids, the last ones.
@@ -41,6 +43,7 @@ class Tokenizer(ABC):
 
     def __init__(self, name: str, eot_id: int, special_ids: Iterable[int]) -> None:
         self.name, self.eot_id, self.special_ids = name, eot_id, frozenset(special_ids)
+        self.begin_id = eot_id
         self.end_ids: tuple[int, ...] = (eot_id,)
         self.added: tuple[str, ...] = ()
         self._base: Tokenizer = self
@@ -70,6 +73,19 @@ class Tokenizer(ABC):
             vars(other).pop(cached, None)
         other._base, other.added = self._base, (*self.added, *new)
         other.special_ids = self.special_ids | set(range(self.vocab_size, self.vocab_size + len(new)))
+        return other
+
+    def beginning_with(self, number: int | None) -> Tokenizer:
+        """The same tokenizer for a model whose texts begin with a token of their own.
+
+        Args:
+            number: The id of a special token; None = end-of-text.
+        """
+        if number is None or number == self.begin_id:
+            return self
+        other = copy.copy(self)
+        vars(other).pop("parts", None)
+        other.begin_id, other._base = number, other
         return other
 
     def ending_at(self, ids: Iterable[int]) -> Tokenizer:
@@ -111,6 +127,11 @@ class Tokenizer(ABC):
     def pieces(self) -> list[bytes]:
         """Bytes of every id in order; specials as they are written, empty where an id is not in use."""
         return self._list_pieces() + [name.encode() for name in self.added]
+
+    @property
+    def opening(self) -> tuple[int, ...]:
+        """What begins every text of a store, behind end-of-text: begin-of-text, where that is a token of its own."""
+        return () if self.begin_id == self.eot_id else (self.begin_id,)
 
     @property
     def specials(self) -> dict[str, int]:
@@ -177,7 +198,8 @@ class Tokenizer(ABC):
         """SHA-256 of each part that determines the ids, so that a mismatch can say which part differs."""
         if self.added:
             return {**self._base.parts, "added": hashlib.sha256(json.dumps(self.added).encode()).hexdigest()}
-        return {name: hashlib.sha256(content).hexdigest() for name, content in self._list_parts().items()}
+        own = {} if self.begin_id == self.eot_id else {"begin_of_text": str(self.begin_id).encode()}
+        return {name: hashlib.sha256(content).hexdigest() for name, content in {**self._list_parts(), **own}.items()}
 
     @property
     def fingerprint(self) -> str:
@@ -192,8 +214,9 @@ class Tokenizer(ABC):
         known = {"kind": self.kind, "name": self.name, "fingerprint": self.fingerprint, "parts": dict(self.parts)}
         # Left out where it says nothing: earlier versions do not know the entry.
         ends = {"end_ids": list(self.end_ids)} if len(self.end_ids) > 1 else {}
+        begin = {} if self.begin_id == self.eot_id else {"begin_id": self.begin_id}
         more = {"added": list(self.added), _TEXT: self._base.fingerprint} if self.added else {}
-        return {**known, **ends, **more, **self._describe_content()}
+        return {**known, **begin, **ends, **more, **self._describe_content()}
 
 
 def text_fingerprint(description: Mapping[str, Any]) -> str:

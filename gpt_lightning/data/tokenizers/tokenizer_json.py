@@ -40,9 +40,11 @@ def describe_as_json(tokenizer: Tokenizer) -> dict[str, Any]:
     Args:
         tokenizer: One of ours.
     """
+    frame = frame_texts(tokenizer, tokenizer.begin_id) if tokenizer.opening else None
     if isinstance(tokenizer, LibraryTokenizer):
         more = [added_token(name, tokenizer.specials[name]) for name in tokenizer.added]
-        return {**tokenizer.content, "added_tokens": [*tokenizer.content["added_tokens"], *more]}
+        added = [*tokenizer.content["added_tokens"], *more]
+        return {**tokenizer.content, "added_tokens": added, "post_processor": frame}
     model, cutting, decoder = _PARTS[type(tokenizer)](tokenizer)
     form = tokenizer.normalization if isinstance(tokenizer, EncodingTokenizer) else None
     return {
@@ -52,9 +54,27 @@ def describe_as_json(tokenizer: Tokenizer) -> dict[str, Any]:
         "added_tokens": [added_token(text, number) for text, number in tokenizer.specials.items()],
         "normalizer": None if form is None else {"type": form},
         "pre_tokenizer": cutting,
-        "post_processor": None,
+        "post_processor": frame,
         "decoder": decoder,
         "model": model,
+    }
+
+
+def frame_texts(tokenizer: Tokenizer, number: int) -> dict[str, Any]:
+    """The entry ``post_processor`` of a ``tokenizer.json``: a token in front of a text, and between a pair.
+
+    Args:
+        tokenizer: Whose.
+        number: Id of the token.
+    """
+    end = tokenizer.pieces[number].decode("utf-8")
+    mark = {"SpecialToken": {"id": end, "type_id": 0}}
+    first, second = ({"Sequence": {"id": name, "type_id": 0}} for name in "AB")
+    return {
+        "type": "TemplateProcessing",
+        "single": [mark, first],
+        "pair": [mark, first, mark, second],
+        "special_tokens": {end: {"id": end, "ids": [number], "tokens": [end]}},
     }
 
 

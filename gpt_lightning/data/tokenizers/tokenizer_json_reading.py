@@ -9,7 +9,8 @@ else is run by the library itself (``LibraryTokenizer``).
 
 Of special tokens only the ids are taken: text that contains them is ordinary text here. An added token that is written
 like a control token (``<tool_call>``, ``[PAD]``) is one, whether or not the file calls it special. What adds tokens
-around a text (``post_processor``) is not taken either: end-of-text is put between documents by whoever makes them.
+around a text (``post_processor``) only says which token begins a text (Llama's), where ``add_bos_token`` of
+tokenizer_config.json does not; end-of-text is put between documents by whoever makes them.
 
 Where a text ends is looked up in this order: ``eos_token`` of tokenizer_config.json, then of special_tokens_map.json,
 ``eos_token_id`` of generation_config.json, then of config.json, then the usual names.
@@ -90,7 +91,8 @@ def read_tokenizer_folder(path: Path) -> Tokenizer:
     ends, ids = _read_end_names(folder, settings), read_end_ids(folder)
     try:
         content = read_json_file(file) if file.is_file() else _read_two_files(folder, ends)
-        return _read_once(json.dumps(content), name, pattern, ends, ids).ending_at(ids)
+        tokenizer = _read_once(json.dumps(content), name, pattern, ends, ids)
+        return tokenizer.beginning_with(_find_begin(content, settings, tokenizer.specials)).ending_at(ids)
     except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
         raise DataError(
             f"{file} is not a tokenizer.json ({type(error).__name__}: {error})", fix="Copy the file again."
@@ -104,6 +106,24 @@ def _read_end_names(folder: Path, settings: Mapping[str, Any]) -> tuple[str, ...
     more = read_json_file(folder / SPECIALS_FILE) if (folder / SPECIALS_FILE).is_file() else {}
     ends = (entry.get("content") if isinstance(entry, dict) else entry for entry in _eos_of(settings, more))
     return tuple(end for end in ends if isinstance(end, str))
+
+
+def _find_begin(content: Mapping[str, Any], settings: Mapping[str, Any], specials: Mapping[str, int]) -> int | None:
+    """Id of the token that these files put in front of every text; None = they put none, or the end of a text."""
+    adds, named = settings.get("add_bos_token"), settings.get("bos_token")
+    if adds is False:
+        return None
+    named = named.get("content") if isinstance(named, dict) else named
+    first = named if adds else _first_of_template(content.get("post_processor") or {})
+    return specials.get(first) if isinstance(first, str) else None
+
+
+def _first_of_template(step: Mapping[str, Any]) -> Any:
+    """The special token with which a ``TemplateProcessing`` begins a text; None = it has none."""
+    if step.get("type") == "Sequence":
+        return next(filter(None, map(_first_of_template, step["processors"])), None)
+    start = (step.get("single") or [{}])[0]
+    return start.get("SpecialToken", {}).get("id")
 
 
 def _eos_of(*tables: Mapping[str, Any]) -> list[Any]:

@@ -56,6 +56,10 @@ def build_harness_model(loaded: LoadedModel, max_tokens: int = 4096) -> Any:
         def eot_token_id(self) -> int:
             return loaded.tokenizer.eot_id
 
+        @property
+        def prefix_token_id(self) -> int:
+            return loaded.tokenizer.begin_id
+
         def tok_encode(self, string: str, add_special_tokens: bool | None = None, **kwargs: Any) -> list[int]:
             return [int(token) for token in loaded.tokenizer.encode(string)]
 
@@ -106,7 +110,7 @@ def _as_request(loaded: LoadedModel, context: str, options: dict[str, Any]) -> R
         top_k=options.get("top_k") if draws else None,
     )
     # As the hf backend: the prompt keeps the end that leaves room for the answer.
-    ids = [int(token) for token in loaded.tokenizer.encode(context)] or [loaded.tokenizer.eot_id]
+    ids = [int(token) for token in loaded.tokenizer.encode(context)] or [loaded.tokenizer.begin_id]
     room = loaded.model.block_size - most
     if room < 1:
         raise DataError(

@@ -170,7 +170,7 @@ class Generation(Task):
             ids = loaded.tokenizer.encode(shown + self._prompt.fill(row)).tolist()
         except DataError as error:
             raise DataError(f"{row.place}: {str(error).rstrip('.')}") from error
-        start = [loaded.tokenizer.eot_id] if asking.begin == "eot" or not ids else []
+        start = [loaded.tokenizer.begin_id] if asking.begin == "eot" or not ids else []
         return Request(
             [*start, *ids], max_tokens=self._max_tokens, sampling=self._sampling, stop=self._stop, seed=asking.seed
         )

@@ -112,8 +112,9 @@ def _read_documents(split: TokenSplit, tokenizer: Tokenizer, most: int) -> Itera
         length = min(end - start, most + 1)
         ids = split.gather(np.array([start]), length)[0]
         start = end
+        text = ids[~np.isin(ids, [split.eot_id, *tokenizer.opening])]
         # The last character may be cut.
-        yield tokenizer.decode_bytes([int(token) for token in ids if token != split.eot_id]).decode(errors="ignore")
+        yield tokenizer.decode_bytes(text).decode(errors="ignore")
 
 
 def fill_gaps(loaded: LoadedModel, gaps: Sequence[Gap], asking: Asking, name: str) -> Evaluation:

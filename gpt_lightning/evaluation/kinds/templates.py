@@ -91,7 +91,7 @@ def encode_pairs(
     pairs: list[Pair] = []
     for (context, _), whole, cut in zip(texts, wholes, cuts, strict=True):
         place_of_cut = lowest[context] if together else cut
-        start = [tokenizer.eot_id] if begin == "eot" or not place_of_cut else []
+        start = [tokenizer.begin_id] if begin == "eot" or not place_of_cut else []
         pairs.append(([*start, *whole[:place_of_cut]], whole[place_of_cut:]))
     return pairs
 

@@ -115,7 +115,7 @@ def measure_documents(
             num_bytes = len(replace_surrogates(text)[0].encode("utf-8"))
             num_bytes -= len(loaded.tokenizer.decode_bytes(ids[:1])) if skipped else 0
             known.append((document, num_bytes, count_units(document.text)))
-            yield ids if skipped else np.concatenate([np.array([loaded.tokenizer.eot_id], dtype=ids.dtype), ids])
+            yield ids if skipped else np.concatenate([np.array([loaded.tokenizer.begin_id], dtype=ids.dtype), ids])
 
     items, by_context = [], ContextLosses()
     found = score_texts(

@@ -196,7 +196,7 @@ def _text_parts(
     # A word has seldom more than a few tokens; at 64 a unit, a run is whole in one part or the other.
     for number, start, length in _spans(tokens, overlap=64 * n):
         ids = tokens.gather(np.array([start]), length)[0]
-        yield number, units(tokenizer.decode(ids[ids != tokens.eot_id]))
+        yield number, units(tokenizer.decode(ids[~np.isin(ids, [tokens.eot_id, *tokenizer.opening])]))
 
 
 def _spans(tokens: TokenSplit, overlap: int) -> Iterator[tuple[int, int, int]]:
