@@ -14,6 +14,7 @@
     scaling    IA3: a factor for every channel
     bottleneck Houlsby, Pfeiffer: small networks behind the branches of a block
     prefix     PrefixTuning, PromptTuning: learned positions ahead of every text
+    int8       Int8Base: any of them on a base in 8 bits <- rounding
     freezing   Freeze: the upper layers of the base itself, one after the other if wanted
 
 Several adapters lie side by side on one base, each under its name, and every row of a batch chooses its own.

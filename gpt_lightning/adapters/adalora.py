@@ -238,7 +238,7 @@ class AdaLoRA(Adaptation):
         for place in find_places(model, self.targets):
             layer = adapt_layer(model, place)
             delta = SingularValues(
-                layer.weight[place.rows[0] : place.rows[1]],
+                layer.whole_weight()[place.rows[0] : place.rows[1]],
                 r=self.initial_r,
                 scale=self.alpha / self.initial_r,
                 dropout=self.dropout,

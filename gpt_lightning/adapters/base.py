@@ -40,6 +40,11 @@ class Adaptation(ABC):
 
     trains_base = False
 
+    @property
+    def on_whole_weights(self) -> Adaptation:
+        """The same beside other adapters, which share one base as it is."""
+        return self
+
     def attach(self, model: GPT, generator: torch.Generator | None = None, name: str = DEFAULT) -> None:
         """Freeze the decoder and add what is trained; after its weights are loaded, before it is compiled.
 

@@ -103,7 +103,7 @@ class Houlsby(Adaptation):
             layer.insert(
                 name,
                 place.word,
-                Bottleneck(layer.weight, size=self.size, activation=self.activate, generator=generator),
+                Bottleneck(layer.whole_weight(), size=self.size, activation=self.activate, generator=generator),
             )
             layer.switch.active = name
 

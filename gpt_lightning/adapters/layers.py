@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from gpt_lightning.adapters.rounding import multiply_rows, round_rows, widen_rows
 from gpt_lightning.adapters.targets import Place, sections_of
 from gpt_lightning.errors import ConfigError
 from gpt_lightning.model.gpt import GPT
@@ -152,9 +153,11 @@ class AdaptedLinear(Adapted):
 
     Attributes:
         product: Computes what the base does, where its weights are laid out in another way (``generation.packing``).
+        scales: Of the rows of a base in 8 bits (``rounding``); None = ``weight`` is what it says.
     """
 
     bias: nn.Parameter | None
+    scales: nn.Parameter | None
     product: Callable[[Tensor], Tensor] | None
 
     def __init__(self, base: nn.Linear, sections: Mapping[str, tuple[int, int]], switch: AdapterSwitch) -> None:
@@ -162,8 +165,23 @@ class AdaptedLinear(Adapted):
         self.weight: Tensor = base.weight
         self.product = None
         self.register_parameter("bias", dict(base.named_parameters(recurse=False)).get("bias"))
+        self.register_parameter("scales", None)
         self.deltas = nn.ModuleDict()
         self.sections, self.switch = dict(sections), switch
+
+    def whole_weight(self) -> Float[Tensor, "outputs inputs"]:
+        """The base's, in floating-point numbers."""
+        if self.scales is None:
+            return self.weight
+        return widen_rows(self.weight, self.scales, self.scales.dtype)
+
+    def round_base(self) -> None:
+        """Keep the base's weights in 8 bits from now on; nothing where they are."""
+        if self.scales is None:
+            numbers, scales = round_rows(self.weight)
+            # Parameters rather than buffers: what is frozen is no part of a checkpoint.
+            self.weight = nn.Parameter(numbers, requires_grad=False)
+            self.scales = nn.Parameter(scales, requires_grad=False)
 
     def insert(self, name: str, word: str, delta: Delta) -> None:
         """Add an adapter's part for some of the rows."""
@@ -198,7 +216,12 @@ class AdaptedLinear(Adapted):
         return outputs
 
     def _multiply(self, inputs: Tensor) -> Tensor:
-        return F.linear(inputs, self.weight, self.bias) if self.product is None else self.product(inputs)
+        if self.product is not None:
+            return self.product(inputs)
+        if self.scales is None:
+            return F.linear(inputs, self.weight, self.bias)
+        outputs = multiply_rows(inputs, self.weight, self.scales)
+        return outputs if self.bias is None else outputs + self.bias.to(outputs.dtype)
 
     def _enter(self, inputs: Tensor, deltas: nn.ModuleDict) -> Tensor:
         for delta in deltas.values():
@@ -208,12 +231,12 @@ class AdaptedLinear(Adapted):
     def _leave(self, inputs: Tensor, outputs: Tensor, deltas: nn.ModuleDict) -> Tensor:
         if len(deltas) == 0:
             return outputs
-        parts = []
+        parts, weight = [], self.whole_weight()
         for word, (first, end) in self.sections.items():
             part = outputs[..., first:end]
             if word in deltas:
                 bias = None if self.bias is None else self.bias[first:end]
-                part = deltas[word].leave(inputs, part, self.weight[first:end], bias)  # type: ignore[operator]
+                part = deltas[word].leave(inputs, part, weight[first:end], bias)  # type: ignore[operator]
             parts.append(part)
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
 
@@ -224,7 +247,7 @@ class AdaptedLinear(Adapted):
         Raises:
             ConfigError: There is none.
         """
-        weight = self.weight.detach().clone()
+        weight = self.whole_weight().detach().clone()
         bias = None if self.bias is None else self.bias.detach().clone()
         for word, delta in self.deltas_of(name):
             first, end = self.sections[word]

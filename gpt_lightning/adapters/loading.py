@@ -53,7 +53,12 @@ def build_adaptation(settings: Mapping[str, Any]) -> Adaptation:
             allowed=", ".join(sorted(known_adaptations())),
             fix="Build the module in Python with your class, and load the checkpoint into it.",
         )
-    return kind(**settings.get("init_args") or {})
+    given = settings.get("init_args") or {}
+    return kind(**{key: build_adaptation(value) if _is_class(value) else value for key, value in given.items()})
+
+
+def _is_class(value: Any) -> bool:
+    return isinstance(value, Mapping) and "class_path" in value
 
 
 def load_adapter(

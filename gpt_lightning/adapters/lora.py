@@ -218,7 +218,7 @@ class LoRA(Adaptation):
         """As in ``Adaptation``."""
         for place in find_places(model, self.targets):
             layer = adapt_layer(model, place)
-            weight = layer.weight[place.rows[0] : place.rows[1]]
+            weight = layer.whole_weight()[place.rows[0] : place.rows[1]]
             delta = self.delta(weight, r=self.r, scale=self.scale, dropout=self.dropout, generator=generator)
             layer.insert(name, place.word, delta)
             layer.switch.active = name

@@ -91,5 +91,5 @@ class IA3(Adaptation):
         for place in find_places(model, self.targets):
             layer = adapt_layer(model, place)
             kind = InputScale if place.word in _ON_INPUTS else OutputScale
-            layer.insert(name, place.word, kind(layer.weight[place.rows[0] : place.rows[1]]))
+            layer.insert(name, place.word, kind(layer.whole_weight()[place.rows[0] : place.rows[1]]))
             layer.switch.active = name

@@ -178,7 +178,7 @@ def _replace_linear_layers(model: GPT, weights: str) -> GPT:
     packed: GPT = copy.deepcopy(model, {id(parameter): parameter for parameter in model.parameters()})
     for name, layer in list(packed.blocks.named_modules()):
         if isinstance(layer, AdaptedLinear):
-            layer.product = _BLOCKS[weights](layer.weight, layer.bias)
+            layer.product = _BLOCKS[weights](layer.whole_weight(), layer.bias)
         elif isinstance(layer, nn.Linear):
             parent, _, own = name.rpartition(".")
             setattr(packed.blocks.get_submodule(parent), own, _BLOCKS[weights](layer.weight, layer.bias))

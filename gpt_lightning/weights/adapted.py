@@ -178,7 +178,7 @@ def _attach(model: GPT, path: Path, base_hash: str, base: Path | str) -> str:
             f"{path} holds a whole model and no adapter", fix="Give it to the command instead of the model."
         )
     check_base(base_hash, card, base, path)
-    adaptation = build_adaptation(card["adaptation"])
+    adaptation = build_adaptation(card["adaptation"]).on_whole_weights
     if adaptation.trains_base:
         raise CheckpointError(
             f"{path} is no adapter: {type(adaptation).__name__} trained weights of the base",

@@ -41,8 +41,8 @@ every_shape = pytest.mark.parametrize("config", [GPT2, LLAMA], ids=["gpt2", "lla
 
 
 def test_every_adaptation_is_tested() -> None:
-    """``Freeze`` adds nothing: tests/adapters/test_freezing.py."""
-    assert {*KINDS, "Freeze"} == set(known_adaptations())
+    """``Freeze`` adds nothing, ``Int8Base`` changes the base: tests/adapters/test_freezing.py and test_int8.py."""
+    assert {*KINDS, "Freeze", "Int8Base"} == set(known_adaptations())
 
 
 @every_kind

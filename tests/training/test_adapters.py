@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from gpt_lightning.adapters.base import trained_names
-from gpt_lightning.adapters.layers import AdaptedLinear
+from gpt_lightning.adapters.layers import AdaptedLinear, adapted_layers
 from gpt_lightning.checkpoints.durable import list_checkpoints, read_manifest
 from gpt_lightning.checkpoints.folder import read_checkpoint
 from gpt_lightning.errors import CheckpointError, ConfigError
@@ -19,6 +19,7 @@ from gpt_lightning.generation.command import generate_command
 from gpt_lightning.training.fitting.build import build
 from gpt_lightning.training.fitting.run import FitResult
 from gpt_lightning.training.reuse.reuse import Reuse
+from gpt_lightning.weights.adapted import attach_adapters
 from gpt_lightning.weights.checking import hash_weights
 from gpt_lightning.weights.command import export_checkpoint
 from gpt_lightning.weights.loading import load_model
@@ -129,6 +130,23 @@ def test_loaded_it_is_a_plain_model_that_does_the_same() -> None:
         attached = run.module.eval().model(tokens)
         # best is last here; a sum in another order
         torch.testing.assert_close(model(tokens), attached, rtol=1e-5, atol=1e-6)
+
+
+def test_on_a_base_in_8_bits_run_and_loaded_model_compute_the_same() -> None:
+    adaptation = {"class_path": "Int8Base", "init_args": {"adapter": {**LORA, "init_args": {"r": 2}}}}
+    fit("int8", {"model": {"adaptation": adaptation, "optimizer": {"lr": 0.1}}})
+    assert weights_of(Path("int8")).keys() == weights_of(Path("lora")).keys()
+    logged = float(outcome(Path("int8"))[0][-1]["val/loss"])
+    run = tiny_run(SHORT, {"run": {"dir": "x"}}, {"model": {"adaptation": adaptation}})
+    assert run.validate("int8")["val/loss"] == pytest.approx(logged, rel=1e-6)
+    model, tokens = load_model("int8", prefer="last").model, torch.arange(16)[None]
+    assert isinstance(model.blocks[0].mlp.contract, nn.Linear)  # type: ignore[union-attr]
+    assert run.module.model.blocks[0].mlp.contract.weight.dtype == torch.int8  # type: ignore[union-attr]
+    with torch.no_grad():
+        torch.testing.assert_close(model(tokens), run.module.eval().model(tokens), rtol=1e-5, atol=1e-6)
+    attached = load_model("base").model  # beside others it is the adapter on the base as it is
+    attach_adapters(attached, ["int8"], "base")
+    assert all(layer.scales is None for _, layer in adapted_layers(attached))
 
 
 def test_another_base_is_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

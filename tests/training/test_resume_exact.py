@@ -183,6 +183,7 @@ ADAPTATIONS: dict[str, dict[str, Any]] = {
     "Houlsby": {"size": 3},
     "PrefixTuning": {"length": 2},
     "PromptTuning": {"length": 2},
+    "Int8Base": {"adapter": {"class_path": "LoRA", "init_args": {"r": 2, "dropout": 0.1}}},
     "Freeze": {"layers": 2, "unfreeze_every": 5},
 }
 """What is trained beside a frozen base; with a mean of the weights, accumulation and dropout."""
