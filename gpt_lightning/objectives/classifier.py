@@ -32,7 +32,8 @@ from gpt_lightning.data.readers.readers import Reading
 from gpt_lightning.data.readers.sources import open_sources
 from gpt_lightning.errors import CheckpointError, ConfigError, RunFolderError
 from gpt_lightning.files.atomic import replacing
-from gpt_lightning.objectives.labels import READOUTS, pool
+from gpt_lightning.model.pooling import pool
+from gpt_lightning.objectives.labels import READOUTS
 from gpt_lightning.objectives.readouts import Calibration, Readout
 from gpt_lightning.weights.calibration import ENTRY as CALIBRATION
 from gpt_lightning.weights.calibration import write_calibration

@@ -31,6 +31,7 @@ from gpt_lightning.errors import ConfigError
 from gpt_lightning.metrics.language import TokenLoss
 from gpt_lightning.metrics.predictions import measure_classes, measure_marks, measure_numbers
 from gpt_lightning.model.config import GPTConfig
+from gpt_lightning.model.pooling import pool
 from gpt_lightning.objectives.base import Context, Learner, Needs, Objective
 from gpt_lightning.objectives.draws import Draws
 from gpt_lightning.objectives.readouts import AnyLabels, Number, OneLabel, Readout
@@ -178,26 +179,6 @@ class _Pooled(Labelling):
         """One state for every text."""
         ends = batch.columns[ENDS].long()
         return pool(hidden, ends, self.pooling), ends
-
-
-def pool(
-    hidden: Float[Tensor, "batch time embed"], ends: Int[Tensor, "batch items"], pooling: str
-) -> Float[Tensor, "batch items embed"]:
-    """The state that stands for each text of each row.
-
-    Args:
-        hidden: Of the decoder.
-        ends: Position of the last token of each, one text behind the other; below 0 = there is none.
-        pooling: last or mean.
-    """
-    if pooling == "last":
-        rows = torch.arange(len(ends), device=ends.device)[:, None]
-        return hidden[rows, ends.clamp_min(0)]
-    begins = F.pad(ends[:, :-1], (1, 0), value=-1)
-    places = torch.arange(hidden.shape[1], device=ends.device)
-    inside = (places > begins[..., None]) & (places <= ends[..., None])
-    shares = inside / inside.sum(dim=-1, keepdim=True).clamp_min(1)
-    return torch.einsum("bit,bte->bie", shares.to(hidden.dtype), hidden)
 
 
 class _Classes(Labelling):

@@ -9,6 +9,7 @@
     starting      weights to start a run from
     adapted       a base and what was trained beside it; peft_format, peft_prompts: the same as peft writes it
     labelling     heads, as others have them; calibration: what was found of one later
+    onnx_graphs   a model of ours -> ONNX, checked by onnxruntime
     exporting     a model of ours -> a folder; model_card, verifying: what goes with it
     command       import and export
 

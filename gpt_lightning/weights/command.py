@@ -22,11 +22,14 @@ from gpt_lightning.weights.exporting import new_folder, parse_size, prepare_expo
 from gpt_lightning.weights.families import choose_family
 from gpt_lightning.weights.foreign import ForeignModel, as_parameters, read_foreign
 from gpt_lightning.weights.hub import is_foreign
-from gpt_lightning.weights.loading import describe_foreign, load_model
+from gpt_lightning.weights.loading import LoadedModel, describe_foreign, load_model
 from gpt_lightning.weights.model_card import find_scores, read_scores, write_card
+from gpt_lightning.weights.onnx_graphs import verify_graphs, write_graphs
 from gpt_lightning.weights.peft_format import write_peft
 from gpt_lightning.weights.starting import TOKENIZER_FILE, open_adapted
 from gpt_lightning.weights.verifying import verify_export
+
+FORMATS = ("transformers", "onnx")
 
 
 def import_model(
@@ -106,6 +109,7 @@ def export_checkpoint(
     consolidate: bool = False,
     adapter_only: bool = False,
     prefer: str = "best",
+    format: str = "transformers",
 ) -> None:
     """Write a model as other libraries load it, or (--consolidate) as one checkpoint of ours.
 
@@ -114,6 +118,7 @@ def export_checkpoint(
     What these cannot express is refused with the reasons.
 
     Example: gpt-lightning export runs/small-1 exported --verify
+    Example: gpt-lightning export runs/small-1 graphs --format onnx --verify
 
     Args:
         checkpoint: Run folder or checkpoint folder.
@@ -127,10 +132,27 @@ def export_checkpoint(
         adapter_only: Instead write the adapter of an adapted run, in the format of peft, for its base as export
             writes that.
         prefer: Which checkpoint of a run folder: best or last.
+        format: transformers (safetensors and tokenizer.json), or onnx: graphs for onnxruntime in float32, with and
+            without a cache of keys and values, or of the head that labels texts.
     """
     target = Path(output)
     if target.exists():
         raise CheckpointError(f"{target} exists", fix="Name a new folder or file: -o NAME.")
+    if format not in FORMATS:
+        raise ConfigError("No such format to export to", got=format, allowed=", ".join(FORMATS))
+    if format == "onnx":
+        given = {"dtype": dtype != "float32", "consolidate": consolidate, "adapter_only": adapter_only}
+        given |= {
+            "license": license is not None,
+            "scores": scores is not None,
+            "max_shard_size": max_shard_size != "5GB",
+        }
+        if wrong := [f"--{name}" for name, is_set in given.items() if is_set]:
+            raise ConfigError(
+                "--format onnx writes graphs in float32 and no model card", got=", ".join(wrong), allowed="--verify"
+            )
+        _export_graphs(load_model(checkpoint, prefer=prefer), target, verify=verify)
+        return
     if consolidate:
         _consolidate(checkpoint, target, prefer, verify or license is not None or scores is not None)
         return
@@ -157,6 +179,15 @@ def export_checkpoint(
     for note in export.notes:
         sys.stderr.write(f"note: {note}\n")
     sys.stdout.write(f"{target}: {export.class_name}, {dtype}\n" + (f"{verdict}\n" if verdict else ""))
+
+
+def _export_graphs(loaded: LoadedModel, target: Path, *, verify: bool) -> None:
+    with new_folder(target) as folder:
+        notes = write_graphs(loaded, folder)
+        verdict = verify_graphs(loaded, folder) if verify else None
+    for note in notes:
+        sys.stderr.write(f"note: {note}\n")
+    sys.stdout.write(f"{target}: ONNX, float32\n" + (f"{verdict}\n" if verdict else ""))
 
 
 def _export_adapter(path: str, target: Path, prefer: str) -> None:

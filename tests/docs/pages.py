@@ -23,18 +23,26 @@ def name_of(page: Path) -> str:
     return page.relative_to(ROOT).as_posix()
 
 
+def all_blocks(page: Path) -> list[tuple[str, str]]:
+    """Language and text of every block."""
+    return re.findall(r"^```(\w*)\n(.*?)^```$", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+
+
 def blocks(page: Path, *languages: str) -> list[str]:
-    found = re.findall(r"^```(\w*)\n(.*?)^```$", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
-    return [text for language, text in found if language in languages]
+    return [text for language, text in all_blocks(page) if language in languages]
+
+
+def commands_of(block: str) -> Iterator[list[str]]:
+    """The commands of a block, as words; what continues a line belongs to it, comments do not."""
+    for line in block.replace("\\\n", " ").splitlines():
+        line = re.sub(r"\s+#.*", "", line).removeprefix("$ ").strip()
+        if line and not line.startswith("#"):
+            yield shlex.split(line)
 
 
 def commands(page: Path, *languages: str) -> Iterator[list[str]]:
-    """Every command of blocks in these languages, as words; what continues a line belongs to it, comments do not."""
     for block in blocks(page, *languages):
-        for line in block.replace("\\\n", " ").splitlines():
-            line = re.sub(r"\s+#.*", "", line).removeprefix("$ ").strip()
-            if line and not line.startswith("#"):
-                yield shlex.split(line)
+        yield from commands_of(block)
 
 
 def own_words(words: list[str]) -> list[str] | None:

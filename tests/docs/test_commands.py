@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.pages import PAGES, ROOT, blocks, commands, make_place, own_words
+from tests.docs.pages import PAGES, ROOT, all_blocks, commands_of, make_place, own_words
 from tests.typed import type_command, type_python
 
 _FIT = [
@@ -49,35 +49,40 @@ def ordered_pages() -> list[Path]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_commands_run_in_their_order(place: Path) -> None:
+def test_blocks_run_in_their_order(place: Path) -> None:
     done: set[str] = set()
     for page in ordered_pages():
-        for words in commands(page, "bash"):
-            line, mine = " ".join(words), own_words(words)
-            if words[0] == "make" or line in done:
+        for language, block in all_blocks(page):
+            if block in done or language not in ("bash", "python"):
                 continue
-            assert mine is not None, f"cannot run {line!r}"
-            variables = dict(word.split("=", 1) for word in words if re.match(r"GPT_LIGHTNING_\w+=", word))
-            shorter = SHORTER.get(mine[0]) or SHORTER.get(" ".join(mine[:2])) or []
-            if any(word.endswith(("help", "--print_config")) for word in mine):
-                shorter = []
-            result = type_command(mine + shorter, place, **variables)
-            assert result.returncode == 0, f"{page}: {line}\n{result.stderr}"
-            assert "Traceback" not in result.stderr
-            done.add(line)
-    assert len(done) >= 40
+            done.add(block)
+            if language == "python":
+                _run_code(block, place)
+            for words in commands_of(block) if language == "bash" else ():
+                line = " ".join(words)
+                if words[0] != "make" and line not in done:
+                    _run(words, place)
+                    done.add(line)
+    assert len(done) >= 60
 
 
-@pytest.mark.slow
-def test_python_runs(place: Path) -> None:
-    shown = [code for page in PAGES for code in blocks(page, "python")]
-    assert shown
-    for code in shown:
-        assert '"trainer.max_steps": 20' in code
-        code = code.replace('"trainer.max_steps": 20', '"trainer.max_steps": 2, "trainer.limit_val_batches": 1')
-        result = type_python(code, place)
-        assert result.returncode == 0, result.stderr
-        assert result.stdout
+def _run(words: list[str], place: Path) -> None:
+    mine = own_words(words)
+    assert mine is not None, f"cannot run {words!r}"
+    variables = dict(word.split("=", 1) for word in words if re.match(r"GPT_LIGHTNING_\w+=", word))
+    shorter = SHORTER.get(mine[0]) or SHORTER.get(" ".join(mine[:2])) or []
+    if any(word.endswith(("help", "--print_config")) for word in mine):
+        shorter = []
+    result = type_command(mine + shorter, place, **variables)
+    assert result.returncode == 0, f"{words}\n{result.stderr}"
+    assert "Traceback" not in result.stderr
+
+
+def _run_code(code: str, place: Path) -> None:
+    code = code.replace('"trainer.max_steps": 20', '"trainer.max_steps": 2, "trainer.limit_val_batches": 1')
+    result = type_python(code, place)
+    assert result.returncode == 0, f"{code}\n{result.stderr}"
+    assert result.stdout
 
 
 @pytest.mark.slow
