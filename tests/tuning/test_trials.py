@@ -13,6 +13,7 @@ import torch
 from gpt_lightning.parsing.trust import TRUST_VARIABLE
 from gpt_lightning.training.fitting.build import build
 from gpt_lightning.tuning.study.best import write_best
+from gpt_lightning.tuning.study.entries import feasible
 from gpt_lightning.tuning.trial.mailbox import read_result, read_trial_spec, write_trial_spec
 from tests.tuning.saboteurs import sabotage
 from tests.tuning.sweeping import again, make_sweep, train_all
@@ -125,3 +126,38 @@ def test_a_process_whose_start_is_not_the_last_saves_ends_and_is_not_heard(tmp_p
     assert begun_anew.exists()
     (entry,) = sweep.entries()
     assert (entry.reason, entry.fact("executed_steps"), entry.fact("attempts")) == (None, 20, 2)
+
+
+LIMITS = [
+    {"name": "size", "metric": "model/parameters", "max": 4500},
+    {"name": "data", "metric": "tokens", "max": 500},
+    {"name": "time", "metric": "seconds", "max": 999},
+]
+
+
+def test_a_limit_that_is_known_before_training_costs_no_step(tmp_path: Path) -> None:
+    """A wider model has too many parameters, a longer run too many tokens; the first one is trained."""
+    space = {"model.config.n_embd": {"values": [8, 16]}, "trainer.max_steps": {"values": [6, 12]}}
+    sweep = make_sweep(tmp_path, {"method": "grid", "parameters": space, "constraints": LIMITS})
+    assert train_all(sweep) == {"complete": 1, "pruned": 3}
+    first, *others = sweep.entries()
+    assert (first.state, feasible(first), first.fact("executed_steps")) == ("complete", True, 6)
+    assert set(first.last.constraints) == {"size", "data", "time"}
+    for entry in others:
+        assert not feasible(entry)
+        assert entry.fact("executed_steps") == 0
+        assert "before a step was trained" in str(entry.reason)
+    assert others[0].last.constraints == {"size": first.last.constraints["size"], "data": 12 * 64 - 500}
+    assert others[1].last.constraints["size"] > 0 >= others[1].last.constraints["data"]
+
+
+@pytest.mark.slow
+def test_memory_is_estimated_before_training(tmp_path: Path) -> None:
+    space = {"data.batch_size": {"values": [4, 64]}}
+    limit = [{"name": "memory", "metric": "sys/peak_mem_gb", "max": 1e-3}]
+    sweep = make_sweep(tmp_path, {"method": "grid", "parameters": space, "constraints": limit})
+    train_all(sweep)
+    small, large = sweep.entries()
+    assert (small.state, large.state) == ("complete", "pruned"), "a small step is trained, and its process measured"
+    assert large.fact("executed_steps") == 0
+    assert 0.0 < large.last.constraints["memory"] < 1.0

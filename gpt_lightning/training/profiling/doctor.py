@@ -99,7 +99,7 @@ def check_run(run: Run, *, steps: int = _STEPS, watts: float | None = None, stop
         UserError: Its steps fail: a loss that is not finite, for instance.
     """
     device = run.trainer.strategy.root_device
-    memory, reason = _estimate(run)
+    memory, reason = estimate_step_memory(run)
     facts = _facts(run) | {"memory": memory, "memory_reason": reason, "available_bytes": free_memory(device)}
     power, source = _find_power(watts, device, run.trainer.world_size)
     facts |= {"watts": power, "watts_source": source}
@@ -149,8 +149,8 @@ def _free_disk(folder: Path) -> int:
     return shutil.disk_usage(folder).free
 
 
-def _estimate(run: Run) -> tuple[MemoryEstimate | None, str]:
-    """The estimate, or None with the reason."""
+def estimate_step_memory(run: Run) -> tuple[MemoryEstimate | None, str]:
+    """The estimate of one step of a run that is built, or None with the reason."""
     if isinstance(run.trainer.strategy, Sharded):
         return None, "the model is spread over several processes"
     plugin, module, data = run.trainer.precision_plugin, run.module, run.datamodule

@@ -35,7 +35,7 @@ from gpt_lightning.training.reuse.reuse import PrefixReuse, Reuse
 from gpt_lightning.training.runs.run_folder import CONFIG_FILE, is_in_use
 from gpt_lightning.tuning.spec.causes import BUG, MACHINE_EXIT_CODE, MEMORY, find_cause
 from gpt_lightning.tuning.trial.mailbox import NEEDS_OWN, Exit, Mailbox, read_trial_spec
-from gpt_lightning.tuning.trial.reporting import Pruned, Reporting
+from gpt_lightning.tuning.trial.reporting import Pruned, Reporting, check_limits
 
 _WATCH_SECONDS, _PAUSE_SECONDS = 1.0, 0.05
 _SAVE_SECONDS = 120.0
@@ -68,7 +68,7 @@ def run_trial(folder: Path, start: str, forked: bool = False) -> None:
             _print_traceback()
         last = reporting[0].last if reporting else None
         outcome, reason, detail = explain(problem)
-        end = Exit(outcome, reason, detail)
+        end = Exit(outcome, reason, detail, metrics=getattr(problem, "metrics", {}))
         if last is not None:
             end = replace(end, step=last.step, executed_steps=last.executed, tokens=last.tokens)
         if isinstance(problem, StopRequested) and reporting:
@@ -98,6 +98,7 @@ def _train(folder: Path, letter: dict[str, Any], mailbox: Mailbox, reporting: li
     if process_rank() == 0 and not (folder / CONFIG_FILE).exists():
         write_text_durably(folder / CONFIG_FILE, dump_config(line))
     run = build_parsed(line)
+    check_limits(run, letter.get("limits", ()))
     run.varied = letter.get("varied")
     reporting.append(Reporting(run, mailbox, letter["patience"]))
     add_callbacks(run.trainer, reporting[0])

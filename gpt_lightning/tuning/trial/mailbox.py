@@ -80,6 +80,7 @@ class Exit:
         executed_steps: Of these, computed by this attempt.
         reused_steps: Of these, taken from another trial's checkpoint.
         tokens: Training tokens of ``step``.
+        metrics: What was known before training, of a trial that ends there because it is beyond a limit.
     """
 
     outcome: str
@@ -89,6 +90,7 @@ class Exit:
     executed_steps: int = 0
     reused_steps: int = 0
     tokens: int = 0
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

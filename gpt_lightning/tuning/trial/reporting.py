@@ -9,6 +9,8 @@ same for any batch size, and a run that will cool down has the key of one that w
 The trial's end of the mailbox: after each validation it reports, and does what the verdict says.
 
 Only the first process writes and reads; it tells the others, so that all of them stop at the same step.
+
+A limit that is known to be broken before a step is trained ends the trial there: it costs no step.
 """
 
 from __future__ import annotations
@@ -16,8 +18,9 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from typing import Any
 
 import torch
 from lightning.fabric.utilities.rank_zero import rank_zero_only
@@ -25,12 +28,14 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from gpt_lightning.errors import EndedEarly
 from gpt_lightning.files.processes import peak_resident_bytes
+from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.model.gpt import GPT
 from gpt_lightning.optim.schedules.lengths import Horizon
 from gpt_lightning.optim.schedules.schedules import Schedule
 from gpt_lightning.training.fitting.run import Run
 from gpt_lightning.training.runs.run_folder import read_metrics
 from gpt_lightning.training.watch.loggers import RunLogger
+from gpt_lightning.tuning.spec.spec import Constraint
 from gpt_lightning.tuning.trial.mailbox import Mailbox, Report
 
 
@@ -185,9 +190,7 @@ class Reporting(Callback):
 
     @cached_property
     def _parameters(self) -> float:
-        """Of the decoder, from its shape: a trial whose steps are all taken over builds no module."""
-        with torch.device("meta"):
-            return float(sum(weights.numel() for weights in GPT(self._run.module.config).parameters()))
+        return count_parameters(self._run.module.config)
 
     def _wait(self, n: int) -> str | None:
         end = time.monotonic() + self._patience
@@ -199,8 +202,65 @@ class Reporting(Callback):
         return None
 
 
+def count_parameters(config: GPTConfig) -> float:
+    """Of the decoder, from its shape: a trial whose steps are all taken over builds no module."""
+    with torch.device("meta"):
+        return float(sum(weights.numel() for weights in GPT(config).parameters()))
+
+
 def _peak_gigabytes() -> float:
     """Most memory used so far: of the device, or of this process on a CPU."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 1e9
     return peak_resident_bytes() / 1e9
+
+
+class BeyondLimits(Pruned):
+    """A constraint cannot be kept.
+
+    Args:
+        text: Which one.
+        metrics: What was found out before training.
+    """
+
+    def __init__(self, text: str, metrics: Mapping[str, float]) -> None:
+        super().__init__(text)
+        self.metrics = dict(metrics)
+
+
+def check_limits(run: Run, limits: Sequence[Mapping[str, Any]]) -> None:
+    """Whether the run could keep its constraints, as far as its settings say.
+
+    Args:
+        run: Built, not begun.
+        limits: Fields of ``Constraint``; of metrics that only training tells nothing is known.
+
+    Raises:
+        BeyondLimits: It could not.
+    """
+    known = {each: measure(run) for each, measure in _MEASURES.items() if any(each == one["metric"] for one in limits)}
+    for limit in (Constraint(**each) for each in limits):
+        value = known.get(limit.metric)
+        if value is not None and limit.excess(value) > 0:
+            text = f"beyond constraint {limit.name} before a step was trained: {limit.metric} is {value:.6g}"
+            raise BeyondLimits(text, {name: each for name, each in known.items() if each is not None})
+
+
+def _tokens(run: Run) -> float:
+    horizon = run.plan.horizon
+    return float(horizon.tokens_before(horizon.total_steps))
+
+
+def _memory(run: Run) -> float | None:
+    """Gigabytes of a step without what the process takes for itself: what is measured later is more."""
+    from gpt_lightning.training.profiling.doctor import estimate_step_memory
+
+    estimate, _ = estimate_step_memory(run)
+    return None if estimate is None else estimate.peak / 1e9
+
+
+_MEASURES: dict[str, Callable[[Run], float | None]] = {
+    "model/parameters": lambda run: count_parameters(run.module.config),
+    "tokens": _tokens,
+    "sys/peak_mem_gb": _memory,
+}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import random
 import re
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -233,6 +234,7 @@ def compose_trial_spec(
         "varied": session_values(spec, chosen),
         "values": chosen,
         "repeats": trial.user_attrs.get("repeats"),
+        "limits": [asdict(each) for each in spec.constraints],
         "supervisor": supervisor.plain(),
     }
 

@@ -224,10 +224,10 @@ def tell(sweep: Sweep, number: int, result: Result) -> bool:
     trial, facts = trial_numbered(sweep, number), facts_of(result)
     try:
         set_facts(sweep, trial, facts)
+        handle = optuna.trial.Trial(sweep.study, trial._trial_id)
+        for name, excess in limits_of(sweep.spec, result).items():
+            sweep.store(lambda n=name, e=excess: handle.set_constraint(n, e), "a constraint")  # type: ignore[misc]
         if result.state == "complete":
-            handle = optuna.trial.Trial(sweep.study, trial._trial_id)
-            for name, excess in limits_of(sweep.spec, result).items():
-                sweep.store(lambda n=name, e=excess: handle.set_constraint(n, e), "a constraint")  # type: ignore[misc]
             return _tell(sweep, number, values=result.value, state=TrialState.COMPLETE)
         if result.state == names.DIVERGED:
             values = names.imputed(sweep.spec, result.metrics, sweep.entries())
@@ -256,9 +256,14 @@ def facts_of(result: Result) -> dict[str, Any]:
 
 
 def limits_of(spec: SweepSpec, result: Result) -> dict[str, float]:
-    """Constraint -> how far a complete trial lies beyond it."""
-    measured = {**result.metrics, "seconds": result.seconds, "tokens": float(result.tokens)}
-    return {each.name: each.excess(measured[each.metric]) for each in spec.constraints}
+    """Constraint -> how far a trial lies beyond it: a complete one, or one that ended before training because of it."""
+    if result.state == "complete":
+        measured = {**result.metrics, "seconds": result.seconds, "tokens": float(result.tokens)}
+    elif result.state == "pruned" and not result.steps:
+        measured = dict(result.metrics)
+    else:
+        return {}  # what was measured by then says nothing about the whole of it
+    return {each.name: each.excess(measured[each.metric]) for each in spec.constraints if each.metric in measured}
 
 
 def set_facts(sweep: Sweep, trial: FrozenTrial, facts: dict[str, Any]) -> None:

@@ -93,7 +93,7 @@ def _rebuild(sweep: Sweep, number: int, folder: Path) -> FrozenTrial:
         distributions=distributions,
         user_attrs={**facts, **facts_of(result)},
         intermediate_values=_intermediate(reports.get(names.REPORTS, [])),
-        constraints=limits_of(sweep.spec, result) if result.state == "complete" else None,
+        constraints=limits_of(sweep.spec, result) or None,
     )
     trial.datetime_complete = datetime.fromtimestamp((folder / RESULT_FILE).stat().st_mtime)
     trial.datetime_start = trial.datetime_complete - timedelta(seconds=result.seconds)

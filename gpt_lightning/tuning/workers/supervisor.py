@@ -328,7 +328,7 @@ class _Attempt:
     def _result(self, end: Exit) -> Result:
         spec = self._sweep.spec
         last = max(self._reports, key=lambda each: each.n, default=None)
-        metrics = dict(last.metrics) if last is not None else {}
+        metrics = dict(last.metrics) if last is not None else dict(end.metrics)
         state = {"finished": "complete"}.get(end.outcome, end.outcome)
         if state == "pruned" and isinstance(self._verdict, Diverged):
             state = names.DIVERGED
