@@ -81,6 +81,7 @@ COMMANDS = {
         f"sweep {name}": Command("gpt_lightning.tuning.commands", "sweep_command", text, "Sweeps", typed=False)
         for name, text in {
             "run": "Run many trials of a sweep file, or go on with them.",
+            "extend": "Go on from an ended sweep: more values, wider ranges, longer runs of the best.",
             "validate": "Try every key of a sweep file before trial 1.",
             "worker": "Add a worker to a sweep.",
             "status": "Show the trials of a sweep.",

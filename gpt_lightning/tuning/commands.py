@@ -9,11 +9,15 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from gpt_lightning.errors import ConfigError, RunFolderError, TrainingError
 from gpt_lightning.files.processes import WARNING_SIGNAL
 from gpt_lightning.parsing.command import OwnOptions
+
+if TYPE_CHECKING:
+    from gpt_lightning.tuning.study.checking import Checked
+    from gpt_lightning.tuning.study.sweep import Sweep
 
 _Body = Callable[[argparse.Namespace], "int | None"]
 
@@ -57,6 +61,31 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--force", action="store_true", help="A changed space: go on in the same study all the same.")
 
 
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
+
+
+_positive.__name__ = "whole number from 1 on"
+
+
+def _add_extend(parser: argparse.ArgumentParser) -> None:
+    for name, metavar, text in (
+        ("--add", "KEY=VALUES", "Values for a list of values, such as 'model.schedule=[Linear]'; may be repeated."),
+        (
+            "--widen",
+            "KEY",
+            "A range: where its best value is the first or last, else both ends; may be repeated.",
+        ),
+    ):
+        parser.add_argument(name, action="append", default=[], metavar=metavar, help=text)
+    parser.add_argument("--trials", type=_positive, default=None, help="How many more; none = 10, or all of a grid.")
+    parser.add_argument("--top", type=_positive, default=None, help="So many of the best, for a longer run: --steps.")
+    parser.add_argument("--steps", default=None, metavar="2x", help="Factor of the length of these.")
+
+
 def _add_worker(parser: argparse.ArgumentParser) -> None:
     _add_set(parser)
     parser.add_argument("--slot", type=int, default=-1, help="Hold this numbered place of the machine; -1 = none.")
@@ -79,17 +108,39 @@ def _validate(given: argparse.Namespace) -> None:
 
 
 def _run(given: argparse.Namespace) -> int:
+    from gpt_lightning.tuning.launch.creating import begin, fork, read_named
+
+    spec, folder = read_named(given.sweep, given.set)
+    if given.fork:
+        spec, folder = fork(spec)
+    return _go_on(*begin(spec, folder, force=given.force))
+
+
+def _extend(given: argparse.Namespace) -> int:
+    from gpt_lightning.tuning.launch.extending import extend, lengthen
+    from gpt_lightning.tuning.study.sweep import open_sweep
+    from gpt_lightning.tuning.study.sweep_folder import find_sweep
+
+    if (given.top is None) != (given.steps is None):
+        raise ConfigError("--top and --steps belong together", got=given.sweep, fix="Say --top 3 --steps 2x.")
+    if given.top is not None and (given.add or given.widen or given.trials is not None):
+        raise ConfigError("--top goes with --steps alone", got=given.sweep, fix="Extend twice.")
+    old = open_sweep(find_sweep(given.sweep))
+    if given.top is not None:
+        return _go_on(*lengthen(old, top=given.top, steps=given.steps))
+    return _go_on(*extend(old, add=given.add, widen=given.widen, trials=given.trials))
+
+
+def _go_on(sweep: Sweep, checked: Checked) -> int:
+    """Have the trials of a sweep that is begun run to their end."""
     from gpt_lightning.tuning.launch.cluster_launchers import make_launcher
-    from gpt_lightning.tuning.launch.creating import allow, begin, fork, read_named
+    from gpt_lightning.tuning.launch.creating import allow
     from gpt_lightning.tuning.launch.live import Display
     from gpt_lightning.tuning.launch.running import finish, run_sweep, why_it_failed
     from gpt_lightning.tuning.study.checking import describe_plan
     from gpt_lightning.tuning.workers.worker import StopSignals
 
-    spec, folder = read_named(given.sweep, given.set)
-    if given.fork:
-        spec, folder = fork(spec)
-    sweep, checked = begin(spec, folder, force=given.force)
+    spec, folder = sweep.spec, sweep.folder
     launcher = make_launcher(folder, spec.launcher)
     sys.stdout.write(describe_plan(spec, checked) + f"{launcher.describe()}\n")
     sys.stdout.flush()
@@ -228,6 +279,13 @@ _COMMANDS: dict[str, tuple[_Body, str, str, Callable[[argparse.ArgumentParser], 
         "Run a sweep, or go on with it; Ctrl-C saves and stops.",
         "sweeps/lr_schedule.yaml --set budget.trials=20",
         _add_run,
+    ),
+    "extend": (
+        _extend,
+        "Go on from an ended sweep with more values, a wider range, more trials or longer runs of the best; "
+        "nothing is trained twice.",
+        "runs/lr_schedule --widen model.optimizer.lr",
+        _add_extend,
     ),
     "worker": (_work, "Run trials of a sweep in this process, besides any others.", "runs/lr_schedule", _add_worker),
     "status": (

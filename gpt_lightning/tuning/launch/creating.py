@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -31,7 +32,7 @@ log = logging.getLogger("gpt_lightning")
 
 FORKED = "gpt_lightning:forked"
 """Attribute of a study that has all trials of the sweep it was forked from."""
-KNOWN = ("complete", names.DIVERGED)
+KNOWN = ("complete", names.DIVERGED, "pruned")
 """States of trials that a fork takes over."""
 
 
@@ -51,7 +52,9 @@ def read_named(path: str, changes: Sequence[str]) -> tuple[SweepSpec, SweepFolde
     return read_frozen(folder, changes), folder
 
 
-def begin(spec: SweepSpec, folder: SweepFolder, *, force: bool = False, forked_from: str = "") -> tuple[Sweep, Checked]:
+def begin(
+    spec: SweepSpec, folder: SweepFolder, *, force: bool = False, forked_from: str = "", prefixes: str = ""
+) -> tuple[Sweep, Checked]:
     """Check, create what is not there, and open. Any number of processes may do so at once.
 
     Args:
@@ -59,6 +62,7 @@ def begin(spec: SweepSpec, folder: SweepFolder, *, force: bool = False, forked_f
         folder: Its folder.
         force: Go on although the space is another one.
         forked_from: Folder of the sweep whose trials are taken over.
+        prefixes: Store of shared checkpoints of another sweep.
 
     Raises:
         ConfigError: A trial would fail.
@@ -74,7 +78,7 @@ def begin(spec: SweepSpec, folder: SweepFolder, *, force: bool = False, forked_f
         if not force and hash_space(describe_space(before)) != hash_space(describe_space(spec)):
             open_study(spec, folder)  # says what differs
     with folder.locked():
-        folder.prepare(spec, forked_from=forked_from, replace=force)
+        folder.prepare(spec, forked_from=forked_from, prefixes=prefixes, replace=force)
         declare(spec, folder.trials)
     study = open_study(spec, folder, accept_change=force)
     study.set_user_attr(BASE, checked.facts())
@@ -139,23 +143,39 @@ def fork(spec: SweepSpec) -> tuple[SweepSpec, SweepFolder]:
             f"Sweep {spec.name} has another metric or base, so none of its trials can be taken over",
             fix="Begin a sweep of another name: --set name=OTHER.",
         )
+    sweep, _ = begin_after(old, spec, take_over=True)
+    return sweep.spec, sweep.folder
+
+
+def begin_after(old: Sweep, spec: SweepSpec, *, take_over: bool) -> tuple[Sweep, Checked]:
+    """Begin a sweep under the next free name after that of an old one, whose shared checkpoints it uses.
+
+    Args:
+        old: Stays as it is.
+        spec: The new one, whose name is not used.
+        take_over: Whether it begins with the ended trials of the old one that fit its space.
+    """
     source = str(old.folder.path.resolve())
+    stem = re.sub(r"-\d+$", "", old.spec.name) if old.folder.mark().get("prefixes") else old.spec.name
     number = 2
-    while _is_used(sweep_folder_of(f"{spec.name}-{number}"), source):
+    while _is_used(sweep_folder_of(f"{stem}-{number}"), source if take_over else ""):
         number += 1
-    name = f"{spec.name}-{number}"
+    name = f"{stem}-{number}"
     new = replace(spec, name=name, raw={**spec.raw, "name": name})
-    sweep, _ = begin(new, sweep_folder_of(name), forked_from=source)
-    taken = [entry for entry in sweep.entries() if entry.fact("imported")]
-    log.info("%s: %d of %d finished trials taken over", name, len(taken), len(old.ranked()))
-    return new, sweep.folder
+    store = str(old.folder.prefixes.resolve())
+    sweep, checked = begin(new, sweep_folder_of(name), forked_from=source if take_over else "", prefixes=store)
+    if take_over:
+        taken = sum(bool(entry.fact("imported")) for entry in sweep.entries())
+        ended = sum(entry.state in KNOWN and entry.repeats is None for entry in old.entries())
+        log.info("%s: %d of %d ended trials taken over", name, taken, ended)
+    return sweep, checked
 
 
 def _is_used(folder: SweepFolder, source: str) -> bool:
     """Whether a name is taken; not by a fork of the same sweep that was killed while it began."""
     if not folder.path.exists():
         return False
-    if folder.mark().get("forked_from") != source or folder.numbers():
+    if not source or folder.mark().get("forked_from") != source or folder.numbers():
         return True
     return folder.is_begun and _is_taken_over_in(folder)
 
@@ -168,11 +188,14 @@ def _is_taken_over_in(folder: SweepFolder) -> bool:
 
 
 def _take_over(sweep: Sweep, old: Sweep) -> None:
-    there = {entry.fact("imported") for entry in sweep.entries()}
+    folders = {entry.first: str(trial_folder(old, entry)) for entry in old.entries()}
     for entry in old.entries():
-        folder = trial_folder(old, entry)
-        if entry.state in KNOWN and str(folder) not in there and _fits(sweep.spec, entry):
-            _import(sweep, entry, folder)
+        there = {each.fact("imported"): each.first for each in sweep.entries()}
+        # A repetition is one of the trial that is taken over, which has another number here.
+        repeats = None if entry.repeats is None else there.get(folders[entry.repeats])
+        wanted = entry.state in KNOWN and (entry.repeats is None or repeats is not None)
+        if wanted and folders[entry.first] not in there and _fits(sweep.spec, entry):
+            _import(sweep, entry, folders[entry.first], repeats)
 
 
 def _fits(spec: SweepSpec, entry: Entry) -> bool:
@@ -189,13 +212,15 @@ def _fits(spec: SweepSpec, entry: Entry) -> bool:
     return set(values) == set(entry.values)
 
 
-def _import(sweep: Sweep, entry: Entry, folder: Path) -> None:
+def _import(sweep: Sweep, entry: Entry, folder: str, repeats: int | None) -> None:
     named = {key: sweep.spec.parameters[key] for key in entry.values}
     facts = {name: value for name, value in entry.last.user_attrs.items() if name not in (names.FIRST, names.RETRY_OF)}
     trial = create_trial(
         params={each.stored_name: each.encode(entry.values[key]) for key, each in named.items()},
         distributions={each.stored_name: each.distribution() for each in named.values()},
+        state=entry.last.state,
         values=entry.last.values,
-        user_attrs={**json.loads(json.dumps(facts)), "folder": str(folder), "imported": str(folder)},
+        constraints=entry.last.constraints or None,
+        user_attrs={**json.loads(json.dumps(facts)), "folder": folder, "imported": folder, "repeats": repeats},
     )
     sweep.store(lambda: sweep.study.add_trial(trial), "adding a trial")

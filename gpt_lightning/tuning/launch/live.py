@@ -10,6 +10,7 @@ from typing import Any, TextIO
 
 from gpt_lightning.tuning.spec.trial_arguments import class_name
 from gpt_lightning.tuning.study.best import rows
+from gpt_lightning.tuning.study.edges import edge_notes
 from gpt_lightning.tuning.study.entries import DIFFERS, Entry, rank
 from gpt_lightning.tuning.study.sweep import Sweep
 
@@ -175,4 +176,6 @@ def status_text(sweep: Sweep, as_json: bool) -> str:
         chosen = ", ".join(f"{key}={each}" for key, each in entry.values.items())
         why = f" [{entry.reason}]" if entry.reason and entry.state != "complete" else ""
         lines.append(f"  {entry.first:>5}  {entry.state:<9} {value:>10} {curve:<16}  {chosen}{why}{_other(entry)}")
+    if all(entry.ended for entry in entries):
+        lines += edge_notes(sweep.spec, entries, sweep.folder.path)
     return "\n".join(lines) + "\n"

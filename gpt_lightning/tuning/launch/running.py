@@ -16,6 +16,7 @@ from gpt_lightning.tuning.launch.launchers import Launcher
 from gpt_lightning.tuning.launch.live import Display
 from gpt_lightning.tuning.report.report import write_report
 from gpt_lightning.tuning.study.best import add_repeats, noise, write_best
+from gpt_lightning.tuning.study.edges import edge_notes
 from gpt_lightning.tuning.study.entries import Entry
 from gpt_lightning.tuning.study.sweep import FAULT, Sweep
 from gpt_lightning.tuning.workers.claiming import places_left, reason_to_end, same_failure, stopped
@@ -99,6 +100,7 @@ def finish(sweep: Sweep) -> None:
         sys.stdout.write(f"  {key}: {value}\n")
     for number, (mean, deviation, count) in noise(sweep, sweep.entries()).items():
         sys.stdout.write(f"  trial {number} over {count} seeds: {mean:.6g} +- {deviation:.2g}\n")
+    sys.stdout.write("".join(f"  {line}\n" for line in edge_notes(sweep.spec, sweep.entries(), sweep.folder.path)))
     page, *twin = write_report(sweep.folder.path, sweep.folder.report)
     sys.stdout.write(f"Report: {page}" + "".join(f" and {path.name}" for path in twin) + "\n")
     sys.stdout.write(f"Next:\n  train      gpt-lightning fit --config {sweep.folder.best}\n")

@@ -95,6 +95,8 @@ def _add_best(page: Page, study: StudyFacts) -> None:
         for key in settings
     ]
     page.table(["setting", "base", f"trial {best.number}"], rows)
+    for note in study.notes:
+        page.text(note)
     page.text(
         "Write it out with `gpt-lightning sweep best`, train it again with `gpt-lightning fit --config best.yaml`."
     )

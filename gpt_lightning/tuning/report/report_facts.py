@@ -144,6 +144,7 @@ class StudyFacts:
         environment: Name -> value: versions, host, commit.
         importances: For each objective's name, setting -> share.
         problems: What could not be read or computed, a sentence each.
+        notes: What to do next, a sentence each.
     """
 
     name: str
@@ -158,6 +159,7 @@ class StudyFacts:
     environment: Mapping[str, Any] = field(default_factory=dict)
     importances: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @cached_property
     def ranked(self) -> list[TrialFacts]:

@@ -20,6 +20,7 @@ from gpt_lightning.tuning.report.report_facts import Attempt, Objective, Point, 
 from gpt_lightning.tuning.report.report_plots import find_importances
 from gpt_lightning.tuning.spec.parameters import LogGrid, Parameter
 from gpt_lightning.tuning.spec.spec import SweepSpec
+from gpt_lightning.tuning.study.edges import edge_notes
 from gpt_lightning.tuning.study.entries import DIFFERS, DIVERGED, REQUEUE, list_entries
 from gpt_lightning.tuning.study.study import load_study
 from gpt_lightning.tuning.study.sweep import Sweep, read_frozen
@@ -98,6 +99,7 @@ def read_facts(spec: SweepSpec, trials: Sequence[FrozenTrial], folder: Path) -> 
         environment=_read_environment([study.best, *made[::-1]]),
         importances=importances,
         problems=tuple(problems),
+        notes=tuple(edge_notes(spec, list_entries(trials), folder)),
     )
 
 

@@ -17,6 +17,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any, overload
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
@@ -114,6 +115,18 @@ class Parameter(ABC):
     def exact(self) -> list[Any]:
         """Its numbers or choices to the last digit, as plain data: two that agree are the same parameter."""
 
+    def ordered(self) -> list[Any]:
+        """First and last value where there is an order; else empty."""
+        return self.edges()
+
+    def widen(self, *, up: bool) -> dict[str, Any]:
+        """Fields of the sweep file with which the range goes on beyond its last value, or its first.
+
+        Raises:
+            ConfigError: It has no order, or no end.
+        """
+        raise ConfigError(f"{self.key} has no end that could be moved", got=self.describe(), fix="Change it by --set.")
+
     def _outside(self, value: Any, allowed: str) -> ConfigError:
         return ConfigError(f"{self.key} has no such value in this sweep", got=value, allowed=allowed)
 
@@ -152,6 +165,23 @@ class Values(Parameter):
     def exact(self) -> list[Any]:
         """Every choice."""
         return list(self.values)
+
+    def ordered(self) -> list[Any]:
+        """First and last of rising numbers."""
+        numbers = all(isinstance(each, (int, float)) and not isinstance(each, bool) for each in self.values)
+        rising = numbers and len(self.values) > 1 and all(a < b for a, b in pairwise(self.values))
+        return [self.values[0], self.values[-1]] if rising else []
+
+    def widen(self, *, up: bool) -> dict[str, Any]:
+        """One more number, at the same ratio or distance as the last two."""
+        if not self.ordered():
+            fix = f"Say --add '{self.key}=VALUE'."
+            raise ConfigError(f"{self.key} is no list of rising numbers", got=self.describe(), fix=fix)
+        last, before = self.values[-1:-3:-1] if up else self.values[:2]
+        ratios = len({f"{b / a:.6g}" for a, b in pairwise(self.values)}) == 1 if self.values[0] > 0 else False
+        new = last * (last / before) if ratios else float(2 * _decimal(last) - _decimal(before))
+        new = int(new) if isinstance(last, int) and new == int(new) else float(f"{new:.12g}")
+        return {"values": [*self.values, new] if up else [new, *self.values]}
 
     def describe(self) -> str:
         """The choices."""
@@ -264,6 +294,17 @@ class Range(Parameter):
         """The multiples, or the whole numbers, when they are spaced evenly."""
         return None if self.log else self._steps
 
+    def widen(self, *, up: bool) -> dict[str, Any]:
+        """Two octaves of a logarithm, else half of the width; in whole steps."""
+        end, sign = _decimal(self.maximum if up else self.minimum), 1 if up else -1
+        if self.log:
+            new = end * 4 if up else end / 4
+        else:
+            step = _decimal(self.quantum or (1 if self.whole else 0))
+            width = (_decimal(self.maximum) - _decimal(self.minimum)) / 2
+            new = end + sign * (max(1, round(width / step)) * step if step else width)
+        return {"max" if up else "min": math.ceil(new) if self.whole else float(new)}
+
     def exact(self) -> list[Any]:
         """Ends and distance."""
         return [self.minimum, self.maximum, self.quantum]
@@ -334,6 +375,10 @@ class LogGrid(Parameter):
     def grid(self) -> list[Any]:
         """Every point."""
         return list(self._points)
+
+    def widen(self, *, up: bool) -> dict[str, Any]:
+        """Two octaves."""
+        return {"max": self._points[-1] * 4} if up else {"min": self._points[0] / 4}
 
     def exact(self) -> list[Any]:
         """Ends and density."""

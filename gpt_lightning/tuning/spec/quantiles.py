@@ -27,6 +27,10 @@ class Quantile(Parameter):
         super().__init__(key, when)
         self.quantum = quantum
 
+    def ordered(self) -> list[Any]:
+        """It has no ends."""
+        return []
+
     @abstractmethod
     def value_at(self, quantile: float) -> float:
         """The value below which that share lies."""

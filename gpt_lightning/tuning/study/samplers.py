@@ -19,7 +19,7 @@ from hashlib import sha256
 from typing import Any
 
 from optuna import Study
-from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIISampler, QMCSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
@@ -204,14 +204,18 @@ def _distance(spec: SweepSpec, one: Mapping[str, Any], other: Mapping[str, Any])
     total = 0.0
     for parameter in spec.parameters.values():
         name, kind = parameter.stored_name, parameter.distribution()
-        if name in one and name in other and isinstance(kind, (FloatDistribution, IntDistribution)):
-            low, high, here, there = (
-                math.log(each) if kind.log else float(each) for each in (kind.low, kind.high, one[name], other[name])
-            )
-            total += abs(here - there) / (high - low) if high > low else 0.0
+        if name in one and name in other and not isinstance(kind, CategoricalDistribution):
+            total += abs(position(kind, one[name]) - position(kind, other[name]))
         else:
             total += one.get(name) != other.get(name)
     return total
+
+
+def position(kind: BaseDistribution, stored: float) -> float:
+    """Where a number lies in its range: 0 = the first, 1 = the last."""
+    assert isinstance(kind, (FloatDistribution, IntDistribution))
+    low, high, here = (math.log(each) if kind.log else float(each) for each in (kind.low, kind.high, stored))
+    return (here - low) / (high - low) if high > low else 0.0
 
 
 class EveryPoint(RandomSampler):

@@ -6,7 +6,7 @@ runs/lr/
     base/0-gpt2.yaml  the base configurations as they were when the sweep began
     study.db          Optuna's storage, unless it is elsewhere
     trials/00012/     a run folder each, named by the number of the trial's first attempt
-    prefixes/         checkpoints that trials share
+    prefixes/         checkpoints that trials share, also those of a sweep that was forked from this one
     logs/             what the workers said
     best.yaml, report.html, report.md
 
@@ -20,6 +20,7 @@ import json
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 
 from gpt_lightning.errors import ConfigError, RunFolderError
@@ -42,8 +43,14 @@ class SweepFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.file, self.database, self.journal = path / SWEEP_FILE, path / "study.db", path / "study.journal"
-        self.trials, self.prefixes, self.logs = path / "trials", path / "prefixes", path / "logs"
+        self.trials, self.logs = path / "trials", path / "logs"
         self.best, self.report = path / "best.yaml", path / "report.html"
+
+    @cached_property
+    def prefixes(self) -> Path:
+        """The store of shared checkpoints: that of the sweep it came from, as long as it is there."""
+        other = Path(self.mark().get("prefixes") or self.path / "prefixes")
+        return other if other.is_dir() else self.path / "prefixes"
 
     def trial(self, first: int) -> Path:
         """Run folder of the trial whose first attempt has this number."""
@@ -54,7 +61,11 @@ class SweepFolder:
         return sorted(int(each.name) for each in self.trials.glob("*") if each.name.isdigit())
 
     def mark(self) -> dict[str, str]:
-        """``study``: identity of the study; ``forked_from``: folder of the old sweep, if any. Empty without a mark."""
+        """Of a begun sweep; empty without a mark.
+
+        ``study``: identity of the study; ``forked_from``: folder of the sweep whose trials it has, if any;
+        ``prefixes``: the store of the sweep it came from, if any.
+        """
         try:
             return dict(json.loads((self.path / MARK_FILE).read_text(encoding="utf-8")))
         except FileNotFoundError:
@@ -70,19 +81,20 @@ class SweepFolder:
         folders = (self.trials, self.logs, self.path / "base")
         return self.file.is_file() and (self.path / LOCK_FILE).is_file() and all(each.is_dir() for each in folders)
 
-    def prepare(self, spec: SweepSpec, *, forked_from: str = "", replace: bool = False) -> None:
+    def prepare(self, spec: SweepSpec, *, forked_from: str = "", prefixes: str = "", replace: bool = False) -> None:
         """Mark the folder, and write copies of the bases and the sweep file; call it under the lock.
 
         Args:
             spec: The sweep.
             forked_from: Folder of the sweep whose trials are taken over.
+            prefixes: Store of shared checkpoints of another sweep, to be used in place of an own one.
             replace: Whether bases that were copied before may be others now; else what is there stays.
 
         Raises:
             RunFolderError: The folder holds something else.
         """
         if not self.mark():
-            self._begin(forked_from)
+            self._begin(forked_from, prefixes)
         for folder in (self.trials, self.logs, self.path / "base"):
             make_folder(folder)
         copies = self.bases(spec)
@@ -96,7 +108,7 @@ class SweepFolder:
         if not self.file.is_file() or _content(self.file) != dict(spec.raw):
             write_text_durably(self.file, dump_yaml(dict(spec.raw)))
 
-    def _begin(self, forked_from: str) -> None:
+    def _begin(self, forked_from: str, prefixes: str) -> None:
         make_folder(self.path)
         ours = (LOCK_FILE, f".{LOCK_FILE}", f".{MARK_FILE}")  # with what a kill may leave of them
         foreign = sorted(each.name for each in self.path.iterdir() if not each.name.startswith(ours))
@@ -106,7 +118,7 @@ class SweepFolder:
                 got=", ".join(foreign[:4]),
                 fix="Give the sweep another name (--set name=OTHER), or move what is there.",
             )
-        mark = {"study": uuid.uuid4().hex, "forked_from": forked_from}
+        mark = {"study": uuid.uuid4().hex, "forked_from": forked_from, "prefixes": prefixes}
         write_json_durably(self.path / MARK_FILE, mark)
 
     def bases(self, spec: SweepSpec) -> list[Path]:
