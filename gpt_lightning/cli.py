@@ -162,6 +162,13 @@ def _dispatch(args: list[str]) -> int:
     if name not in COMMANDS:
         return _refuse(name)
     command = COMMANDS[name]
+    if command.typed:
+        from gpt_lightning.parsing.front import answer_early
+
+        page = answer_early(name, command.module, command.attribute, [*config, *rest])
+        if page is not None:
+            sys.stdout.write(page)
+            return 0
     function = getattr(_import_package(command.module), command.attribute)
     if not command.typed:
         result = function(name, [*config, *rest])

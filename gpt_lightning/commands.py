@@ -33,6 +33,7 @@ _APPLICATIONS = {
     "watch": ("topics and mood of a stream of texts", "a page of topics, moods and alarms"),
 }
 """Name -> what it is about, and what it serves."""
+_PROFILING = ("gpt_lightning.training.profiling.commands",)
 _TRAINER = ("gpt_lightning.training.fitting.front", "front_command")
 
 # A name may have up to three words: a noun with several commands, and what to do with it.
@@ -64,14 +65,14 @@ COMMANDS = {
         }.items()
     },
     "plot-schedule": Command(
-        "gpt_lightning.training.profiling.plot_schedule",
+        *_PROFILING,
         "plot_schedule_command",
         "Draw the learning rate of one or several configurations.",
         "Training",
         typed=False,
     ),
     "bench": Command(
-        "gpt_lightning.training.profiling.bench",
+        *_PROFILING,
         "bench_command",
         "Measure the training step here, and say what to change.",
         "Training",
@@ -112,7 +113,7 @@ COMMANDS = {
         "Sweeps",
     ),
     "doctor": Command(
-        "gpt_lightning.training.profiling.doctor",
+        *_PROFILING,
         "doctor_command",
         "Check a run before it starts: data, memory, time, disk.",
         "Training",
@@ -235,10 +236,9 @@ COMMANDS = {
     ),
     "export": Command(
         "gpt_lightning.weights.command",
-        "export_command",
+        "export_checkpoint",
         "Write a model for transformers and vLLM, or pieces as one.",
         "Using a model",
-        typed=False,
     ),
     **{
         f"app {name} {verb}": Command("gpt_lightning.apps.commands", "app_command", text, "Applications", typed=False)

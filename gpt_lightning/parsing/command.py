@@ -11,7 +11,7 @@ import json
 import shlex
 from argparse import RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
-from itertools import takewhile
+from itertools import takewhile, zip_longest
 from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
 from jsonargparse import DefaultHelpFormatter
@@ -75,7 +75,8 @@ def run_command(function: Callable[..., Any], args: Sequence[str], prog: str) ->
 
     Leading arguments without dashes are the values of the parameters that have no default (or of the first one), in
     their order: ``generate RUN --top_k 5``. One of them that is a list takes all the rest: ``evaluate ppl RUN A.txt
-    B.txt``. An option that is a tuple takes as many arguments as it has members: ``--infill PREFIX SUFFIX``.
+    B.txt``. An option that is a tuple takes as many arguments as it has members: ``--infill PREFIX SUFFIX``; one that
+    is true or false may stand alone: ``--verify``. ``-o`` is short for ``--output``.
 
     Returns:
         What the function returns.
@@ -83,11 +84,21 @@ def run_command(function: Callable[..., Any], args: Sequence[str], prog: str) ->
     Raises:
         ConfigError: The arguments do not fit the function.
     """
-    given = _join_tuples(function, _name_leading(function, args))
+    given = _join_tuples(function, _name_leading(function, _spell_out(function, args)))
     parser = command_parser(function, prog)
     settings = parser.instantiate(parser.parse_args(given))
     settings.pop("config", None)
     return function(**vars(settings))
+
+
+def _spell_out(function: Callable[..., Any], args: Sequence[str]) -> list[str]:
+    """The arguments with ``true`` at every option that stands alone, and with whole names."""
+    hints = get_type_hints(function)
+    spelled = []
+    for arg, following in zip_longest(args, args[1:], fillvalue=""):
+        alone = hints.get(arg.removeprefix("--")) is bool and following.lower() not in ("true", "false")
+        spelled.append(f"{arg}=true" if alone and arg.startswith("--") else arg)
+    return ["--output" if arg == "-o" and "output" in hints else arg for arg in spelled]
 
 
 def _name_leading(function: Callable[..., Any], args: Sequence[str]) -> list[str]:

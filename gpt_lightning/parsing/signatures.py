@@ -52,6 +52,12 @@ def read_parameters(path: Path, name: str) -> Mapping[str, Parameter]:
     return _of_class(node) if isinstance(node, ast.ClassDef) else _of_function(node, _texts(node))
 
 
+def read_description(path: Path, name: str) -> str:
+    """What the docstring of a function says above its ``Args:``."""
+    text = ast.get_docstring(_read_definitions(path)[name]) or ""
+    return re.split(r"\n(?:Args|Returns|Raises):", text)[0].strip()
+
+
 @cache
 def _read_definitions(path: Path) -> dict[str, ast.ClassDef | ast.FunctionDef]:
     tree = ast.parse(path.read_text(encoding="utf-8"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from gpt_lightning.checkpoints.checkpoint_dir import CHECKPOINTS_DIR, locate
@@ -14,7 +13,6 @@ from gpt_lightning.data.tokenizers.kinds import write_tokenizer
 from gpt_lightning.data.tokenizers.resolve import is_learned, resolve
 from gpt_lightning.errors import CheckpointError, ConfigError
 from gpt_lightning.model.gpt import GPT
-from gpt_lightning.parsing.command import run_command
 from gpt_lightning.parsing.strict_yaml import dump_yaml
 from gpt_lightning.weights.adapted import find_base, names_base
 from gpt_lightning.weights.checking import check_finite, check_fit
@@ -84,18 +82,6 @@ def _write_imported(found: ForeignModel, folder: Path, target: Path) -> None:
     write_tokenizer(found.tokenizer, folder / TOKENIZER_FILE)
     settings = {"model": {"config": found.config.to_dict()}, "data": {"tokenizer": str(target / TOKENIZER_FILE)}}
     (folder / "config.yaml").write_text(dump_yaml(settings), encoding="utf-8")
-
-
-def export_command(name: str, args: Sequence[str]) -> None:
-    """Parse and run; flags may stand alone, and ``-o`` names the output.
-
-    Args:
-        name: export.
-        args: What follows it.
-    """
-    alone = {f"--{name}": f"--{name}=true" for name in ("adapter_only", "consolidate", "verify")}
-    spelled = {**alone, "-o": "--output"}
-    run_command(export_checkpoint, [spelled.get(arg, arg) for arg in args], f"gpt-lightning {name}")
 
 
 def export_checkpoint(

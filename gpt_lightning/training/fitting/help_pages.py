@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import re
-import shutil
-import textwrap
-from collections.abc import Mapping
-
+from gpt_lightning.parsing.pages import entry, list_classes, tell
 from gpt_lightning.parsing.signatures import Parameter
 from gpt_lightning.training.fitting.options import OWN, class_settings, known_settings
 
@@ -40,7 +36,6 @@ _OPTIM = (
     *("model.optimizer", "model.schedule", "model.parametrization", "model.nonfinite", "model.ema_decay"),
     *("trainer.gradient_clip_val", "trainer.accumulate_grad_batches", "data.global_batch_tokens", "data.batch_ramp"),
 )
-_INDENT = 30
 TOPICS = ("data", "model", "optim", "trainer", "run", "monitor", "all")
 
 
@@ -58,15 +53,15 @@ def help_page(command: str, topic: str = "") -> str:
     if topic:
         keys = _OPTIM if topic == "optim" else [key for key in settings if key.startswith(f"{topic}.")]
         for key in keys:
-            lines += _entry(key, _told(settings[key]))
-            lines += _classes(classes.get(key, {}))
+            lines += entry(key, tell(settings[key]))
+            lines += list_classes(classes.get(key, {}))
         return "\n".join(lines) + "\n"
     lines += [f"Example: {EXAMPLES[command]}", ""]
     for key in (key for key in OWN if key in settings):
-        lines += _entry(key, OWN[key])
+        lines += entry(key, OWN[key])
     lines.append("")
     for key, text in _FIRST.items():
-        lines += _entry(key, _told(Parameter("", settings[key].default, text)))
+        lines += entry(key, tell(Parameter("", settings[key].default, text)))
     return "\n".join([*lines, "", *_MORE.format(command=command, topics="|".join(TOPICS)).splitlines(), ""])
 
 
@@ -75,36 +70,3 @@ More: gpt-lightning {command} --help {topics}
 Options of a class: --model.optimizer.help Muon, --model.schedule.help WSD
 Every setting is also an entry of a YAML file and an environment variable
 (GPT_LIGHTNING_TRAINER__MAX_STEPS=500)."""
-
-
-def _told(parameter: Parameter) -> str:
-    text = parameter.text.replace("``", "")
-    if parameter.default is None or "Default:" in text:
-        return text
-    return f"{text} (default: {_plain(parameter.default)})"
-
-
-def _plain(default: str) -> str:
-    """A default as one types it."""
-    words = {"None": "null", "True": "true", "False": "false", "field(default_factory=list)": "[]"}
-    return words.get(default, re.sub(r"^(\w+)\(\)$", r"\1", default).strip("'"))
-
-
-def _classes(known: Mapping[str, Mapping[str, Parameter]]) -> list[str]:
-    """The classes that a setting takes, each with its arguments."""
-    lines = []
-    for name, parameters in known.items():
-        lines += _wrap(f"{name}: {', '.join(parameters)}" if parameters else name)
-    return lines
-
-
-def _entry(key: str, text: str) -> list[str]:
-    head, body = f"  --{key}", _wrap(text)
-    if len(head) >= _INDENT - 1:
-        return [head, *body]
-    return [f"{head:<{_INDENT}}{body[0].lstrip() if body else ''}".rstrip(), *body[1:]]
-
-
-def _wrap(text: str) -> list[str]:
-    width = max(_INDENT + 20, min(100, shutil.get_terminal_size().columns))
-    return [f"{'':{_INDENT}}{line}" for line in textwrap.wrap(text, width - _INDENT, break_on_hyphens=False)]

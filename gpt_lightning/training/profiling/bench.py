@@ -26,7 +26,6 @@ import torch
 from gpt_lightning.errors import ConfigError
 from gpt_lightning.files.processes import count_cores, peak_resident_bytes, total_bytes
 from gpt_lightning.model.flops import choose_factor_type, count_training_flops, measure_matrix_peak
-from gpt_lightning.parsing.command import OwnOptions
 from gpt_lightning.training.engine.processes import StopFlag, process_rank
 from gpt_lightning.training.fitting.build import build_parsed
 from gpt_lightning.training.fitting.command_line import TrainerCommandLine
@@ -98,47 +97,27 @@ def to_json(measured: Measurement) -> str:
 _WARMUP_STEPS = 4
 """The first compiles and allocates, the second may compile again, and a GPU needs a moment for its full clock."""
 
-_DESCRIPTION = """\
-Measure the training step of a configuration on this machine, and say what to change. Settings as for fit.
 
-Example: gpt-lightning bench --config configs/quickstart.yaml --model.compile true
-"""
-
-
-def bench_command(command: str, args: Sequence[str]) -> int:
-    """Parse, measure and tell.
+def tell_step(settings: Sequence[str], *, steps: int, seconds: float, as_json: bool = False) -> int:
+    """Measure the step of the run that ``fit`` would start, and write what was found to standard output.
 
     Args:
-        command: How the command is called.
-        args: What follows it.
+        settings: Arguments of ``fit``.
+        steps: Steps to measure.
+        seconds: Time after which fewer will do.
+        as_json: Write JSON.
 
     Returns:
-        0, or what a signal that ended it asks for.
-
-    Raises:
-        UserError: A setting is wrong, or the data do not fit it.
+        The exit code: 0, or what a signal that ended it asks for.
     """
-    parser = OwnOptions(command, _DESCRIPTION, settings=True)
-    parser.add_argument("--steps", type=int, default=20, help="Steps to measure (default: 20).")
-    parser.add_argument(
-        "--seconds", type=float, default=60.0, help="Stop earlier after this time, with 3 steps at least (default: 60)."
-    )
-    parser.add_argument("--json", action="store_true", help="Write one JSON object instead of a table.")
-    own, settings = parser.parse_known_args(list(args))
-    if own.steps < 1 or not own.seconds > 0:
-        raise ConfigError(
-            "bench measures a number of steps for a time",
-            got={"steps": own.steps, "seconds": own.seconds},
-            allowed="steps >= 1, seconds > 0",
-        )
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    run = build_quietly(settings, command)
+    run = build_quietly(settings, "bench")
     stop = StopFlag()
-    measured = measure_run(run, steps=own.steps, seconds=own.seconds, stop=stop)
+    measured = measure_run(run, steps=steps, seconds=seconds, stop=stop)
     if stop.received is not None:
         return 128 + int(stop.received)
     if process_rank() == 0:
-        sys.stdout.write(to_json(measured) if own.json else describe(measured))
+        sys.stdout.write(to_json(measured) if as_json else describe(measured))
     return 0
 
 

@@ -17,10 +17,8 @@ from typing import Any
 
 import torch
 
-from gpt_lightning.errors import ConfigError
 from gpt_lightning.model.flops import count_training_flops
 from gpt_lightning.model.gpt import GPT
-from gpt_lightning.parsing.command import OwnOptions
 from gpt_lightning.training.engine.process_memory import GrownMemory, free_memory
 from gpt_lightning.training.engine.processes import StopFlag, process_rank
 from gpt_lightning.training.engine.sharded_strategy import Sharded
@@ -32,40 +30,6 @@ from gpt_lightning.training.profiling.memory_estimate import MemoryEstimate, Ste
 from gpt_lightning.training.runs.run_folder import RUNS
 
 _STEPS, _SECONDS = 6, 30.0
-_DESCRIPTION = """\
-Check a run before it starts: settings against data, parameters, memory, time, energy, disk. Settings as for fit.
-
-Example: gpt-lightning doctor --config configs/quickstart.yaml --watts 65
-
-Exit code 0: no errors (there may be warnings). 2 or 3: the run cannot work as it is.
-"""
-
-
-def doctor_command(command: str, args: Sequence[str]) -> int:
-    """Parse, check and tell.
-
-    Args:
-        command: How the command is called.
-        args: What follows it.
-
-    Returns:
-        0, or 2 when there is an error among the findings.
-
-    Raises:
-        UserError: A setting is wrong, or the data do not fit it.
-    """
-    parser = OwnOptions(command, _DESCRIPTION, settings=True)
-    parser.add_argument("--steps", type=int, default=_STEPS, help="Steps to measure; 0 = none (default: 6).")
-    parser.add_argument("--watts", type=float, help="Power of the machine while it trains, for the energy.")
-    parser.add_argument("--json", action="store_true", help="Write one JSON object instead.")
-    own, settings = parser.parse_known_args(list(args))
-    if own.steps < 0 or (own.watts is not None and not own.watts > 0):
-        raise ConfigError(
-            "doctor measures a number of steps at a power",
-            got={"steps": own.steps, "watts": own.watts},
-            allowed="steps >= 0, watts > 0",
-        )
-    return examine(settings, steps=own.steps, watts=own.watts, as_json=own.json)
 
 
 def examine(settings: Sequence[str], *, steps: int = _STEPS, watts: float | None = None, as_json: bool = False) -> int:

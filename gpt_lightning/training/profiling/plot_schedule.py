@@ -12,9 +12,8 @@ from lightning.pytorch.strategies import Strategy
 from gpt_lightning.errors import ConfigError
 from gpt_lightning.optim.batch_ramps import BatchRamp
 from gpt_lightning.optim.schedules.lengths import Horizon
-from gpt_lightning.parsing.command import OwnOptions
 from gpt_lightning.reports.charts import LineChart, Series
-from gpt_lightning.reports.pictures import check_picture, write_picture
+from gpt_lightning.reports.pictures import write_picture
 from gpt_lightning.training.engine.sharded_strategy import Sharded
 from gpt_lightning.training.engine.sharding import choose_strategy
 from gpt_lightning.training.fitting.command_line import TrainerCommandLine
@@ -24,33 +23,21 @@ from gpt_lightning.training.runs.lengths import MicroStep, plan_run
 from gpt_lightning.training.runs.settings import RunSettings
 
 _MOST_POINTS = 2000
-_DESCRIPTION = """\
-Draw the learning rate of a run: of every --config on its own, in one drawing. Other settings, as for fit, hold for all.
-
-Example: gpt-lightning plot-schedule --config configs/quickstart.yaml --model.schedule WSD
-"""
 
 
-def plot_schedule_command(command: str, args: Sequence[str]) -> None:
-    """Parse, compute and draw.
+def draw_curves(files: Sequence[str], settings: Sequence[str], picture: str | None) -> None:
+    """Write the learning rates of several configurations to standard output as one drawing.
 
     Args:
-        command: How the command is called.
-        args: What follows it.
-
-    Raises:
-        ConfigError: A setting is wrong, or the length of a run depends on data.
+        files: Config files, one for each curve; none = the settings alone.
+        settings: Arguments of ``fit`` that hold for all.
+        picture: File for a picture too.
     """
-    parser = OwnOptions(command, _DESCRIPTION, settings=True)
-    parser.add_argument("-c", "--config", action="append", default=[], help="YAML file; several are several curves.")
-    parser.add_argument("-o", "--output", help="Write a picture too: NAME.svg or NAME.png.")
-    own, settings = parser.parse_known_args(list(args))
-    check_picture(own.output, "plot-schedule")
-    curves = [read_curve([f"--config={file}", *settings], Path(file).stem) for file in own.config]
+    curves = [read_curve([f"--config={file}", *settings], Path(file).stem) for file in files]
     curves = curves or [read_curve(settings, "settings")]
     sys.stdout.write(draw_text(curves, colours=sys.stdout.isatty()))
-    if own.output is not None:
-        write_picture(_chart(curves), own.output)
+    if picture is not None:
+        write_picture(_chart(curves), picture)
 
 
 def _chart(curves: Sequence[Curve]) -> LineChart:
