@@ -61,10 +61,10 @@ def options_of(name: str) -> list[str]:
     text = path.read_text(encoding="utf-8")
     functions = [command.attribute] if command.typed else re.findall(r"run_command\((\w+)", text)
     found = [option for function in functions for option in read_parameters(path, function)]
-    if name in _TAKES_SETTINGS or name.startswith("app "):  # their modules import torch
+    if name in _TRAINER or name.startswith("app "):  # their modules import torch
         found = re.findall(r'"--(\w+)"', text)
     elif not functions:  # its parser is made when it is called
-        found = re.findall(r"^ +--(\w+)", _help(name, command), flags=re.MULTILINE)
+        found = re.findall(r"^ +(?:-.*, )?--(\w+)", _help(name, command), flags=re.MULTILINE)
     found += read_parameters(*_FURTHER[name]) if name in _FURTHER else ()
     return list(dict.fromkeys([*(f"--{option}" for option in found), *_EVERYWHERE]))
 

@@ -8,6 +8,9 @@
     explain        jsonargparse's messages turned into ours
     parser         StrictParser: jsonargparse's parser with all of the above
     command        a typed function as a command
+    signatures     parameters of a function or class, read in its source without importing it
+    front          what a typed command answers before it is imported: help, options that do not exist
+    pages          entries of a page of help
     extras         packages that only some uses need, and the command that installs them
     renamed        class paths of earlier versions
 
