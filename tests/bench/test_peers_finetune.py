@@ -8,9 +8,9 @@ from tests.bench.publish import measure, publish
 
 NOTES = """\
 4 layers, 256 wide, like Llama, 2,000 pairs of neighbouring sentences of the built-in prose, loss on the answers alone,
-AdamW, float32. `fit` packs them into 4 rows of 256 and keeps attention inside each; trl pads 16 rows to the longest, as is
-its default. Tokens are those of the conversations, padding left out; a step is timed from its end to the next one's. Whole
-runs take turns, "fit / trl" is the median over the turns. trl is in no extra: pip install trl."""
+AdamW, float32. `fit` packs them into 4 rows of 256 and keeps attention inside each; trl pads 16 rows to the longest, as
+is its default. Tokens are those of the conversations, padding left out; a step is timed from its end to the next one's.
+Whole runs take turns, "fit / trl" is the median over the turns. trl is in no extra: pip install trl."""
 
 MEMORY = """\
 GPT-2's 124M shape, 2 x 128 tokens, AdamW, one thread: resident memory above what the process had before the model, at
