@@ -8,7 +8,8 @@
     commands               the four commands, the same for every application
       └─ NAME/application    what this one does: an ``Application``, and beside it its records, its ``page.html``
            ├─ training         a run of ``fit`` in the folder                serving   ``serve`` with further routes
-           └─ application      the interface; the folder and its settings
+           │                                                             pages     ``page.html`` with the style of all
+           └─ application      the interface; the folder and its settings           words     lists of words
                 └─ figures       evaluations of ours and of the floor -> intervals, table, page
 
 There is no training, scoring or serving here: an application is a recipe of those of the platform.
@@ -17,8 +18,8 @@ To add one: a package ``apps/NAME`` with a module ``application`` that holds ``A
 ``make_sample``, ``train``, ``evaluate`` and ``run``, and the class of its settings (a subclass of ``AppSettings``);
 its row in ``commands._APPLICATIONS``; its name in the contract "apps" of ``pyproject.toml``. ``evaluate`` returns
 ``Findings``: an ``Evaluation`` of the application and one for each floor, of the same items, and what else the page
-shows. ``run`` mostly is ``serving.serve_model`` with routes made of ``serving.page.page_response(read_page(PACKAGE))``
-and of methods that answer JSON.
+shows. ``run`` mostly is ``serving.serve_model`` with ``pages.page_route(PACKAGE)`` and routes of methods that answer
+JSON; ``page.html`` begins its style with ``/* page.css */``, which all pages have.
 
 >>> from dataclasses import dataclass
 >>> from pathlib import Path

@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import re
-import shutil
-import signal
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +16,9 @@ from gpt_lightning.evaluation.commands.compare import compare_evaluations
 from gpt_lightning.evaluation.outcomes.results import read_evaluation
 from gpt_lightning.metrics.ranking import RankingAt, rank_targets
 from gpt_lightning.metrics.sums import measure_all
+from tests.apps.serving import browse, needs_browser, serve
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(7200)]
-_BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 @pytest.fixture(scope="module")
@@ -51,34 +45,10 @@ def test_the_sample_is_learnt(shop: Path) -> None:
     assert float(place) < float(high) < 45
 
 
-@contextlib.contextmanager
-def serve(folder: Path) -> Iterator[str]:
-    """The address at which the folder is served, by a process that ends well."""
-    command = [sys.executable, "-m", "gpt_lightning", "app", "recommend", "run", str(folder), "--port", "0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    try:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        found = re.fullmatch(r"Serving recommend at (http://127\.0\.0\.1:\d+)  \(Ctrl-C ends it\)\n", line)
-        assert found is not None, line
-        yield found[1]
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0
-    finally:
-        process.kill()
-        process.wait()
-
-
-@pytest.mark.skipif(_BROWSER is None, reason="no Chromium (Debian: apt-get install chromium)")
-def test_the_page_recommends(shop: Path, tmp_path: Path) -> None:
-    playwright: Any = pytest.importorskip("playwright.sync_api")
-    with serve(shop) as url, playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=_BROWSER, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page()
-        page.set_default_timeout(60_000)
-        wrong: list[str] = []
-        page.on("pageerror", lambda problem: wrong.append(str(problem)))
-        page.on("console", lambda message: wrong.append(message.text))
+@needs_browser
+def test_the_page_recommends(shop: Path) -> None:
+    with serve("recommend", shop) as url, browse() as (new_page, wrong):
+        page = new_page()
         page.goto(url)
         page.fill("#item", "Amber Harbour 2")
         page.press("#item", "Enter")
@@ -95,7 +65,6 @@ def test_the_page_recommends(shop: Path, tmp_path: Path) -> None:
         page.wait_for_selector("#status.error")
         assert "There is no person" in page.locator("#status").inner_text()
         assert [each for each in wrong if "404" not in each] == []
-        browser.close()
 
 
 def test_movielens_is_learnt(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from gpt_lightning.errors import ConfigError, DataError
 
 _TINY = [
     *("--set", "fit.trainer.max_steps=2"),
+    *("--set", "fit.data.tokenizer=bytes"),
     *("--set", "fit.trainer.enable_progress_bar=false"),
     *("--set", "fit.model.config={n_layer: 1, n_head: 2, n_embd: 16}"),
 ]
@@ -216,8 +217,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Trained for two steps on a part of the sample."""
     place = tmp_path_factory.mktemp("support") / "help"
     assert cli.main(["app", "support", "init", str(place)]) == 0
-    lines = (place / "faq.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
-    (place / "faq.jsonl").write_text("".join(lines[:12]), encoding="utf-8")
+    for name, rows in (("faq.jsonl", 6), ("outside.jsonl", 40)):
+        lines = (place / name).read_text(encoding="utf-8").splitlines()[:rows]
+        fewer = [{**row, **({"paraphrases": row["paraphrases"][:12]} if "answer" in row else {})}
+                 for row in map(json.loads, lines)]  # fmt: skip
+        write(place / name, *fewer)
     assert cli.main(["app", "support", "train", str(place), *_TINY]) == 0
     return place
 

@@ -14,6 +14,7 @@ from starlette.testclient import TestClient
 
 from gpt_lightning import cli
 from gpt_lightning.apps.application import open_folder
+from gpt_lightning.apps.serving import alone
 from gpt_lightning.apps.watch import application
 from gpt_lightning.apps.watch.application import APPLICATION
 from gpt_lightning.apps.watch.records import show_time
@@ -147,7 +148,7 @@ def test_what_fails_is_told_once_and_tried_again(caplog: pytest.LogCaptureFixtur
 
 
 def test_one_folder_is_watched_once_and_an_input_that_is_gone_is_told(folder: Path) -> None:
-    with application._alone(open_folder(APPLICATION, folder)), pytest.raises(FolderInUseError, match="is watched by"):
+    with alone(folder), pytest.raises(FolderInUseError, match="is served by"):
         APPLICATION.run(open_folder(APPLICATION, folder), Address())
     with pytest.raises(DataError, match=r"The input does not exist: got '.*gone\.jsonl'"):
         APPLICATION.run(open_folder(APPLICATION, folder, ["input=gone.jsonl"]), Address())

@@ -17,13 +17,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from gpt_lightning.apps.pages import page_route
 from gpt_lightning.apps.recommend.protocol import flatten
 from gpt_lightning.apps.recommend.recommender import Recommendation, Recommender, Wish
 from gpt_lightning.apps.recommend.records import Moment
 from gpt_lightning.serving.api_errors import ApiError, unavailable
 from gpt_lightning.serving.delivery import json_response
 from gpt_lightning.serving.fields import Rule, flag, list_of, number, read_fields, text, whole
-from gpt_lightning.serving.page import page_response, read_page
 from gpt_lightning.serving.service import Service
 
 _MOST_ITEMS = 10_000
@@ -86,14 +86,10 @@ class RecommendEndpoints:
     def routes(self) -> list[Route]:
         """The table."""
         return [
-            Route("/", self.page, methods=["GET"]),
+            page_route("gpt_lightning.apps.recommend"),
             Route("/v1/items", self.items, methods=["GET"]),
             Route("/v1/recommend", self.recommend, methods=["POST"]),
         ]
-
-    async def page(self, request: Request) -> Response:
-        """The page."""
-        return page_response(read_page("gpt_lightning.apps.recommend"))
 
     async def items(self, request: Request) -> Response:
         """The catalogue's beginning, some people, and what can be filtered by."""

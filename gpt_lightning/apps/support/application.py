@@ -2,25 +2,45 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import secrets
+import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from gpt_lightning.apps.application import AppFolder, Application
 from gpt_lightning.apps.figures import Findings
+from gpt_lightning.apps.serving import alone, serve_model
+from gpt_lightning.apps.support.assistant import Assistant
+from gpt_lightning.apps.support.conversations import Conversations
+from gpt_lightning.apps.support.desk import Origin, SupportDesk
 from gpt_lightning.apps.support.figures import MOST_NEEDLESS, HandOffs, draw_curve, evaluate, measure_handoffs
 from gpt_lightning.apps.support.knowledge import Knowledge, build_scorers, learn, read_knowledge, read_matching
 from gpt_lightning.apps.support.matching import Matcher, fit_mixture
 from gpt_lightning.apps.support.records import SupportSettings
 from gpt_lightning.apps.support.retrieval import Coverage, Words
 from gpt_lightning.apps.support.sample import make_sample
-from gpt_lightning.errors import ConfigError, DataError
-from gpt_lightning.objectives.classifier import load_classifier
+from gpt_lightning.errors import CheckpointError, DataError
+from gpt_lightning.feedback.redaction import find_redaction
+from gpt_lightning.feedback.store import FeedbackStore
+from gpt_lightning.objectives.classifier import Classifier, load_classifier
 from gpt_lightning.reports.page import Page
+from gpt_lightning.serving.command import check_installed
 from gpt_lightning.serving.settings import Address
 
+if TYPE_CHECKING:
+    from starlette.routing import Route
+
+    from gpt_lightning.serving.feedback import Desk
+    from gpt_lightning.serving.service import Service
+    from gpt_lightning.serving.versions import Version
+
 _Folder = AppFolder[SupportSettings]
+TOKEN_VARIABLE = "GPT_LIGHTNING_AGENT_TOKEN"
+"""What people who answer have to bring; where it is not set, a new one is made at every start, and told."""
 _EXAMPLES = 12
 
 
@@ -69,11 +89,47 @@ class Support(Application[SupportSettings]):
         return Findings("Customer service", ours, [evaluate("BM25", floor, asked)], notes, add)
 
     def run(self, folder: _Folder, address: Address) -> None:
-        """Not yet."""
-        raise ConfigError("app support has no server yet", fix="Train and evaluate.")
+        """The page of customers and that of people who answer; one process per folder."""
+        settings = folder.settings
+        known, matching = read_knowledge(folder), read_matching(folder.model)
+        redact = find_redaction(settings.redact)
+        with (
+            alone(folder.path),
+            FeedbackStore(folder.file(settings.feedback), redact=redact) as store,
+            contextlib.closing(Conversations(folder.file(settings.audit), redact or str)) as conversations,
+        ):
+
+            def make_routes(service: Service, version: Version) -> Sequence[Route]:
+                from gpt_lightning.apps.support.service import SupportEndpoints
+
+                matcher = Matcher(
+                    known.entries, build_scorers(known.entries, known.everything, _classifier_of(version)),
+                    matching.mixture,
+                )  # fmt: skip
+                assistant = Assistant(known.entries, matcher, matching.threshold, settings)
+                origin = Origin(version.source, version.fingerprint)
+                desk = SupportDesk(assistant, conversations, store, origin, consent=settings.consent)
+                token = os.environ.get(TOKEN_VARIABLE) or secrets.token_urlsafe(12)
+                sys.stdout.write(f"People who answer: /agent#{token}\n")
+                return SupportEndpoints(service, desk, token, consent=settings.consent).routes
+
+            serve_model(self.name, str(folder.model), address, make_routes, _make_desk(store, settings))
 
 
 APPLICATION = Support()
+
+
+def _make_desk(store: FeedbackStore, settings: SupportSettings) -> Desk:
+    check_installed()
+    from gpt_lightning.serving.feedback import Desk
+
+    return Desk(store, consent=settings.consent)
+
+
+def _classifier_of(version: Version) -> Classifier:
+    if version.classifier is None:
+        raise CheckpointError(f"{version.source} labels nothing", fix="Train it: gpt-lightning app support train.")
+    return version.classifier
 
 
 def _build_floor(known: Knowledge) -> Matcher:

@@ -29,6 +29,10 @@ _RULES = {
               "垃圾"),
     "legal": ("lawyer", "attorney", "sue", "court", "legal action", "律师", "起诉", "法院", "消协"),
 }  # fmt: skip
+_HANDOFF_TEXTS = {
+    "en": "I hand this to a colleague, who answers here.",
+    "zh": "我请同事来回答您，请稍候。",
+}
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,14 @@ class SupportSettings(AppSettings):
         calibrate_fraction: Share of them that probabilities are calibrated on.
         needless_handoffs: Share of the questions there is an answer to that may be handed off for being unsure of it.
         rules: Reason -> words; a message with one of them is handed off, whatever can be answered.
-        suggestions: How many answers a person is suggested, and a customer where the model is unsure.
+        suggestions: How many answers a person is suggested, and questions a customer where the model is unsure.
+        handoff_texts: Language -> what a customer is told who is handed off.
+        audit: File of everything that was asked, answered, decided and seen, a line each; also what a restart goes on
+            from.
+        feedback: File of answers and what was said about them, for gpt-lightning feedback and continual.
+        consent: Whether what customers and people write may be trained on; the page tells customers so.
+        redact: What is taken out of texts in the files of audit and feedback: none, contacts (e-mail addresses, long
+            numbers), or package.module.function. What is taken out is not shown to people who answer after a restart.
 
     Raises:
         ConfigError: A number is out of range.
@@ -57,6 +68,11 @@ class SupportSettings(AppSettings):
     needless_handoffs: float = 0.08
     rules: dict[str, tuple[str, ...]] = field(default_factory=lambda: dict(_RULES))
     suggestions: int = 3
+    handoff_texts: dict[str, str] = field(default_factory=lambda: dict(_HANDOFF_TEXTS))
+    audit: str = "audit.jsonl"
+    feedback: str = "feedback.db"
+    consent: bool = False
+    redact: str = "none"
 
     def __post_init__(self) -> None:
         shares = {name: getattr(self, name) for name in ("evaluate_fraction", "calibrate_fraction")}
@@ -69,6 +85,9 @@ class SupportSettings(AppSettings):
             )
         if not 0 <= self.needless_handoffs < 1:
             raise ConfigError("needless_handoffs is a share", got=self.needless_handoffs, allowed="0 to less than 1")
+        missing = next((each for each in _HANDOFF_TEXTS if not self.handoff_texts.get(each)), None)
+        if missing is not None:
+            raise ConfigError("handoff_texts has a text for each language", got=f"none for {missing}", allowed="en, zh")
         if self.suggestions < 1:
             raise ConfigError("suggestions is a count", got=self.suggestions, allowed="1 or more")
 

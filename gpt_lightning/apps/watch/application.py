@@ -12,16 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from gpt_lightning.apps.application import AppFolder, Application
 from gpt_lightning.apps.figures import Findings
-from gpt_lightning.apps.serving import serve_model
+from gpt_lightning.apps.serving import alone, serve_model
 from gpt_lightning.apps.training import fit_model
 from gpt_lightning.apps.watch.labels import MOODS, Moods, Topics, TopicWords, read_lexicon
 from gpt_lightning.apps.watch.records import WatchSettings, list_inputs, read_rows, show_time
 from gpt_lightning.apps.watch.sample import make_sample
 from gpt_lightning.apps.watch.store import ALL, WatchStore
 from gpt_lightning.apps.watch.watching import ALERTS_FILE, STDIN, STORE_FILE, Watcher, describe_alert
-from gpt_lightning.errors import ConfigError, DataError, FolderInUseError
+from gpt_lightning.errors import ConfigError, DataError
 from gpt_lightning.evaluation.outcomes.results import Evaluation, Item, Measure, digest
-from gpt_lightning.files.locks import FileLock, LockHeld
 from gpt_lightning.metrics.labels import Choice
 from gpt_lightning.objectives.classifier import load_classifier
 from gpt_lightning.reports.charts import LineChart, Series
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
 
 _Folder = AppFolder[WatchSettings]
 _LOG = logging.getLogger("gpt_lightning")
-LOCK_FILE = "watch.lock"
 _PAUSE_SECONDS, _END_SECONDS = 1.0, 10.0
 
 
@@ -84,7 +82,7 @@ class Watch(Application[WatchSettings]):
         receivers = [Webhook(settings.webhook)] if settings.webhook else []
         if settings.input not in ("", STDIN):
             list_inputs(folder.file(settings.input))
-        with _alone(folder), contextlib.closing(WatchStore(folder.file(STORE_FILE), settings)) as store:
+        with alone(folder.path), contextlib.closing(WatchStore(folder.file(STORE_FILE), settings)) as store:
             moods, topics = _labellers(folder)
             watcher = Watcher(store, moods, topics, settings, folder.file(ALERTS_FILE), receivers)
             with _repeating("watch", _reader(watcher, folder)), _repeating("alerts", lambda _: watcher.tell()):
@@ -163,20 +161,6 @@ def _topics_of(classifier: Classifier) -> Topics:
         return [tuple(each["labels"]) for each in classifier.label([[text] for text in texts])]
 
     return label
-
-
-@contextlib.contextmanager
-def _alone(folder: _Folder) -> Iterator[None]:
-    """While no other process watches for the same folder: both would write its alerts."""
-    lock = FileLock(folder.file(LOCK_FILE), beats=True)
-    try:
-        lock.acquire(wait=False)
-    except LockHeld as held:
-        raise FolderInUseError(f"{folder.path} is watched by {held}", fix="One is enough.") from held
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _reader(watcher: Watcher, folder: _Folder) -> Callable[[threading.Event], None]:

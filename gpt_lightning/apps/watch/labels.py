@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from gpt_lightning.apps.words import WordLists, pattern_of
 from gpt_lightning.errors import DataError
 
 MOODS = ("negative", "neutral", "positive")
@@ -30,20 +31,16 @@ class Topics(Protocol):
 class TopicWords:
     """A text is about a topic if it has one of its words.
 
-    Words of Latin letters count as whole words, in any case; others wherever they stand, as Chinese has no spaces.
-
     Args:
         words: Topic -> words.
     """
 
     def __init__(self, words: Mapping[str, Sequence[str]]) -> None:
-        self._patterns = {
-            topic: re.compile("|".join(map(_pattern_of, each)), re.IGNORECASE) for topic, each in words.items() if each
-        }
+        self._words = WordLists(words)
 
     def __call__(self, texts: Sequence[str]) -> list[tuple[str, ...]]:
         """As ``Topics`` says."""
-        return [tuple(topic for topic, found in self._patterns.items() if found.search(text)) for text in texts]
+        return [self._words.find(text) for text in texts]
 
 
 class Lexicon:
@@ -60,7 +57,7 @@ class Lexicon:
     def __init__(self, weights: Mapping[str, float]) -> None:
         self._weights = {word.casefold(): weight for word, weight in weights.items()}
         longest_first = sorted(self._weights, key=len, reverse=True)
-        self._found = re.compile("|".join(map(_pattern_of, longest_first)) or r"(?!)", re.IGNORECASE)
+        self._found = re.compile("|".join(map(pattern_of, longest_first)) or r"(?!)", re.IGNORECASE)
 
     def __call__(self, texts: Sequence[str]) -> list[tuple[str, float]]:
         """As ``Moods`` says; the probability is a logistic function of the sum, and means no more than its order."""
@@ -92,8 +89,3 @@ def read_lexicon(path: Path) -> Lexicon:
         except ValueError:
             raise DataError(f"{path}:{number} is no word of a lexicon", got=line, allowed="WORD<tab>NUMBER") from None
     return Lexicon(weights)
-
-
-def _pattern_of(word: str) -> str:
-    bound = r"\b" if word.isascii() else ""
-    return f"{bound}{re.escape(word)}{bound}"

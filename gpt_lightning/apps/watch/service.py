@@ -17,11 +17,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from gpt_lightning.apps.pages import page_route
 from gpt_lightning.apps.watch.store import ALL
 from gpt_lightning.apps.watch.watching import Watcher, describe_state
 from gpt_lightning.serving.api_errors import ApiError
 from gpt_lightning.serving.delivery import json_response
-from gpt_lightning.serving.page import page_response, read_page
 from gpt_lightning.serving.service import Service
 
 _MOST_ROWS = 10_000
@@ -42,15 +42,11 @@ class WatchEndpoints:
     def routes(self) -> list[Route]:
         """The table."""
         return [
-            Route("/", self.page, methods=["GET"]),
+            page_route("gpt_lightning.apps.watch"),
             Route("/v1/watch", self.state, methods=["GET"]),
             Route("/v1/watch", self.take, methods=["POST"]),
             Route("/v1/watch/texts", self.texts, methods=["GET"]),
         ]
-
-    async def page(self, request: Request) -> Response:
-        """The page."""
-        return page_response(read_page("gpt_lightning.apps.watch"))
 
     async def state(self, request: Request) -> Response:
         """Windows of a topic, alerts, tallies."""
