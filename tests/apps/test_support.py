@@ -23,6 +23,7 @@ from gpt_lightning.errors import ConfigError, DataError
 _TINY = [
     *("--set", "fit.trainer.max_steps=2"),
     *("--set", "fit.data.tokenizer=bytes"),
+    *("--set", "fit.data.batch_size=8"),
     *("--set", "fit.trainer.enable_progress_bar=false"),
     *("--set", "fit.model.config={n_layer: 1, n_head: 2, n_embd: 16}"),
 ]
