@@ -89,7 +89,7 @@ def kill_in_save(call: str, step: int) -> None:
 
 def train(folder: Path, settings: Mapping[str, Any], kill: tuple[str, int] | None) -> None:
     """One start of ``fit --resume auto`` in ``folder``; the body of a child."""
-    run = build(TINY, settings, {"run.dir": str(folder), "data.source": str(folder.parent / "corpus.txt")})
+    run = build(TINY, {"run.dir": str(folder), "data.source": str(folder.parent / "corpus.txt")}, settings)
     if kill is not None:
         point, step = kill
         if point in ("fsync", "rename"):

@@ -14,6 +14,7 @@ from gpt_lightning.errors import CheckpointError, ConfigError, DataError
 from gpt_lightning.training.fitting import reference
 from gpt_lightning.training.fitting.run import Run
 from gpt_lightning.training.fitting.summary import describe_result
+from gpt_lightning.training.reuse.reuse import Reuse
 from tests.training.runs import Crash, checkpoint_of, crash_at, tiny_run, weights_of
 from tests.training.test_resume_exact import assert_equal
 
@@ -178,3 +179,58 @@ def test_pairs_are_not_learned_as_rated_answers(base: Path, tmp_path: Path, monk
         _run(base, "Preference", "KTO")
     with pytest.raises(DataError, match=r"DPO learns from samples of 2 rows: got .Conversation, whose samples are 1"):
         _run(base, "Conversation", "DPO")
+
+
+SWEPT: dict[str, Any] = {
+    "model.adaptation": {"class_path": "LoRA", "init_args": {"r": 2, "dropout": 0.1}},
+    "trainer.max_steps": 40,
+    "run.validate_every": 40,
+    "run.save_every": 40,
+}
+
+
+@pytest.mark.slow
+def test_twenty_trials_of_adapters_do_half_of_their_steps(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rates times decays: what comes before a decay is done once for each rate; the best one alone is the same."""
+    monkeypatch.chdir(tmp_path)
+    store, executed = Reuse(folder=Path("prefixes"), every=1), 0
+    losses: dict[tuple[float, str], float] = {}
+    trials = [(rate, f"{decay}%") for decay in (30, 10, 50, 20, 40) for rate in (1e-3, 3e-3, 1e-2, 3e-2)]
+
+    def trial(rate: float, decay: str, folder: str) -> Run:
+        schedule = {"class_path": "WSD", "init_args": {"warmup": 2, "decay": decay}}
+        settings = {"model.optimizer.lr": rate, "model.schedule": schedule, "run.dir": folder}
+        return _run(base, "Conversation", "SFT", **SWEPT, **settings)
+
+    for number, (rate, decay) in enumerate(trials):
+        result = trial(rate, decay, f"trial-{number}").fit(reuse=store)
+        executed += result.executed_steps
+        losses[rate, decay] = result.metrics["val/loss"]
+    assert executed <= 0.55 * 40 * len(trials)
+    assert len(set(losses.values())) == len(trials)
+    best = min(losses, key=losses.__getitem__)
+    alone = trial(*best, "alone").fit()
+    assert alone.executed_steps == 40
+    assert alone.metrics["val/loss"] == losses[best]
+    assert_equal(weights_of(Path("alone")), weights_of(Path(f"trial-{trials.index(best)}")))
+
+
+@pytest.mark.slow
+def test_the_reference_is_computed_once_for_all_trials(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GPT_LIGHTNING_CACHE", str(tmp_path / "cache"))
+    compute, seen = reference._compute, list[Any]()
+
+    def counted(*given: Any) -> Any:
+        seen.append(given)
+        return compute(*given)
+
+    monkeypatch.setattr(reference, "_compute", counted)
+    for beta in (0.05, 0.1, 0.5):
+        objective = {"class_path": "DPO", "init_args": {"beta": beta}}
+        _run(base, "Preference", "DPO", **{"model.objective": objective, "run.dir": f"beta-{beta}"}).fit()
+    assert len(seen) == 2, "training and validation, once each"
