@@ -61,6 +61,8 @@ _STAYS_OUT = {
     "gpt_lightning.monitoring.reporting": ("torch", "lightning", "numpy", "tensorboard"),
     "gpt_lightning.data.commands.prepare": ("torch", "lightning"),
     "gpt_lightning.generation.command": ("lightning", "tensorboard", "optuna", "transformers"),
+    "gpt_lightning.evaluation.commands.ppl": ("torchmetrics", "scipy", "transformers", "torch._dynamo"),
+    "gpt_lightning.serving.app": ("lightning", "torchmetrics", "scipy", "transformers", "torch._dynamo"),
     "gpt_lightning.training.fitting.build": ("optuna", "matplotlib"),
 }
 """Imported one after the other in one interpreter: module -> packages that must not be there after it."""

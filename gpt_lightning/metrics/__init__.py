@@ -1,7 +1,8 @@
 """What is measured: sums that add up exactly over batches, epochs and processes.
 
     language      loss, perplexity, bits per byte of validation batches
-    sums          a score = what an item adds + what the sums mean; as a torchmetrics class
+    scores        a score = what an item adds + what the sums mean
+    sums          the same as a torchmetrics class
     overlap       BLEU, chrF, ROUGE of texts              answers      exact match, token F1, edit distance
     labels        accuracy, macro F1, calibration         likelihood   perplexity of texts, words guessed
     cutting       how text is cut into words, Chinese too  drift          has what comes in changed?

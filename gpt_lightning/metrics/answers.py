@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from gpt_lightning.metrics.cutting import check_cut, normalize_answer
 from gpt_lightning.metrics.overlap import Answer
-from gpt_lightning.metrics.sums import Score, divide
+from gpt_lightning.metrics.scores import Score, divide
 
 
 class ExactMatch(Score[Answer]):

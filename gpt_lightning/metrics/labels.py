@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from gpt_lightning.errors import ConfigError
-from gpt_lightning.metrics.sums import Score, divide
+from gpt_lightning.metrics.scores import Score, divide
 
 
 @dataclass(frozen=True)

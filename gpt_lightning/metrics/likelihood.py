@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from gpt_lightning.metrics.sums import Score, divide
+from gpt_lightning.metrics.scores import Score, divide
 
 
 @dataclass(frozen=True)

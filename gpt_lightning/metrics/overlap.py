@@ -17,7 +17,7 @@ from jaxtyping import Float
 
 from gpt_lightning.errors import ConfigError
 from gpt_lightning.metrics.cutting import check_cut, cut_text
-from gpt_lightning.metrics.sums import Score, divide
+from gpt_lightning.metrics.scores import Score, divide
 from gpt_lightning.parsing.extras import import_extra
 
 

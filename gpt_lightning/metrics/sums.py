@@ -1,47 +1,15 @@
-"""Scores whose statistics add up: what an item adds, and what the sums mean.
-
-Everything measured in evaluation has this form, which is why one class serves training (a torchmetrics metric, exact
-under any split into batches and processes), confidence intervals and paired comparisons (sums over a resample).
-"""
+"""Sums in float64 as torchmetrics metrics: of scores (``scores``), and what those of ``language`` are made of."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any
 
-import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-Outcome = TypeVar("Outcome")
-"""What came out of one item: an answer, a choice, a likelihood."""
-
-
-class Score(ABC, Generic[Outcome]):
-    """A score of a set of items, from sums over them.
-
-    Attributes:
-        size: Numbers that an item adds.
-        lower_is_better: Results of which less is more; the one place that knows.
-    """
-
-    size: int
-    lower_is_better: tuple[str, ...] = ()
-
-    @abstractmethod
-    def measure(self, outcome: Outcome) -> Sequence[float]:
-        """What an item adds, ``size`` numbers."""
-
-    @abstractmethod
-    def compute(self, sums: Float[np.ndarray, " size"]) -> dict[str, float]:
-        """Results by name; NaN over nothing."""
-
-    def describe(self) -> str:
-        """How it is computed, where that is not obvious from the name; goes into reports beside the value."""
-        return ""
+from gpt_lightning.metrics.scores import Score
 
 
 def to_double(tensor: Tensor) -> Tensor:
@@ -88,14 +56,3 @@ class SummedScore(DoubleSums):
         """The results over all items so far, float64."""
         values = self.score.compute(self.sums.cpu().numpy())
         return {name: torch.tensor(value, dtype=torch.float64) for name, value in values.items()}
-
-
-def measure_all(score: Score[Outcome], outcomes: Iterable[Outcome]) -> Float[np.ndarray, "items size"]:
-    """What every item adds, one row each."""
-    rows = [score.measure(outcome) for outcome in outcomes]
-    return np.array(rows, dtype=np.float64).reshape(len(rows), score.size)
-
-
-def divide(numerator: float, denominator: float) -> float:
-    """The quotient; NaN over nothing."""
-    return float(numerator) / float(denominator) if denominator else float("nan")

@@ -11,20 +11,22 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torchmetrics import Metric
 
 from gpt_lightning.batch import Batch, LossOutput
 from gpt_lightning.errors import ConfigError
-from gpt_lightning.metrics.language import PartLoss
 from gpt_lightning.model.attention_mask import Sight
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.objectives.base import Context, Learner, Needs, Objective, Scheduled
 from gpt_lightning.objectives.corruptions.base import Corrupted, Corruption, see
 from gpt_lightning.objectives.draws import Draws
+
+if TYPE_CHECKING:
+    from torchmetrics import Metric
 
 Part = tuple[str, Float[Tensor, "batch _time"], Float[Tensor, "batch _time"]]
 """Name, loss and weight of every position."""
@@ -61,6 +63,8 @@ class Addition(Objective):
 
     def measures(self, context: Context) -> dict[str, Metric]:
         """Those of the base, and the added losses."""
+        from gpt_lightning.metrics.language import PartLoss
+
         return {**self.base.measures(context), **{f"part/{name}": PartLoss(name) for name in self._names()}}
 
     @abstractmethod

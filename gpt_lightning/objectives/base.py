@@ -12,14 +12,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from jaxtyping import Int
 from torch import Tensor, nn
-from torchmetrics import Metric
 
 from gpt_lightning.batch import Batch, LossOutput
-from gpt_lightning.metrics.language import TokenLoss
 from gpt_lightning.model.attention_mask import Sight
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.model.gpt import GPT
@@ -27,6 +25,9 @@ from gpt_lightning.objectives.draws import Draws
 from gpt_lightning.optim.groups import Role
 from gpt_lightning.optim.schedules.lengths import Horizon
 from gpt_lightning.optim.schedules.schedules import Schedule
+
+if TYPE_CHECKING:  # torchmetrics takes seconds to import, which whoever only uses a model should not wait for
+    from torchmetrics import Metric
 
 
 @dataclass(frozen=True)
@@ -181,6 +182,8 @@ class Objective(ABC):
 
     def measures(self, context: Context) -> dict[str, Metric]:
         """What a validation shows of it under ``val/``, fed with its ``LossOutput``; "loss" is what is monitored."""
+        from gpt_lightning.metrics.language import TokenLoss
+
         return {"loss": TokenLoss()}
 
     def step_values(self) -> Mapping[str, Scheduled]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
-from torchmetrics import Metric
 
 from gpt_lightning.batch import Batch
-from gpt_lightning.metrics.language import BitsPerByte, Perplexity, TokenLoss
 from gpt_lightning.objectives.base import Context
 from gpt_lightning.objectives.corruptions.base import Corrupted, Corruption, count_targets
 from gpt_lightning.objectives.draws import Draws
+
+if TYPE_CHECKING:
+    from torchmetrics import Metric
 
 
 class CausalLM(Corruption):
@@ -48,9 +51,13 @@ class CausalLM(Corruption):
 
     def measures(self, context: Context) -> dict[str, Metric]:
         """The loss, its exponential, and bits per byte where the bytes of the tokens are known."""
+        from gpt_lightning.metrics.language import Perplexity, TokenLoss
+
         return {"loss": TokenLoss(), "perplexity": Perplexity(), **measure_text(context)}
 
 
 def measure_text(context: Context) -> dict[str, Metric]:
     """What of a causal loss compares over tokenizers."""
+    from gpt_lightning.metrics.language import BitsPerByte
+
     return {} if context.token_bytes is None else {"bits_per_byte": BitsPerByte(context.token_bytes)}

@@ -82,7 +82,10 @@ def _mix(values: Int[Tensor, "*any"]) -> Int[Tensor, "*any"]:
     return values ^ ((values >> 31) & 0x1_FFFF_FFFF)
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def _key(seed: int, purpose: str) -> int:
     """64 bits of both, as torch's int64 has them."""
     return int.from_bytes(hashlib.sha256(f"{seed} {purpose}".encode()).digest()[:8], "little", signed=True)
+
+
+# What torch.compiler.assume_constant_result does, which would import the whole compiler here: a second of every start.
+vars(_key)["_dynamo_marked_constant"] = True

@@ -17,25 +17,25 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torchmetrics import Metric
 
 from gpt_lightning.batch import Batch, LossOutput, Predictions
 from gpt_lightning.data.store.columns import ENDS
 from gpt_lightning.errors import ConfigError
-from gpt_lightning.metrics.language import TokenLoss
-from gpt_lightning.metrics.predictions import measure_classes, measure_marks, measure_numbers
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.model.pooling import pool
 from gpt_lightning.objectives.base import Context, Learner, Needs, Objective
 from gpt_lightning.objectives.draws import Draws
 from gpt_lightning.objectives.readouts import AnyLabels, Number, OneLabel, Readout
 from gpt_lightning.optim.groups import Role
+
+if TYPE_CHECKING:
+    from torchmetrics import Metric
 
 Pooling = Literal["last", "mean"]
 ClassWeights = dict[str, float] | Literal["balanced"]
@@ -208,6 +208,9 @@ class _Classes(Labelling):
 
     def measures(self, context: Context) -> dict[str, Metric]:
         """The loss, and how right the labels are."""
+        from gpt_lightning.metrics.language import TokenLoss
+        from gpt_lightning.metrics.predictions import measure_classes
+
         return {"loss": TokenLoss(), **measure_classes(len(context.labels))}
 
 
@@ -312,6 +315,9 @@ class MultiLabel(_Pooled):
 
     def measures(self, context: Context) -> dict[str, Metric]:
         """The loss, and how right the labels are."""
+        from gpt_lightning.metrics.language import TokenLoss
+        from gpt_lightning.metrics.predictions import measure_marks
+
         return {"loss": TokenLoss(), **measure_marks(len(context.labels))}
 
 
@@ -341,6 +347,9 @@ class Regress(_Pooled):
 
     def measures(self, context: Context) -> dict[str, Metric]:
         """The loss, correlation and mean squared error."""
+        from gpt_lightning.metrics.language import TokenLoss
+        from gpt_lightning.metrics.predictions import measure_numbers
+
         return {"loss": TokenLoss(), **measure_numbers()}
 
 

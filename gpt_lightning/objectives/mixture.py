@@ -24,16 +24,15 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
-from torchmetrics import Metric
 
 from gpt_lightning.batch import Batch, LossOutput
 from gpt_lightning.errors import ConfigError
-from gpt_lightning.metrics.language import PartLoss
 from gpt_lightning.model.attention_mask import Opens, Sight
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.objectives.base import Context, Learner, Needs, Scheduled
@@ -42,6 +41,9 @@ from gpt_lightning.objectives.corruptions.prefix import PrefixLM
 from gpt_lightning.objectives.corruptions.spans import SpanCorruption
 from gpt_lightning.objectives.draws import Draws
 from gpt_lightning.optim.schedules.schedules import Constant, Schedule
+
+if TYPE_CHECKING:
+    from torchmetrics import Metric
 
 _NAME = re.compile(r"[\w-]+")
 
@@ -172,6 +174,8 @@ class Mixture(Corruption):
 
     def measures(self, context: Context) -> dict[str, Metric]:
         """The usual ones, and the loss of every part."""
+        from gpt_lightning.metrics.language import PartLoss
+
         parts: dict[str, Metric] = {f"part/{name}": PartLoss(name) for name in self._parts}
         return {**super().measures(context), **parts}
 

@@ -19,22 +19,24 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torchmetrics import Metric
 
 from gpt_lightning.batch import Batch, LossOutput
 from gpt_lightning.data.store.columns import MARKS
 from gpt_lightning.errors import ConfigError
-from gpt_lightning.metrics.language import PartLoss, TokenLoss
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.objectives.base import Context, Learner, Needs, Objective, Total
 from gpt_lightning.objectives.draws import Draws
 from gpt_lightning.objectives.losses import compute_losses
 from gpt_lightning.objectives.sft import weigh_marks
+
+if TYPE_CHECKING:
+    from torchmetrics import Metric
 
 REFERENCE = "reference"
 """Column of the reference's log-probabilities: nats, the sum over an answer's tokens, for each row of a sample."""
@@ -96,6 +98,8 @@ class _Paired(Objective):
 
     def measures(self, context: Context) -> dict[str, Metric]:
         """The loss and its parts."""
+        from gpt_lightning.metrics.language import PartLoss, TokenLoss
+
         return {"loss": TokenLoss(), **{name: PartLoss(name) for name in self.parts}}
 
     def _rewards(self, answers: Answers, batch: Batch) -> Float[Tensor, "samples 2"]:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torchmetrics import Metric
 
 from gpt_lightning.batch import Batch
 from gpt_lightning.data.store.columns import MARKS
-from gpt_lightning.metrics.language import Perplexity, TokenLoss
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.objectives.base import Context, Needs
 from gpt_lightning.objectives.causal import CausalLM
 from gpt_lightning.objectives.corruptions.base import Corrupted, Corruption, count_targets
 from gpt_lightning.objectives.draws import Draws
+
+if TYPE_CHECKING:
+    from torchmetrics import Metric
 
 
 class SFT(Corruption):
@@ -48,6 +50,8 @@ class SFT(Corruption):
 
     def measures(self, context: Context) -> dict[str, Metric]:
         """The loss of the answers, and its exponential."""
+        from gpt_lightning.metrics.language import Perplexity, TokenLoss
+
         return {"loss": TokenLoss(), "perplexity": Perplexity()}
 
 

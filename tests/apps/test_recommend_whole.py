@@ -15,7 +15,7 @@ from gpt_lightning import cli
 from gpt_lightning.evaluation.commands.compare import compare_evaluations
 from gpt_lightning.evaluation.outcomes.results import read_evaluation
 from gpt_lightning.metrics.ranking import RankingAt, rank_targets
-from gpt_lightning.metrics.sums import measure_all
+from gpt_lightning.metrics.scores import measure_all
 from tests.apps.serving import browse, needs_browser, serve
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(7200)]

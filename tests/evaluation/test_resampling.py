@@ -16,7 +16,7 @@ from gpt_lightning.metrics.labels import Accuracy, Choice, Estimate, Marks, Pear
 from gpt_lightning.metrics.likelihood import Likelihood, UnitPerplexity
 from gpt_lightning.metrics.overlap import Answer
 from gpt_lightning.metrics.ranking import Ranking
-from gpt_lightning.metrics.sums import measure_all
+from gpt_lightning.metrics.scores import measure_all
 
 
 def rights(hits: list[bool]) -> np.ndarray:

@@ -10,7 +10,7 @@ from torchmetrics.functional.text import char_error_rate
 
 from gpt_lightning.metrics.answers import EditDistance, ExactMatch, TokenF1, count_edits
 from gpt_lightning.metrics.overlap import Answer
-from gpt_lightning.metrics.sums import Score, measure_all
+from gpt_lightning.metrics.scores import Score, measure_all
 
 ANSWERS = [
     Answer("The Eiffel Tower", ("Eiffel tower!", "the tower")),

@@ -10,7 +10,7 @@ from torchmetrics.functional.classification import multiclass_calibration_error
 
 from gpt_lightning.errors import ConfigError
 from gpt_lightning.metrics.labels import Accuracy, Brier, Calibration, Choice, MacroF1
-from gpt_lightning.metrics.sums import Score, measure_all
+from gpt_lightning.metrics.scores import Score, measure_all
 
 _NUM_LABELS = 6
 _LABELS = [int(n) for n in np.random.default_rng(0).integers(0, 4, 200)]

@@ -15,7 +15,7 @@ from gpt_lightning.errors import ConfigError
 from gpt_lightning.metrics.answers import TokenF1
 from gpt_lightning.metrics.cutting import choose_cut, cut_text, normalize_answer
 from gpt_lightning.metrics.overlap import Answer, Bleu, ChrF, Rouge
-from gpt_lightning.metrics.sums import Score, measure_all
+from gpt_lightning.metrics.scores import Score, measure_all
 
 ENGLISH = [
     Answer(

@@ -20,7 +20,8 @@ from gpt_lightning.metrics.answers import EditDistance, ExactMatch, TokenF1
 from gpt_lightning.metrics.labels import Accuracy, Brier, Calibration, MacroF1
 from gpt_lightning.metrics.likelihood import GuessAccuracy, Likelihood, Perplexity, UnitPerplexity
 from gpt_lightning.metrics.overlap import Bleu, ChrF, Rouge
-from gpt_lightning.metrics.sums import Score, SummedScore
+from gpt_lightning.metrics.scores import Score
+from gpt_lightning.metrics.sums import SummedScore
 from tests.metrics.test_labels import CHOICES
 from tests.metrics.test_overlap import CHINESE
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from gpt_lightning.metrics.sums import Score
+from gpt_lightning.metrics.scores import Score
 
 _BLOCK = 4_000_000
 """Counts drawn at a time."""

@@ -38,7 +38,7 @@ from gpt_lightning.metrics.labels import (
 from gpt_lightning.metrics.likelihood import GuessAccuracy, Likelihood, Perplexity, UnitPerplexity
 from gpt_lightning.metrics.overlap import Answer, Bleu, ChrF, Rouge
 from gpt_lightning.metrics.ranking import Ranking, RankingAt, RankPercentile
-from gpt_lightning.metrics.sums import Score, measure_all
+from gpt_lightning.metrics.scores import Score, measure_all
 
 FORMAT = "gpt_lightning evaluation 1"
 Outcome = Answer | Choice | Likelihood | Marks | Estimate | Ranking

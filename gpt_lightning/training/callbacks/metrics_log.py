@@ -25,7 +25,8 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from gpt_lightning.files.processes import resident_bytes
-from gpt_lightning.metrics.sums import divide, to_double
+from gpt_lightning.metrics.scores import divide
+from gpt_lightning.metrics.sums import to_double
 from gpt_lightning.model.flops import choose_factor_type, measure_matrix_peak
 from gpt_lightning.training.engine.sharding import team_size
 from gpt_lightning.training.engine.steps import at_step_border
