@@ -109,18 +109,17 @@ def describe_settings() -> Iterator[str]:
         "environment variable (`GPT_LIGHTNING_MODEL__CONFIG__N_LAYER=6`).\n"
     )
     seen: set[str] = set()
+    sections: dict[str, list[str]] = {}
     for command in ("fit", "validate", "predict"):
         texts = {key: parameter.text for key, parameter in known_settings(command).items()}
         parsed = list_settings(TrainerCommandLine(command, []).parser)
-        section = ""
-        for key, setting in parsed.items():
-            if key in seen or key not in texts:
-                continue
+        for key in [key for key in parsed if key in texts and key not in seen]:
             seen.add(key)
-            if (topic := key.partition(".")[0] if "." in key else "the command itself") != section:
-                section = topic
-                yield f"\n## {command}: {section}\n\n| setting | takes | default | meaning |\n|---|---|---|---|\n"
-            yield _row(f"`{key}`", describe_type(setting.hint), f"`{_typed(setting.default)}`", texts[key])
+            section = key.partition(".")[0] if "." in key else f"the command {command} itself"
+            row = (describe_type(parsed[key].hint), f"`{_typed(parsed[key].default)}`", texts[key])
+            sections.setdefault(section, []).append(_row(f"`{key}`", *row))
+    for section, rows in sections.items():
+        yield f"\n## {section}\n\n| setting | takes | default | meaning |\n|---|---|---|---|\n{''.join(rows)}"
 
 
 def describe_classes() -> Iterator[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
@@ -199,6 +200,12 @@ def choose_view(progress: str | None, stream: Stream, name: str) -> View:
     if progress == "rich" or (progress is None and terminal):
         return LiveTable(stream, name)
     return RewrittenLine(stream) if terminal else Lines(stream)
+
+
+def in_notebook() -> bool:
+    """Whether somebody types into a kernel that goes on behind every cell (Jupyter, Colab)."""
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
 
 
 def _draws_blocks(stream: Stream) -> bool:

@@ -22,6 +22,7 @@ from gpt_lightning.checkpoints.durable import list_checkpoints, step_of
 from gpt_lightning.checkpoints.folder import read_checkpoint
 from gpt_lightning.objectives.causal import CausalLM
 from gpt_lightning.training.engine.processes import StopFlag
+from gpt_lightning.training.fitting import run as run_module
 from gpt_lightning.training.fitting.build import build
 from gpt_lightning.training.fitting.run import add_callbacks
 from gpt_lightning.training.runs.run_folder import read_metrics
@@ -79,6 +80,24 @@ def test_signal_saves_at_the_next_step_and_resumes_exactly(
     assert run_child(place, signalled, folder, int(number), step, hook, {}) == code
     assert step_of(list_checkpoints(folder / CHECKPOINTS_DIR)[-1]) == saved
     assert number.name in (place / "error.txt").read_text()
+    assert run_child(place, train, folder, {}, None) == 0
+    assert_equal(outcome(folder), outcome(place / "reference"))
+
+
+def interrupted_cell(folder: Path) -> None:
+    run_module.in_notebook = lambda: True  # type: ignore[attr-defined]
+    run = build(TINY, {"run.dir": str(folder), "data.source": str(folder.parent / "corpus.txt")})
+    add_callbacks(run.trainer, _SignalAt(int(signal.SIGINT), 7, "batch"))
+    result = run.fit()
+    assert (result.folder, result.step) == (folder, 8)
+    assert result.ended is not None
+    assert result.ended.state == "stopped"
+    assert "fit(resume='auto')" in result.ended.fix
+
+
+def test_an_interrupted_cell_gets_a_result_and_goes_on_exactly(place: Path) -> None:
+    folder = place / "cell"
+    assert run_child(place, interrupted_cell, folder) == 0
     assert run_child(place, train, folder, {}, None) == 0
     assert_equal(outcome(folder), outcome(place / "reference"))
 

@@ -13,7 +13,7 @@ from gpt_lightning.weights.loading import LoadedModel
 from tests.weights.models import CONFIGS, loud_model, small_tokenizer
 
 _ARCHITECTURES = {"GPT2LMHeadModel": "GPT2", "LlamaForCausalLM": "LLAMA", "Qwen3ForCausalLM": "QWEN3"}
-_SETTINGS = {
+_SETTINGS: dict[str, tuple[str, ...]] = {
     "GPT2LMHeadModel": ("n_ctx", "n_embd", "n_layer", "n_head", "layer_norm_epsilon"),
     "LlamaForCausalLM": ("hidden_size", "num_hidden_layers", "num_attention_heads", "rms_norm_eps", "rope_theta"),
 }

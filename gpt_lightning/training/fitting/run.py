@@ -16,9 +16,9 @@ from lightning.pytorch import Callback, Trainer
 from gpt_lightning.checkpoints.checkpoint_dir import CHECKPOINTS_DIR, locate
 from gpt_lightning.checkpoints.durable import read_manifest, step_of
 from gpt_lightning.checkpoints.prefixes import Prefix
-from gpt_lightning.errors import ConfigError, UserError
+from gpt_lightning.errors import ConfigError, StopRequested, UserError
 from gpt_lightning.tracking.patient import cannot_write
-from gpt_lightning.tracking.terminal import choose_view
+from gpt_lightning.tracking.terminal import choose_view, in_notebook
 from gpt_lightning.training.callbacks.metrics_log import MetricsLog
 from gpt_lightning.training.callbacks.prediction_file import PredictionFile
 from gpt_lightning.training.callbacks.saving import Saving, describe_part
@@ -78,6 +78,7 @@ class Run(RunParts):
     """One configured run; made by ``training.build.build``."""
 
     _stop: StopFlag = field(default_factory=StopFlag)
+    _folder: Path | None = None
 
     def fit(self, resume: str = "never", reuse: Reuse | None = None) -> FitResult:
         """Train to the end of the plan.
@@ -88,7 +89,7 @@ class Run(RunParts):
 
         Raises:
             UserError: A setting, the data, a checkpoint or the folder does not fit, or training had to stop.
-            StopRequested: A signal asked to stop; the state is saved.
+            StopRequested: A signal asked to stop; the state is saved. In a notebook an interrupt returns instead.
         """
         if reuse is not None and resume not in ("never", "auto"):
             raise ConfigError(
@@ -101,8 +102,19 @@ class Run(RunParts):
             check_memory(self)
             sharing = None if reuse is None else PrefixReuse(reuse, self)
             return self._fit(resume, sharing)
+        except StopRequested as stop:
+            if not (in_notebook() and stop.signal_name == "SIGINT"):
+                raise
+            return self._interrupted(stop)
         finally:
             self.datamodule.close()
+
+    def _interrupted(self, stop: StopRequested) -> FitResult:
+        """What a cell gets that was stopped: the kernel goes on, and with it the run when it is asked to."""
+        log.warning("%s; go on with the same settings and fit(resume='auto')", stop)
+        fix = "Build it again with the same settings, and fit(resume='auto')."
+        assert self._folder is not None, "signals are caught once the folder is known"
+        return FitResult(self._folder, stop.step, ended=EarlyEnd(str(stop), state="stopped", fix=fix))
 
     def _fit(self, resume: str, sharing: PrefixReuse | None) -> FitResult:
         """The first process decides where to write and what to go on from, holds the lock, and tells the others."""
@@ -116,6 +128,7 @@ class Run(RunParts):
                 connect_processes(self.trainer, self.module)
                 decision = self._agree(decision)
             assert isinstance(decision, Decision)
+            self._folder = decision.folder
             if decision.weights is not None:
                 self.begin_with(decision.weights)
             resumed = (decision.checkpoint and step_of(decision.checkpoint)) or 0
