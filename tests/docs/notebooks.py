@@ -67,14 +67,14 @@ def texts(notebook: Any) -> str:
 
 def main() -> None:
     """Execute all, and write them beside their sources."""
-    import nbformat
+    import jupytext
 
     for source in [each for each in SOURCES if re.search(sys.argv[1] if sys.argv[1:] else "", each.stem)]:
         with tempfile.TemporaryDirectory() as folder:
             notebook = execute(source, Path(folder))
         for number, cell in enumerate(notebook.cells):
             cell["id"] = f"cell-{number}"
-        nbformat.write(notebook, source.with_suffix(".ipynb"))
+        jupytext.write(notebook, source.with_suffix(".ipynb"))
         print(source.with_suffix(".ipynb"))
 
 
