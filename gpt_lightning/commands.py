@@ -86,6 +86,7 @@ COMMANDS = {
             "validate": "Try every key of a sweep file before trial 1.",
             "worker": "Add a worker to a sweep.",
             "status": "Show the trials of a sweep.",
+            "watch": "Follow a sweep in the browser, with buttons to stop, retry and enqueue.",
             "stop": "Let all workers of a sweep save and end.",
             "retry": "Let failed trials run again.",
             "best": "Write the configuration of the best trial.",

@@ -54,7 +54,10 @@ class Chart(ABC):
 
     @abstractmethod
     def figure(self) -> Any:
-        """A ``plotly.graph_objects.Figure`` without colours of the paper, which the page has."""
+        """A ``plotly.graph_objects.Figure`` without colours of the paper, which the page has; or its JSON as a dict.
+
+        The library checks each of many traces for milliseconds, which a page that goes on does not have.
+        """
 
     @abstractmethod
     def key_points(self) -> Rows:
@@ -200,16 +203,21 @@ class LineChart(Chart):
         """The interactive figure: zoom, values under the pointer, curves that can be switched off."""
         figure = import_plotly().Figure()
         entries = self.entries
+        faint = [series for series, _, _ in self.drawn() if series.faint]
+        if faint:
+            figure.add_scatter(**_together(faint))
         for series, colour, dash in self.drawn():
+            if series.faint:
+                continue
             _add_band(figure, series, colour)
             figure.add_scatter(
                 x=list(series.x), y=[float(value) if math.isfinite(value) else None for value in series.y],
                 name=label(series.name), legendgroup=label(series.name),
-                showlegend=any(series.name == each.name for each in entries) and not series.faint,
+                showlegend=any(series.name == each.name for each in entries),
                 text=None if series.labels is None else list(map(label, series.labels)),
                 mode="+".join(["lines"] * series.line + ["markers"] * (series.dots or len(series.x) == 1)),
-                line={"color": colour, "dash": dash, "width": 1 if series.faint or len(entries) > 12 else 2},
-                marker={"color": colour, "size": 7 if series.line else 9}, opacity=0.45 if series.faint else 1.0,
+                line={"color": colour, "dash": dash, "width": 1 if len(entries) > 12 else 2},
+                marker={"color": colour, "size": 7 if series.line else 9},
                 hovertemplate="%{y:.6~g}" if series.labels is None else "%{text}",
             )  # fmt: skip
         together = len(self.series) <= 8 and all(each.labels is None for each in self.series)
@@ -235,6 +243,19 @@ class LineChart(Chart):
         if len(shown) > _MOST_ROWS:
             rows.append([f"and {len(shown) - _MOST_ROWS} more", *[None] * 6])
         return ["curve", "first", "lowest", "highest", "last", f"last {self.x_label or 'x'}", "course"], rows
+
+
+def _together(faint: Sequence[Series]) -> dict[str, Any]:
+    """Background curves as one trace with gaps between them: hundreds of traces take seconds to build and to draw."""
+    import numpy as np
+
+    x = np.concatenate([np.array([*each.x, math.nan], dtype=float) for each in faint])
+    y = np.concatenate([np.array([*each.y, math.nan], dtype=float) for each in faint])
+    y[~np.isfinite(y)] = math.nan
+    return {
+        "x": x, "y": y, "hoverinfo": "skip", "showlegend": False, "mode": "lines", "name": "",
+        "line": {"color": FAINT, "width": 1}, "opacity": 0.45, "connectgaps": False,
+    }  # fmt: skip
 
 
 def _whole(value: Number) -> Number:

@@ -1,7 +1,8 @@
 """A page from top to bottom, as one HTML file that needs no network, and as Markdown for terminals and reviews.
 
-The HTML comes from ``page_parts/page.html.jinja``. It holds its style, plotly.js (packed, about 2 MB) and the figures;
-a policy lets the browser run these two scripts, known by their hashes, and fetch nothing.
+The HTML comes from ``page_parts``: ``blocks.html.jinja`` for the parts, ``page.html.jinja`` around them. It holds its
+style, plotly.js (packed, about 2 MB) and the figures; a policy lets the browser run these two scripts, known by their
+hashes, and fetch nothing.
 """
 
 from __future__ import annotations
@@ -113,7 +114,8 @@ class _Figure(_Block):
         """Data and layout, as it may stand in a script element."""
         from plotly.io.json import to_json_plotly
 
-        content = self.chart.figure().to_plotly_json()
+        figure = self.chart.figure()
+        content = figure if isinstance(figure, dict) else figure.to_plotly_json()
         layout = {name: part for name, part in content["layout"].items() if name not in ("template", "title")}
         text: str = to_json_plotly({"data": content["data"], "layout": layout})
         return text.replace("<", "\\u003c")
@@ -217,8 +219,21 @@ class Page(Blocks):
         super().__init__()
         self.title, self.subtitle = title, subtitle
 
-    def html(self) -> str:
+    def sections(self) -> list[tuple[str, str]]:
+        """Anchor of a heading of level 2 and the HTML from there to the next one; first what stands above all."""
+        parts: dict[str, Blocks] = {"top": Blocks()}
+        for block in self._blocks:
+            if isinstance(block, _Heading) and block.level == 2:
+                parts[block.anchor] = Blocks()
+            next(reversed(parts.values()))._blocks.append(block)
+        draw = _template("blocks").module.all
+        return [(anchor, str(draw(part))) for anchor, part in parts.items()]
+
+    def html(self, live: str = "") -> str:
         """One file that fetches nothing, and runs no script but its own two.
+
+        Args:
+            live: A script that keeps the page up to date from the server that it came from; the only one it may reach.
 
         Raises:
             ConfigError: A library of the extra ``reports`` is not installed.
@@ -227,14 +242,16 @@ class Page(Blocks):
         headings = [block for block in self._blocks if isinstance(block, _Heading) and block.level == 2]
         script = (_PARTS / "page.js").read_text(encoding="utf-8")
         # A page without charts is small, and runs nothing.
-        library, packed = _plotly_script() if _has_charts(self._blocks) else ("", "")
-        allowed = " ".join(f"'sha256-{_hash(text)}'" for text in (script, library)) if library else "'none'"
-        text: str = _template().render(
+        library, packed = _plotly_script() if live or _has_charts(self._blocks) else ("", "")
+        scripts = [each for each in (script, live) if each] if library else []
+        allowed = " ".join(f"'sha256-{_hash(text)}'" for text in (*scripts, library)) if library else "'none'"
+        text: str = _template("page").render(
             page=self,
+            live=bool(live),
             headings=headings if len(headings) > 2 else [],
-            policy=f"default-src 'none'; script-src {allowed}; {_POLICY}",
+            policy=f"default-src 'none'; script-src {allowed}; {_POLICY}" + ("; connect-src 'self'" if live else ""),
             style=(_PARTS / "page.css").read_text(encoding="utf-8"),
-            script=script,
+            scripts=scripts,
             library=packed,
         )
         return text
@@ -294,7 +311,7 @@ def _has_charts(blocks: Iterable[_Block]) -> bool:
 
 
 @functools.cache
-def _template() -> Any:
+def _template(name: str) -> Any:
     import jinja2
 
     environment = jinja2.Environment(
@@ -302,7 +319,7 @@ def _template() -> Any:
         undefined=jinja2.StrictUndefined,
     )  # fmt: skip
     environment.filters |= {"clean": clean, "number": lambda value: clean(format_number(value))}
-    return environment.get_template("page.html.jinja")
+    return environment.get_template(f"{name}.html.jinja")
 
 
 @functools.cache

@@ -3,7 +3,7 @@
 Sub-packages, an import points down only (checked by ``make check``)::
 
     commands   sweep run, worker, status, stop, best ...
-    launch     creating begins a sweep, extending goes on from one; launchers start its workers: here, SLURM, Ray
+    launch     creating begins a sweep, extending goes on from one, watching shows it; launchers start its workers
     workers    claiming: the next trial; leases: whose it is; supervisor: one attempt of it; repair: sweep fsck
     report     the page of a sweep: its facts, where they come from, its charts
     study      Optuna's study, the sweep's folder, its best; samplers choose, no point twice; checking tries every key

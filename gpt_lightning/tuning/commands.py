@@ -254,6 +254,18 @@ def _dashboard(given: argparse.Namespace) -> NoReturn:
     os.execv(sys.executable, [sys.executable, "-c", code, url, "--host=127.0.0.1", f"--port={given.port}"])
 
 
+def _watch(given: argparse.Namespace) -> None:
+    from gpt_lightning.parsing.extras import import_extra
+    from gpt_lightning.tuning.study.sweep import open_sweep
+    from gpt_lightning.tuning.study.sweep_folder import find_sweep
+
+    for module in ("starlette", "uvicorn"):
+        import_extra(module, "serve", "sweep watch needs", ConfigError)
+    from gpt_lightning.tuning.launch.watching import watch
+
+    watch(open_sweep(find_sweep(given.sweep)), given.port)
+
+
 def _fsck(given: argparse.Namespace) -> None:
     from gpt_lightning.tuning.study.sweep_folder import find_sweep
     from gpt_lightning.tuning.workers.repair import check_folder
@@ -293,6 +305,12 @@ _COMMANDS: dict[str, tuple[_Body, str, str, Callable[[argparse.ArgumentParser], 
         "Show the trials of a sweep.",
         "runs/lr_schedule --json",
         lambda parser: parser.add_argument("--json", action="store_true", help="As JSON."),
+    ),
+    "watch": (
+        _watch,
+        "Follow a sweep in the browser: its report as a page that goes on, with buttons to stop, retry and enqueue.",
+        "runs/lr_schedule",
+        lambda parser: parser.add_argument("--port", type=int, default=0, help="Port of 127.0.0.1; 0 = a free one."),
     ),
     "stop": (_stop, "Ask all workers of a sweep to save and end.", "runs/lr_schedule", _nothing),
     "retry": (

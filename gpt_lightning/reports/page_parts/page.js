@@ -24,7 +24,13 @@
   const shown = trace => (hidden.has(key(trace)) ? "legendonly" : true);
   const restyle = plot => Plotly.restyle(plot, {visible: plot.data.map(shown)});
 
-  function draw(plot) {
+  const config = {
+    responsive: true, displaylogo: false, displayModeBar: "hover", toImageButtonOptions: {format: "svg", filename: "chart"},
+    // Nothing leaves the page.
+    modeBarButtonsToRemove: ["sendChartToCloud"], plotlyServerURL: "",
+  };
+
+  function parts(plot) {
     const figure = JSON.parse(plot.querySelector("script").textContent);
     const long = figure.data.filter(trace => trace.showlegend !== false).length > 8;
     const below = {orientation: "h", yref: "container", y: 0, yanchor: "bottom"};
@@ -32,12 +38,12 @@
     const layout = {legend: long ? {} : below, ...figure.layout, margin};
     if (figure.layout.height) plot.style.height = `${figure.layout.height}px`;
     figure.data.forEach(trace => { if (hidden.has(key(trace))) trace.visible = "legendonly"; });
-    const config = {
-      responsive: true, displaylogo: false, displayModeBar: "hover", toImageButtonOptions: {format: "svg", filename: "chart"},
-      // Nothing leaves the page.
-      modeBarButtonsToRemove: ["sendChartToCloud"], plotlyServerURL: "",
-    };
-    Plotly.newPlot(plot, figure.data, {...layout, template: colours()}, config);
+    return {data: figure.data, layout: {uirevision: "kept", ...layout, template: colours()}};
+  }
+
+  function draw(plot) {
+    const {data, layout} = parts(plot);
+    Plotly.newPlot(plot, data, layout, config);
     drawn.push(plot);
     plot.on("plotly_legendclick", click => {
       const name = key(plot.data[click.curveNumber]);
@@ -55,11 +61,28 @@
       return false;
     });
   }
+  // For a page that goes on: a section anew, in which a figure that is drawn already changes in its place, as it is zoomed.
+  window.showSection = (section, html) => {
+    const opened = new Set([...section.querySelectorAll("details[open] > summary")].map(each => each.textContent));
+    const before = new Map([...section.querySelectorAll("figure")].map(each => [each.querySelector("figcaption").textContent, each]));
+    section.innerHTML = html;
+    section.querySelectorAll("details > summary").forEach(each => { each.parentElement.open ||= opened.has(each.textContent); });
+    section.querySelectorAll("figure").forEach(figure => {
+      const old = before.get(figure.querySelector("figcaption").textContent)?.querySelector(".plot");
+      const plot = figure.querySelector(".plot");
+      if (!old || !drawn.includes(old)) return watch.observe(plot);
+      const {data, layout} = parts(plot);
+      plot.replaceWith(old);
+      Plotly.react(old, data, layout, config);
+    });
+    for (let at = drawn.length - 1; at >= 0; at--) if (!drawn[at].isConnected) Plotly.purge(drawn.splice(at, 1)[0]);
+  };
   const watch = new IntersectionObserver(entries => entries.filter(entry => entry.isIntersecting).forEach(entry => {
     watch.unobserve(entry.target);
     draw(entry.target);
   }), {rootMargin: "600px"});
   document.querySelectorAll(".plot").forEach(plot => watch.observe(plot));
+  dispatchEvent(new Event("drawable"));
   dark.addEventListener("change", () => drawn.forEach(plot => Plotly.relayout(plot, {template: colours()})));
   addEventListener("beforeprint", () => document.querySelectorAll(".plot").forEach(plot => drawn.includes(plot) || draw(plot)));
 })();

@@ -24,12 +24,13 @@ from gpt_lightning.tuning.report.report_facts import StudyFacts, TrialFacts, par
 _ROWS = 15
 
 
-def build_report(study: StudyFacts, now: float) -> Page:
+def build_report(study: StudyFacts, now: float, *, parameters: bool = True) -> Page:
     """The page.
 
     Args:
         study: What there is to show.
         now: Seconds since the epoch; where running attempts end in the timeline.
+        parameters: Whether to draw how parameters and results go together, which takes most of the time.
     """
     made = time.strftime("%Y-%m-%d %H:%M", time.localtime(now))
     page = Page(f"Sweep {study.name}", f"{study.source}, as of {made}")
@@ -38,10 +39,12 @@ def build_report(study: StudyFacts, now: float) -> Page:
     page.facts(_summary(study))
     for problem in study.problems:
         page.text(problem)
+    _add_running(page, study)
     _add_best(page, study)
     _add_trials(page, study)
     _add_course(page, study)
-    _add_parameters(page, study)
+    if parameters:
+        _add_parameters(page, study)
     _add_front(page, study)
     _add_noise(page, study)
     _add_limits(page, study)
@@ -81,6 +84,26 @@ def _add_charts(page: Page, found: Iterable[Chart | None]) -> None:
     for chart in found:
         if chart is not None:
             page.chart(chart)
+
+
+def _add_running(page: Page, study: StudyFacts) -> None:
+    """Who works on what now."""
+    running = [trial for trial in study.trials if trial.state == "running"]
+    if not running:
+        return
+    page.heading("Running")
+    goal = study.objectives[0].name
+    rows: list[list[object]] = [
+        [
+            trial.number,
+            trial.worker or None,
+            f"{trial.tokens / trial.total_tokens:.0%}" if trial.total_tokens else None,
+            next((point.metrics[goal] for point in reversed(trial.points) if goal in point.metrics), None),
+            charts.spell_parameters(trial),
+        ]
+        for trial in running
+    ]
+    page.table(["trial", "worker", "done", goal, "parameters"], rows)
 
 
 def _add_best(page: Page, study: StudyFacts) -> None:
@@ -135,7 +158,7 @@ def trial_table(study: StudyFacts, trials: Iterable[TrialFacts]) -> tuple[list[s
 
 def _add_course(page: Page, study: StudyFacts) -> None:
     found = [charts.history(study, place) for place in range(len(study.objectives))]
-    found += [charts.curves(study)]
+    found += [charts.curves(study), charts.curves_by_parameter(study, plots.ordered_keys(study))]
     if any(chart is not None for chart in found):
         page.heading("Course")
         _add_charts(page, found)

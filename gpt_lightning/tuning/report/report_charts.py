@@ -148,6 +148,74 @@ def curves(study: StudyFacts) -> Chart | None:
     )
 
 
+def curves_by_parameter(study: StudyFacts, keys: Sequence[str]) -> Chart | None:
+    """The first objective over tokens, in the colour of a parameter that the reader chooses.
+
+    Args:
+        study: What there is to show.
+        keys: Parameters, the most important first.
+    """
+    goal = study.objectives[0]
+    shown = [trial for trial in study.trials[-_MOST_CURVES:] if _curve_of(trial, goal.name).x]
+    varied = [key for key in keys if len({spell(trial.parameters.get(key)) for trial in shown}) > 1][:_MOST_KEYS]
+    if len(shown) < 2 or not varied:
+        return None
+    lines = [_curve_of(trial, goal.name).thinned(_MOST_POINTS) for trial in shown]
+    shades = {key: _shades(shown, key) for key in varied}
+    buttons = [
+        {"label": label(short_name(key)), "method": "restyle", "args": [{"line.color": found, "marker.color": found}]}
+        for key, found in shades.items()
+    ]
+    traces = [
+        {
+            "type": "scatter", "x": list(line.x), "y": [y if math.isfinite(y) else None for y in line.y], "name": "",
+            "mode": "lines+markers" if line.dots else "lines", "line": {"color": colour, "width": 1.5},
+            "showlegend": False, "marker": {"size": 5, "color": colour},
+            "hovertemplate": label(f"trial {trial.number}: %{{y:.6~g}}\n{spell_parameters(trial)}"),
+        }
+        for trial, line, colour in zip(shown, lines, shades[varied[0]], strict=True)
+    ]  # fmt: skip
+    low, high = _late_limits(lines, goal)
+    ends = {} if (low, high) == (None, None) else {"range": [low, high], "autorange": "min" if low is None else "max"}
+    menu = {"buttons": buttons, "x": 1, "xanchor": "right", "y": 1.02, "yanchor": "bottom"}
+    layout = {
+        "updatemenus": [menu], "hovermode": "closest", "xaxis": {"title": {"text": "training tokens"}},
+        "yaxis": {"title": {"text": label(goal.name)}, **ends},
+    }  # fmt: skip
+    rows = [[short_name(key), *_ends_of(shown, key)] for key in varied]
+    title = f"{goal.name} over tokens, coloured by a parameter (violet: the smallest or first, yellow: the largest)"
+    return Plot(title, {"data": traces, "layout": layout}, ["parameter", "violet", "yellow"], rows)
+
+
+_SHADES = ("#440154", "#443983", "#31688e", "#21918c", "#35b779", "#90d743", "#fde725")
+"""Viridis, whose order is seen without hues too (van der Walt and Smith 2015)."""
+_MOST_KEYS, _MOST_POINTS = 8, 60
+
+
+def _order_of(trials: Sequence[TrialFacts], key: str) -> list[Any]:
+    """Values in their order: numbers by size, others as they come; those that lack it are left out."""
+    values = [trial.parameters[key] for trial in trials if key in trial.parameters]
+    if all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values):
+        return sorted(set(values))
+    return list(dict.fromkeys(map(spell, values)))
+
+
+def _shades(trials: Sequence[TrialFacts], key: str) -> list[str]:
+    order = _order_of(trials, key)
+    places = {value: place / max(1, len(order) - 1) for place, value in enumerate(order)}
+    found = []
+    for trial in trials:
+        value = trial.parameters.get(key)
+        place = places.get(value if isinstance(value, (int, float)) and value in places else spell(value))
+        found.append(FAINT if place is None else _SHADES[round(place * (len(_SHADES) - 1))])
+    return found
+
+
+def _ends_of(trials: Sequence[TrialFacts], key: str) -> tuple[str, str]:
+    order = _order_of(trials, key)
+    return spell(order[0]), spell(order[-1])
+
+
 def _late_limits(series: Sequence[Series], goal: Objective) -> tuple[float | None, float | None]:
     """Limits that fit from 30 % on: the steep beginning would leave no height for the differences at the end."""
     late = 0.3 * max(float(x) for each in series for x in each.x)

@@ -89,6 +89,8 @@ class TrialFacts:
         seconds: Wall time over all attempts.
         devices: Devices that it held.
         repeats: Number of the trial that it repeats with another seed; None = none.
+        worker: Machine and process that work on it; empty when none does.
+        total_tokens: Training positions of the whole run; 0 = not known yet.
     """
 
     number: int
@@ -109,6 +111,8 @@ class TrialFacts:
     seconds: float = 0.0
     devices: int = 1
     repeats: int | None = None
+    worker: str = ""
+    total_tokens: int = 0
 
     @property
     def feasible(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from gpt_lightning.tuning.report.report_plots import find_importances
 from gpt_lightning.tuning.spec.parameters import LogGrid, Parameter
 from gpt_lightning.tuning.spec.spec import SweepSpec
 from gpt_lightning.tuning.study.edges import edge_notes
-from gpt_lightning.tuning.study.entries import DIFFERS, DIVERGED, REQUEUE, list_entries
+from gpt_lightning.tuning.study.entries import DIFFERS, DIVERGED, LEASE, REQUEUE, list_entries
 from gpt_lightning.tuning.study.study import load_study
 from gpt_lightning.tuning.study.sweep import Sweep, read_frozen
 from gpt_lightning.tuning.study.sweep_folder import SweepFolder
@@ -67,17 +68,47 @@ def _read_trials(spec: SweepSpec, home: SweepFolder) -> list[FrozenTrial]:
     return sweep.study.get_trials(deepcopy=False)
 
 
-def read_facts(spec: SweepSpec, trials: Sequence[FrozenTrial], folder: Path) -> StudyFacts:
+Known = dict[int, tuple[int, TrialFacts]]
+"""Trials that have ended, which are not read again: by number, with the number of the attempt that counts."""
+
+
+def read_trials(spec: SweepSpec, trials: Sequence[FrozenTrial], folder: Path, known: Known) -> tuple[TrialFacts, ...]:
+    """The trials of a study; those that have ended are read once, and kept in ``known``."""
+    made = []
+    for entry in list_entries(trials):
+        number, facts = known.get(entry.first, (-1, None))
+        if facts is None or number != entry.last.number:
+            facts = _read_trial(spec, entry.first, entry.attempts, folder)
+        if entry.ended:
+            known[entry.first] = entry.last.number, facts
+        made.append(facts)
+    return tuple(made)
+
+
+def read_facts(
+    spec: SweepSpec,
+    trials: Sequence[FrozenTrial],
+    folder: Path,
+    known: Known | None = None,
+    earlier: StudyFacts | None = None,
+) -> StudyFacts:
     """Everything that a report shows.
 
     Args:
         spec: The sweep.
         trials: Of its study, every attempt.
         folder: The sweep's folder.
+        known: Trials that need not be read again; those that have ended are added.
+        earlier: What was found before of what takes long (importances, the base, versions), to be taken over.
     """
     objectives = tuple(Objective(metric.name, metric.goal) for metric in spec.metrics)
-    made = tuple(_read_trial(spec, entry.first, entry.attempts, folder) for entry in list_entries(trials))
+    made = read_trials(spec, trials, folder, {} if known is None else known)
     study = StudyFacts(spec.name, objectives, made)
+    if earlier is not None:
+        same_best = (study.best and study.best.number) == (earlier.best and earlier.best.number)
+        notes = tuple(edge_notes(spec, list_entries(trials), folder))
+        base, settings = (earlier.base, earlier.best_settings) if same_best else ({}, {})
+        return replace(earlier, trials=made, notes=notes, base=base, best_settings=settings)
     importances, problems = find_importances(trials, objectives, {each.stored_name: each.key for each in
                                                                   spec.parameters.values()})  # fmt: skip
     problems += [
@@ -140,7 +171,14 @@ def _read_trial(spec: SweepSpec, first: int, attempts: Sequence[FrozenTrial], fo
         seconds=float(facts.get("seconds") or sum(_duration(each) for each in attempts)),
         devices=spec.launcher.devices_per_trial,
         repeats=last.user_attrs.get("repeats"),
+        worker=_worker(last) if state == "running" else "",
+        total_tokens=int(last.user_attrs.get("total_tokens", 0)),
     )
+
+
+def _worker(trial: FrozenTrial) -> str:
+    owner = (trial.user_attrs.get(LEASE) or {}).get("owner") or {}
+    return f"{owner['host']}, process {owner['pid']}" if owner else ""
 
 
 def _find_folder(place: str, folder: Path) -> Path | None:

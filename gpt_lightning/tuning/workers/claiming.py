@@ -16,7 +16,9 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from gpt_lightning.errors import ConfigError
 from gpt_lightning.files.processes import ProcessIdentity
+from gpt_lightning.parsing.suggest import did_you_mean, join_names
 from gpt_lightning.tuning.spec.causes import DIVERGED
 from gpt_lightning.tuning.spec.parameters import same
 from gpt_lightning.tuning.spec.reading_parameters import is_active
@@ -193,6 +195,22 @@ def enqueue_points(sweep: Sweep) -> None:
             others.remove(tried[0])
         else:
             sweep.store(lambda f=fixed: sweep.study.enqueue_trial(f), "adding a trial")  # type: ignore[misc]
+
+
+def enqueue(sweep: Sweep, point: dict[str, Any]) -> None:
+    """Let a point of a person's be tried next; values that it leaves open are chosen.
+
+    Raises:
+        ConfigError: It names what is no parameter, or a value that the parameter never has.
+    """
+    fixed = {}
+    for key, value in point.items():
+        if key not in sweep.spec.parameters:
+            known, near = join_names(sweep.spec.parameters), did_you_mean(key, sweep.spec.parameters)
+            raise ConfigError("no parameter of this sweep", got=key, allowed=known, fix=near)
+        fixed[sweep.spec.parameters[key].stored_name] = sweep.spec.parameters[key].encode(value)
+    with sweep.folder.locked():
+        sweep.store(lambda: sweep.study.enqueue_trial(fixed), "adding a trial")
 
 
 def _decoded(spec: SweepSpec, fixed: dict[str, Any]) -> dict[str, Any] | None:
