@@ -54,41 +54,45 @@ def measure_matrix_peak(
 ) -> float:
     """Operations per second of the fastest product of two square matrices, with the process's own threads.
 
+    Several sizes take turns: on one machine the largest is the fastest, on another it leaves the caches.
+
     Args:
         device: Where to multiply.
         dtype: Of both factors and the result.
-        seconds: How long to try; there are at least three tries after one to warm up.
-        width: Rows and columns of each factor; None = enough to keep the device busy, less where a product of that
-            size would take longer than ``seconds``.
+        seconds: How long to try; each size is tried three times at least after once to warm up.
+        width: Rows and columns of each factor; None = several, those left out of which a product would take more than
+            an eighth of ``seconds``.
     """
-    width = width or _choose_width(device, dtype, seconds)
     products = _AT_A_TIME.get(device.type, 1)
-    square = _Product(width, device, dtype)
-    square.time(products)
-    best, tries, end = float("inf"), 0, time.perf_counter() + seconds
-    while tries < 3 or time.perf_counter() < end:
-        best = min(best, square.time(products))
-        tries += 1
-    return float(2 * width**3 * products / best)
+    squares = [_Product(width, device, dtype)] if width else _choose_squares(device, dtype, seconds)
+    for square in squares:
+        square.time(products)
+    best, rounds, end = 0.0, 0, time.perf_counter() + seconds
+    while rounds < 3 or time.perf_counter() < end:
+        best = max(best, *(2 * square.width**3 * products / square.time(products) for square in squares), 0.0)
+        rounds += 1
+    return best
 
 
-def _choose_width(device: torch.device, dtype: torch.dtype, seconds: float) -> int:
-    """The device's usual width; on a CPU the largest whose product is expected to end in ``seconds``.
+def _choose_squares(device: torch.device, dtype: torch.dtype, seconds: float) -> list[_Product]:
+    """Of the device's usual width; on a CPU of every power of two up to it that is expected to end in time.
 
     A CPU without instructions for bfloat16 computes it a thousand times slower: minutes for one product of 2048 rows.
     """
     if device.type != "cpu":
-        return _WIDTHS.get(device.type, _WIDTH)
-    width = _SMALL_WIDTH
-    while width < _WIDTH and 8 * _Product(width, device, dtype).time(1) < seconds:
-        width *= 2
-    return width
+        return [_Product(_WIDTHS.get(device.type, _WIDTH), device, dtype)]
+    squares = [_Product(_SMALL_WIDTH, device, dtype)]
+    # Eight times the last one's time is the next one's.
+    while (width := 2 * squares[-1].width) <= _WIDTH and 8 * 8 * squares[-1].time(1) < seconds:
+        squares.append(_Product(width, device, dtype))
+    return squares
 
 
 class _Product:
     """Two square factors and the place of their product."""
 
     def __init__(self, width: int, device: torch.device, dtype: torch.dtype) -> None:
+        self.width = width
         # The values do not matter, but zeros would draw less power than weights do.
         # A generator of their own: a run that measures must draw what one that does not would.
         generator = torch.Generator(device=device).manual_seed(0)

@@ -35,7 +35,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "temporary").mkdir()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
-    monkeypatch.setattr(bench, "measure_matrix_peak", lambda _device, dtype: {torch.float32: 1e9}.get(dtype, 1e8))
+    monkeypatch.setattr(bench, "measure_matrix_peak", lambda _device, dtype: {torch.float32: 1e12}.get(dtype, 1e11))
     return tmp_path
 
 
@@ -54,7 +54,7 @@ def test_json_is_consistent_and_nothing_remains(folder: Path, capsys: pytest.Cap
     assert found["fastest_seconds"] <= found["step_seconds"] <= found["slowest_seconds"]
     assert min(found["parts"].values()) > 0
     assert found["tokens_per_second"] == pytest.approx(128 / found["step_seconds"])
-    assert found["mfu"] == pytest.approx(found["flops_per_token"] * found["tokens_per_second"] / 1e9)
+    assert found["mfu"] == pytest.approx(found["flops_per_token"] * found["tokens_per_second"] / 1e12)
     assert found["setup"]["fused"] is True
     assert 2**26 < found["memory_bytes"] < found["memory_total_bytes"]
     config = tiny_run(args=LINE).module.config
@@ -167,3 +167,26 @@ def test_a_slow_kind_of_product_is_measured_on_fewer_rows(monkeypatch: pytest.Mo
     slow = measure_matrix_peak(torch.device("cpu"), torch.float32, seconds=0.05)
     assert set(widths) == {256}
     assert slow == pytest.approx(2 * 256**3 / 0.02, rel=0.5)
+
+
+def test_the_fastest_of_several_sizes_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    rates = {256: 1e9, 512: 4e9, 1024: 2e9, 2048: 1e9}
+    seen: set[tuple[int, bool]] = set()
+
+    def multiply(left: torch.Tensor, right: torch.Tensor, *, out: torch.Tensor) -> None:
+        width = len(left)
+        # Every second product is disturbed.
+        disturbed = 10 if (width, True) not in seen else 1
+        seen.symmetric_difference_update({(width, True)})
+        clock[0] += disturbed * 2 * width**3 / rates[width]
+
+    monkeypatch.setattr(torch, "mm", multiply)
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+    assert measure_matrix_peak(torch.device("cpu"), torch.float32, seconds=1000.0) == pytest.approx(4e9)
+
+
+def test_no_step_is_faster_than_the_peak(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "measure_matrix_peak", lambda _device, _dtype: 1.0)
+    measured = bench.measure_run(tiny_run(args=LINE), steps=3)
+    assert 0.5 < measured.mfu <= 1.0

@@ -29,7 +29,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "temporary").mkdir()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
-    monkeypatch.setattr(bench, "measure_matrix_peak", lambda _device, dtype: {torch.float32: 1e9}.get(dtype, 1e8))
+    monkeypatch.setattr(bench, "measure_matrix_peak", lambda _device, dtype: {torch.float32: 1e12}.get(dtype, 1e11))
     return tmp_path
 
 

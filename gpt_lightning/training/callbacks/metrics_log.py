@@ -229,7 +229,9 @@ class Speed:
             # By tokens: later steps of a batch ramp take longer.
             values["perf/eta_seconds"] = (self._tokens_before(trainer.max_steps) - tokens) / rate
         if self._peak is not None and self._flops_per_token is not None:
-            values["perf/mfu"] = rate * self._flops_per_token / self._peak
+            reached = rate * self._flops_per_token
+            self._peak = max(self._peak, reached)  # another program may have slowed the measured products down
+            values["perf/mfu"] = reached / self._peak
         self._step, self._waited = step, waited
         return values | _memory(trainer.strategy.root_device)
 
