@@ -18,6 +18,7 @@ from gpt_lightning.apps.support.matching import Matcher, Mixture
 from gpt_lightning.apps.support.records import Asked, Entry, SupportSettings, read_entries
 from gpt_lightning.apps.support.retrieval import Coverage, Words
 from gpt_lightning.apps.support.service import SupportEndpoints
+from gpt_lightning.apps.support.writing import Writer
 from gpt_lightning.errors import ConfigError, DataError, MachineError
 from gpt_lightning.feedback.datasets import Rules, write_build
 from gpt_lightning.feedback.redaction import redact_contacts
@@ -26,7 +27,7 @@ from gpt_lightning.serving.app import build_app
 from gpt_lightning.serving.feedback import Desk
 from gpt_lightning.serving.server import build_service
 from gpt_lightning.serving.settings import Source
-from tests.serving.servers import load_all
+from tests.serving.servers import load, load_all
 
 _ENTRIES = [
     Entry("back", "In 30 days.", (("How long can I return it?",),)),
@@ -268,3 +269,26 @@ def test_settings_that_cannot_be_are_refused() -> None:
         SupportSettings(handoff_texts={"en": "Wait."})
     with pytest.raises(ConfigError, match="suggestions"):
         SupportSettings(suggestions=0)
+
+
+class Drafts(Writer):
+    """A writer whose drafts a test has made."""
+
+    def __init__(self, *drafts: str) -> None:
+        self._drafts = list(drafts)
+
+    def draft(self, question: str, known: str) -> str:
+        return self._drafts.pop(0)
+
+
+def test_generated_answers_keep_to_the_known_ones() -> None:
+    writer = Drafts("You pay by card here.", "You can pay by card, of course.", "By card.", "", "刷卡就行。")
+    said = [
+        writer.write("q", known) for known in ("Pay by card here.", "By card.", "By card.", "By card.", "请刷卡就行。")
+    ]
+    assert said == ["You pay by card here.", "By card.", "By card.", "By card.", "刷卡就行。"]
+    unlearned = Writer(load("1").loaded, max_tokens=4)
+    assert unlearned.write("How can I pay?", "By card.") == "By card."
+    assert unlearned.draft("How can I pay? " * 50, "By card.") == ""
+    with pytest.raises(ConfigError, match="retrieved, generated"):
+        SupportSettings(answers="invented")

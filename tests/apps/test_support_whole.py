@@ -47,7 +47,7 @@ def test_a_customer_and_a_person_talk(shop: Path) -> None:
     with serve("support", shop, {"GPT_LIGHTNING_AGENT_TOKEN": "secret"}) as url, browse() as (new_page, wrong):
         customer, person = new_page(locale="en-US"), new_page(locale="zh-CN", color_scheme="dark")
         customer.goto(url)
-        customer.fill("#text", "hello, I would like to track our package")
+        customer.fill("#text", "Where is my order?")
         customer.press("#text", "Enter")
         customer.wait_for_selector("#messages li:nth-child(2)")
         assert "choose Track" in customer.inner_text("#messages li:nth-child(2)")

@@ -6,6 +6,7 @@
     matching         scores -> probabilities, "nothing here answers this" among them
     knowledge        what train learns and keeps             figures       top-1, hand-offs
     assistant        rules, then the likeliest answer where it is likely enough, else a person
+    writing          answers in a model's own words, which keep to the known ones
     conversations    events in a file: the audit log, and the state that follows from it
     desk             assistant, conversations and the store of feedback put together
     service          routes for customers and, behind a token, for people who answer; the page of both

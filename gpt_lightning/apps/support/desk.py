@@ -22,10 +22,12 @@ class Origin:
     Attributes:
         version: Folder of the model.
         fingerprint: Of its weights.
+        writer: Folder of the model that words the answers; "" = they are as they were written.
     """
 
     version: str
     fingerprint: str
+    writer: str = ""
 
 
 class SupportDesk:
@@ -121,7 +123,7 @@ class SupportDesk:
     def suggest(self, conversation: Conversation) -> Sequence[Candidate]:
         """The likeliest answers to what the customer said last."""
         said = [each.text for each in conversation.messages if each.role == "customer"]
-        return self.assistant.reply(said[-1]).candidates if said else ()
+        return self.assistant.suggest(said[-1]) if said else ()
 
     def _tell(self, conversation: Conversation, reply: Reply) -> None:
         name, user = _name_answer(), self._store.hash_user(conversation.id)

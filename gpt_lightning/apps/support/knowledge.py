@@ -73,13 +73,12 @@ def read_knowledge(folder: SupportFolder) -> Knowledge:
     return Knowledge(entries, divide(entries, outside, settings))
 
 
-def learn(folder: SupportFolder) -> None:
+def learn(folder: SupportFolder, known: Knowledge) -> None:
     """Train the classifier, and fit the mixture and the threshold.
 
     Raises:
-        UserError: As of ``read_knowledge``, ``fit_model`` and ``fit_mixture``.
+        UserError: As of ``fit_model`` and ``fit_mixture``.
     """
-    known = read_knowledge(folder)
     rows = [{"text": each.text, "label": known.entries[each.entry].id} for each in known.asked.train
             if each.entry is not None]  # fmt: skip
     file = folder.path / TRAINING_FILE

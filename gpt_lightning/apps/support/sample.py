@@ -31,6 +31,7 @@ _FIT: dict[str, Any] = {
     "data": {"tokenizer": "bpe:1024:chinese", "block_size": 64, "batch_size": 32, "eval_batch_size": 64},
     "trainer": {"accelerator": "cpu", "max_steps": 1000, "gradient_clip_val": 1.0},
 }  # fmt: skip
+_WRITER_FIT: dict[str, Any] = {"data": {"block_size": 192, "batch_size": 16}, "trainer": {"max_steps": 800}}
 
 
 def make_sample() -> tuple[dict[str, Any], dict[str, str]]:
@@ -44,7 +45,8 @@ def make_sample() -> tuple[dict[str, Any], dict[str, str]]:
         for language, words in languages.items()
     ]
     outside = [{"question": each, "language": name} for name, asked in content["outside"].items() for each in asked]
-    return {"outside": "outside.jsonl", "fit": _FIT}, {"faq.jsonl": _lines(entries), "outside.jsonl": _lines(outside)}
+    given = {"outside": "outside.jsonl", "fit": _FIT, "writer_fit": _WRITER_FIT}
+    return given, {"faq.jsonl": _lines(entries), "outside.jsonl": _lines(outside)}
 
 
 _KEYS = ("before", "after", "swaps", "words")
