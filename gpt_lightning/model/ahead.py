@@ -73,6 +73,7 @@ class Kept(LayerCache):
 
 def lay_side_by_side(rows: Sequence[list[States] | None]) -> list[Lead] | None:
     """What is ahead of each row, layer by layer, or of all rows where there is one; None = nothing in any."""
-    layers = max((len(row) for row in rows if row is not None), default=0)
-    leads = [Lead(tuple(None if row is None else row[layer] for row in rows)) for layer in range(layers)]
-    return leads or None
+    found = [row for row in rows if row is not None]
+    if not found:
+        return None
+    return [Lead(tuple([None if row is None else row[layer] for row in rows])) for layer in range(len(found[0]))]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -25,6 +28,7 @@ from gpt_lightning.model.gpt import GPT
 from gpt_lightning.tracking.probe import observe
 from tests.adapters.models import GPT2, LLAMA, adapted, build_base, logits_of, tokens
 
+ROOT = Path(__file__).parents[2]
 BOTH = {"prefix": PrefixTuning(length=4), "prompt": PromptTuning(length=4)}
 both = pytest.mark.parametrize("kind", BOTH)
 
@@ -118,3 +122,30 @@ def test_the_probe_sees_the_text_alone(kind: str) -> None:
     assert found.shape[-2:] == (9, 9)
     assert bool((sums < 0.999).all())
     assert bool((found.triu(1) == 0).all())
+
+
+_COMPILED = """
+import torch
+from gpt_lightning.adapters.int8 import Int8Base
+from gpt_lightning.adapters.lora import LoRA
+from gpt_lightning.adapters.prefix import PrefixTuning, PromptTuning
+from tests.adapters.models import LLAMA, build_base, tokens
+for adaptation in (PrefixTuning(3), PromptTuning(3), Int8Base(LoRA(r=2))):
+    model = build_base(LLAMA)
+    adaptation.attach(model, torch.Generator().manual_seed(1))
+    wanted = model.train()(tokens())
+    torch._dynamo.reset()
+    model.compile(backend="aot_eager", fullgraph=True)
+    found = model(tokens())
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
+    torch.autograd.backward(found.sum())
+    assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
+print("done")
+"""
+
+
+@pytest.mark.slow
+def test_they_are_compiled_as_one_graph() -> None:
+    """In another process: the checks of shapes in tests cannot be compiled."""
+    done = subprocess.run([sys.executable, "-c", _COMPILED], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.stdout.splitlines()[-1:] == ["done"], done.stderr[-1000:]
