@@ -9,6 +9,7 @@ machine's peak are left out; nothing else is changed. What needs the reader's ow
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -34,6 +35,8 @@ SHORTER = {
     "doctor": ["--steps=3", "--data.batch_size=4"],
 }
 """Command -> what makes it shorter."""
+_ELSEWHERE = "import tensorflow"
+"""Its block runs in ``tests/weights/test_tensorflow.py``, where TensorFlow is installed."""
 _ORDER = ["README", "first-run", "own-text", "data", "first-sweep"]
 """Later commands use what earlier ones made: these pages first."""
 
@@ -53,7 +56,7 @@ def test_blocks_run_in_their_order(place: Path) -> None:
     done: set[str] = set()
     for page in ordered_pages():
         for language, block in all_blocks(page):
-            if block in done or language not in ("bash", "python"):
+            if block in done or language not in ("bash", "python") or _ELSEWHERE in block:
                 continue
             done.add(block)
             if language == "python":
@@ -92,9 +95,25 @@ def test_site_builds_strictly(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr[-4000:]
+    _check_search(tmp_path / "site")
     search = (tmp_path / "site" / "search" / "search_index.js").read_text(encoding="utf-8")
     for word in ("model.config.n_layer", "CosineRestarts", "gpt_lightning.data.stream", "困惑度"):
         assert word in search
     for page in (tmp_path / "site").rglob("*.html"):
         text = page.read_text(encoding="utf-8")
         assert not re.findall(r"<(?:script|link|img)[^>]+(?:src|href)=\"https?://(?!github)", text), page
+
+
+def _check_search(site: Path) -> None:
+    """Opened from its folder, in a browser: search finds something, and nothing is asked of anybody."""
+    sync_api = pytest.importorskip("playwright.sync_api")
+    if (browser := shutil.which("chromium") or shutil.which("google-chrome")) is None:
+        return
+    asked: list[str] = []
+    with sync_api.sync_playwright() as playwright:
+        page = playwright.chromium.launch(executable_path=browser, args=["--no-sandbox"]).new_page()
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto((site / "index.html").as_uri())
+        page.locator("input.md-search__input").fill("warmup")
+        page.locator(".md-search-result__link").first.wait_for(state="attached", timeout=60_000)
+    assert [url for url in asked if url.startswith("http")] == []
