@@ -266,3 +266,16 @@ def test_mistakes_cost_a_line(folder: Path, capsys: pytest.CaptureFixture[str]) 
         err = capsys.readouterr().err
         assert (code in (2, 3), err.count("\n")) == (True, 1), err
         assert words in err
+
+
+def test_what_cannot_be_calibrated_is_told_before_the_training(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(folder / "plain.jsonl", {"question": "a?", "answer": "b"}, {"question": "c?", "answer": "d"})
+    code = cli.main(["app", "support", "train", str(folder), "--set", "faq=[plain.jsonl]", "--set", "model=second"])
+    err = capsys.readouterr().err
+    assert (code, err.count("\n")) == (3, 1), err
+    assert "too few paraphrases to calibrate on: got 0 (allowed: 5 or more)" in err
+    assert not (folder / "second").exists()
+    assert cli.main(["app", "support", "run", str(folder), "--set", "model=second"]) == 3
+    assert "has not been trained to its end" in capsys.readouterr().err

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import pytest
 
 from gpt_lightning.apps.watch import watching
 from gpt_lightning.apps.watch.labels import Lexicon, TopicWords, read_lexicon
-from gpt_lightning.apps.watch.records import Event, WatchSettings, parse_time, read_event, read_rows
+from gpt_lightning.apps.watch.records import Event, Row, WatchSettings, parse_time, read_event, read_rows
 from gpt_lightning.apps.watch.sample import START, TURN_HOURS, make_sample
 from gpt_lightning.apps.watch.store import ALL, Labelled, WatchStore, recount
 from gpt_lightning.apps.watch.watching import ALERTS_FILE, Watcher, describe_state
@@ -327,8 +327,12 @@ def test_a_file_that_did_not_change_is_not_read_again(tmp_path: Path, monkeypatc
     watcher = make_watcher(tmp_path)
     watcher.read_files(path)
     opened: list[Path] = []
-    original = watching.read_rows
-    monkeypatch.setattr(watching, "read_rows", lambda file, at: [*original(file, at), opened.append(file)][:-1])
+
+    def note(file: Path, position: int) -> Iterator[tuple[Row, int]]:
+        opened.append(file)
+        return read_rows(file, position)
+
+    monkeypatch.setattr(watching, "read_rows", note)
     watcher.read_files(path)
     assert opened == []
     with path.open("a") as file:

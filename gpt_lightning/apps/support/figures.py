@@ -83,6 +83,9 @@ def draw_curve(found: Sequence[HandOffs]) -> LineChart:
     percent = [100 * share for share in _SHARES]
     series = [Series(each.name, percent, [100 * each.caught(share) for share in _SHARES], dots=True) for each in found]
     return LineChart(
-        series, "Handed off to a person", "% of the questions that have an answer", "% of those that have none",
+        series,
+        "Needed hand-offs by needless ones",
+        "% of the questions that have an answer",
+        "% of those that have none",
         y_limits=(0.0, 100.0),
-    )  # fmt: skip
+    )

@@ -27,6 +27,8 @@ from gpt_lightning.objectives.classifier import Classifier, load_classifier
 
 SupportFolder = AppFolder[SupportSettings]
 TRAINING_FILE, MATCHING_FILE = "questions.jsonl", "matching.json"
+_LEAST_CALIBRATED = 5
+"""Questions with an answer, without which a threshold means nothing."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +79,15 @@ def learn(folder: SupportFolder, known: Knowledge) -> None:
     """Train the classifier, and fit the mixture and the threshold.
 
     Raises:
-        UserError: As of ``fit_model`` and ``fit_mixture``.
+        DataError: There are too few questions to calibrate on.
+        UserError: As of ``fit_model``.
     """
+    count = sum(each.entry is not None for each in known.asked.calibrate)
+    if count < _LEAST_CALIBRATED:  # told before the training
+        raise DataError(
+            "There are too few paraphrases to calibrate on", got=count, allowed=f"{_LEAST_CALIBRATED} or more",
+            fix="Give the answers in faq more paraphrases: calibrate_fraction of them, by their hash, calibrate.",
+        )  # fmt: skip
     rows = [{"text": each.text, "label": known.entries[each.entry].id} for each in known.asked.train
             if each.entry is not None]  # fmt: skip
     file = folder.path / TRAINING_FILE
@@ -119,5 +128,9 @@ def read_matching(model: Path) -> Matching:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         return Matching(Mixture(**found["mixture"]), float(found["threshold"]))
+    except FileNotFoundError:
+        raise DataError(
+            f"{model} has not been trained to its end", fix="Train it: gpt-lightning app support train."
+        ) from None
     except (OSError, ValueError, KeyError, TypeError) as problem:
-        raise DataError(f"{path} cannot be read ({problem})", fix="Train first, or again.") from problem
+        raise DataError(f"{path} cannot be read ({problem})", fix="Train again.") from problem
