@@ -268,27 +268,35 @@ def _add_work(page: Page, study: StudyFacts, now: float) -> None:
         page.table(["trial", "attempt", "state", "reason"], failures)
 
 
-def report_command(sweep: str, out: str | None = None) -> None:
-    """Write what a sweep has found as one HTML page that needs no network, and as Markdown.
+def report_command(sweeps: list[str], out: str | None = None) -> None:
+    """Write what a sweep has found, or several compared, as one HTML page that needs no network, and as Markdown.
 
     Works at any moment: before the first trial, while trials run, after a crash.
 
-    Example: gpt-lightning sweep report runs/lr_schedule
+    Example: gpt-lightning sweep report runs/lr_schedule runs/lr_schedule-2
 
     Args:
-        sweep: Folder of the sweep, its name below runs, or the file it was started from.
+        sweeps: Folders of sweeps, their names below runs, or the files they were started from.
         out: Where to write the page, a name that ends in .html; the Markdown goes beside it. Null = report.html in
-            the sweep's folder.
+            the sweep's folder, or in runs for several.
     """
+    from gpt_lightning.training.runs.run_folder import RUNS
+    from gpt_lightning.tuning.report.report_comparing import build_comparison
+    from gpt_lightning.tuning.report.report_reading import read_sweep
     from gpt_lightning.tuning.study.sweep_folder import find_sweep
 
-    folder = find_sweep(sweep)
-    path = folder.report if out is None else Path(out)
+    folders = list({each.path: each for each in map(find_sweep, sweeps)}.values())
+    home = folders[0].report if len(folders) == 1 else RUNS / "report.html"
+    path = home if out is None else Path(out)
     if path.suffix != ".html":
         raise ConfigError("--out is not the name of a page", got=out, allowed="a name that ends in .html")
     check_pages()
-    for written in write_report(folder.path, path):
-        sys.stdout.write(f"{written}\n")
+    if len(folders) == 1:
+        written = write_report(folders[0].path, path)
+    else:
+        written = write_page(build_comparison([read_sweep(each.path) for each in folders]), path)
+    for each in written:
+        sys.stdout.write(f"{each}\n")
 
 
 def write_report(folder: Path, path: Path) -> list[Path]:
