@@ -62,6 +62,7 @@ class Settled:
         data: Fingerprints and descriptions of what it trains on; None = not built yet.
         version: What came out.
         passed: Whether the gate was passed.
+        against: Version that it would replace, as it was judged.
         ended: When, UTC.
     """
 
@@ -71,6 +72,7 @@ class Settled:
     data: Mapping[str, str] | None = None
     version: str | None = None
     passed: bool | None = None
+    against: str | None = None
     ended: str | None = None
 
 
@@ -215,9 +217,10 @@ def _do(continual: Continual, found: Round, until: str) -> None:
             run = found.folder / RUN_DIR
             version = add_version(model, run, parent=done.base, data=done.data, note=f"continual {name}")
             found.settle(version=version.id)
-        elif stage == "judge" and done.passed is None:
-            log.info("%s: version %s at the gate", name, done.version)
-            found.settle(passed=_judge(continual, found, model))
+        elif stage == "judge" and (in_use := _baseline(continual, found, model)) not in (done.against, done.version):
+            # Also where somebody has moved the alias since: a verdict holds against one version.
+            log.info("%s: version %s at the gate, against %s", name, done.version, in_use)
+            found.settle(passed=_judge(continual, found, model, in_use), against=in_use)
         elif stage == "promote":
             _promote(continual, found, model)
 
@@ -315,14 +318,14 @@ def _train(found: Round) -> None:
     run.fit("auto")
 
 
-def _judge(continual: Continual, found: Round, model: Path) -> bool:
-    """Whether the version has passed, against what the alias stands for now."""
+def _judge(continual: Continual, found: Round, model: Path, in_use: str) -> bool:
+    """Whether the version has passed against another one."""
     data = found.folder / DATA_DIR if continual.data is None else Path(continual.data)
     aside = data / "gate" / f"{continual.kind}.jsonl"
     better = [*continual.gate.better, *([str(aside)] if aside.is_file() else [])]
     gate = replace(continual.gate, better=better)
     gate.check()
-    return gate.judge(model, str(found.settled.version), _baseline(continual, found, model)).passed
+    return gate.judge(model, str(found.settled.version), in_use).passed
 
 
 def _baseline(continual: Continual, found: Round, model: Path) -> str:

@@ -93,6 +93,26 @@ def test_rounds_follow_each_other(
     assert main(["models", "rollback", "chat", "--why", "test"]) == 0
 
 
+def test_a_verdict_holds_against_one_version(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The alias may be moved between judgement and promotion."""
+    _copy(whole, tmp_path / "place", monkeypatch)
+    continual = read_continual(Path("continual.yaml"))
+    judged: list[str] = []
+
+    def judge(*args: Any) -> bool:
+        judged.append(args[-1])
+        return False
+
+    (found,) = list_rounds(continual.place)
+    assert found.settled.against == found.settled.base
+    monkeypatch.setattr(rounds, "_judge", judge)
+    for in_use in (found.settled.against, found.settled.version, "another", "another"):
+        monkeypatch.setattr(rounds, "_baseline", lambda *_, each=in_use: each)
+        rounds._do(continual, found, until="judge")
+    assert judged == ["another"]
+    assert (found.settled.passed, found.settled.against) == (False, "another")
+
+
 def _outcome(place: Path) -> tuple[dict[str, Any], dict[str, Any], list[Any]]:
     """Weights and data of the version in use, and what the gate measured."""
     change = read_history(place / MODEL, "production")[-1]
