@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from functools import cache
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -32,6 +34,11 @@ def test_files_are_short_and_named_for_their_noun() -> None:
     assert filled[int(len(filled) * 0.9)] <= 300
 
 
+@cache
+def _parse(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def _body_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     body = function.body[1:] if ast.get_docstring(function) else function.body
     return body[-1].end_lineno - body[0].lineno + 1 if body and body[-1].end_lineno else 0
@@ -40,7 +47,7 @@ def _body_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
 def test_functions_are_short() -> None:
     lengths = {}
     for path in MODULES:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(_parse(path)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 lengths[f"{path.relative_to(ROOT)}:{node.name}"] = _body_lines(node)
     assert {name: n for name, n in lengths.items() if n > 60} == {}
@@ -48,9 +55,20 @@ def test_functions_are_short() -> None:
     assert len(long) < 0.02 * len(lengths), long
 
 
+def test_no_circles() -> None:
+    """Imports for types and inside functions count too: who needs whom is what a reader has to know."""
+    names = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in MODULES}
+    graph: dict[str, set[str]] = {}
+    for name, path in names.items():
+        nodes = [node for node in ast.walk(_parse(path)) if isinstance(node, ast.ImportFrom)]
+        found = {f"{node.module}.{each.name}" for node in nodes for each in node.names} | {str(n.module) for n in nodes}
+        graph[name] = (found & names.keys()) - {name}
+    TopologicalSorter(graph).prepare()  # CycleError names the circle
+
+
 def test_rooms_explain_themselves_and_re_export_nothing() -> None:
     for path in PACKAGE.rglob("__init__.py"):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+        tree = _parse(path)
         assert ast.get_docstring(tree), f"{path} has no docstring"
         if path.parent != PACKAGE:
             assert len(tree.body) == 1, f"{path} holds more than its docstring"

@@ -22,9 +22,9 @@ from torch import Tensor, nn
 from gpt_lightning.adapters.base import Adaptation
 from gpt_lightning.adapters.layers import Adapted, AdapterSwitch, find_switch
 from gpt_lightning.errors import ConfigError
-from gpt_lightning.model.ahead import Ahead, lay_side_by_side
+from gpt_lightning.model.ahead import lay_side_by_side
 from gpt_lightning.model.attention_mask import Lead, States
-from gpt_lightning.model.gpt import GPT
+from gpt_lightning.model.gpt import GPT, Ahead
 
 
 class Beginning(nn.Module, ABC):

@@ -9,28 +9,15 @@ So nothing else changes: windows, packed documents (each sees what is ahead), ca
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from gpt_lightning.model.attention_mask import AttentionMask, Lead, States
 from gpt_lightning.model.cache import LayerCache
-
-if TYPE_CHECKING:
-    from gpt_lightning.model.gpt import GPT
-
-
-class Ahead(nn.Module, ABC):
-    """What stands ahead of texts."""
-
-    @abstractmethod
-    def leads(self, model: GPT) -> list[Lead] | None:
-        """Of the rows of the batch that is being computed, layer by layer; None = nothing."""
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import functools
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,8 +27,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from gpt_lightning.errors import ConfigError, DataError
-from gpt_lightning.model.ahead import Ahead, Behind, Kept
-from gpt_lightning.model.attention_mask import AttentionMask, CausalMask, Opens, Sight, States, build_mask
+from gpt_lightning.model.ahead import Behind, Kept
+from gpt_lightning.model.attention_mask import AttentionMask, CausalMask, Lead, Opens, Sight, States, build_mask
 from gpt_lightning.model.block import Block
 from gpt_lightning.model.cache import KeyValueCache, LayerCache
 from gpt_lightning.model.config import GPTConfig
@@ -45,6 +46,14 @@ from gpt_lightning.model.slots import SlotRows
 
 _INIT_STD = 0.02
 _BRANCH_ENDS = ("attention.output", "mlp.contract")
+
+
+class Ahead(nn.Module, ABC):
+    """What stands ahead of texts."""
+
+    @abstractmethod
+    def leads(self, model: GPT) -> list[Lead] | None:
+        """Of the rows of the batch that is being computed, layer by layer; None = nothing."""
 
 
 class GPT(nn.Module):
