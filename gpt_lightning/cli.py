@@ -154,7 +154,7 @@ def _dispatch(args: list[str]) -> int:
         sys.stdout.write(f"{_PROGRAM} {_own_version()}\n")
         return 0
     noun, _, last = name.rpartition(" ")
-    if noun and last in ("-h", "--help", "help"):
+    if noun and last in ("-h", "--help", "help") and not (name in COMMANDS and rest):
         text = _noun_help_text(noun)
         if text:
             sys.stdout.write(text)

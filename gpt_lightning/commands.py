@@ -107,6 +107,15 @@ COMMANDS = {
         "Tune a small model and measure what its settings cost a larger one.",
         "Sweeps",
     ),
+    "sweep help": Command(
+        "gpt_lightning.tuning.spec.reference", "help_command", "What a key of a sweep file means; all keys.", "Sweeps"
+    ),
+    "schema": Command(
+        "gpt_lightning.tuning.spec.reference",
+        "schema_command",
+        "A JSON Schema of sweep files, with which editors complete and check them.",
+        "Sweeps",
+    ),
     "sweep report": Command(
         "gpt_lightning.tuning.report.report",
         "report_command",

@@ -9,7 +9,7 @@ Sub-packages, an import points down only (checked by ``make check``)::
     study      Optuna's study, the sweep's folder, its best; samplers choose, no point twice; checking tries every key
     trial      one trial's process: mailbox (what it and its supervisor tell each other), child, reporting
     scaling    sweep ladder and transfer: trials over sizes, laws fitted to them
-    spec       YAML (ours or Weights & Biases') -> records; every mistake with file, line and nearest key
+    spec       YAML (ours or Weights & Biases') -> records; every mistake with its line; reference: all keys
     pruning    when a trial is ended early
 
 The way of a trial, from the sweep file to its value, in modules that run on it (a test traces them)::

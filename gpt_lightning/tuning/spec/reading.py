@@ -51,12 +51,20 @@ def read_spec(path: Path, changes: Sequence[str] = (), bases: Sequence[Path] | N
         _apply_change(content, change)
     lines = {setting.key: setting.line for setting in reversed(document.settings)}
     top = Section(content, "", str(path), lines)
-    spec = _read(top, content, path.stem, bases)
+    spec = read_top(top, content, path.stem, bases)
     top.finish()
     return spec
 
 
-def _read(top: Section, content: Mapping[str, Any], stem: str, bases: Sequence[Path] | None) -> records.SweepSpec:
+def read_top(top: Section, content: Mapping[str, Any], stem: str, bases: Sequence[Path] | None) -> records.SweepSpec:
+    """The records of a whole file.
+
+    Args:
+        top: The file; it may write down what it is asked for (see ``reference``).
+        content: The same as plain data, with changes applied.
+        stem: Name of the sweep unless the file says another.
+        bases: See ``read_spec``.
+    """
     ignored = [key for key in _FOREIGN_KEYS if key in content]
     fixed = read_command(top.take("command"))
     for key in ignored:

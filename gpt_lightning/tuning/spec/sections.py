@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
 from gpt_lightning.errors import ConfigError
@@ -57,13 +57,13 @@ class Section:
         value = self.take(key)
         if value is not None and not isinstance(value, Mapping):
             self.refuse(key, "is not a mapping", got=value, allowed="keys and values")
-        return Section(value or {}, self._path(key), self.file, self.lines)
+        return replace(self, content=value or {}, place=self._path(key), taken=set())
 
     def item(self, key: str, value: Any) -> Section:
         """One item of a list, which must be a mapping."""
         if not isinstance(value, Mapping):
             self.refuse(key, "holds something that is not a mapping", got=value, allowed="a list of {key: value}")
-        return Section(value, self._path(key), self.file, self.lines)
+        return replace(self, content=value, place=self._path(key), taken=set())
 
     def number(
         self, key: str, default: int | float | None = None, *, least: int | float | None = None, whole: bool = False
