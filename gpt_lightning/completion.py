@@ -179,23 +179,23 @@ def _cases(table: Mapping[str, list[str]], indent: int) -> str:
     return "\n".join(f"{'':{indent}}{'|'.join(keys)}) found={shlex.quote(words)} ;;" for words, keys in rows.items())
 
 
+_FISH = """\
+function __gpt_lightning_words
+    set -l words (commandline -opc)
+    set -e words[1]
+    echo "$words"
+end
+complete -c gpt-lightning -e
+"""
+
+
 def _fish_script() -> str:
-    lines = [
-        "function __gpt_lightning_after",
-        "    set -l words (commandline -opc)[2..-1]",
-        "    set -l wanted (string split ' ' -- $argv[1])",
-        '    test "$argv[1]" = "" && set wanted',
-        '    test "$words[1..$(count $wanted)]" = "$wanted"',
-        "end",
-        "complete -c gpt-lightning -e",
-    ]
+    values, lines = values_of(), [_FISH.rstrip()]
     for before, words in _words().items():
-        count = len(before.split()) + 1
-        condition = f"__gpt_lightning_after {shlex.quote(before)}; and test (count (commandline -opc)) -eq {count}"
-        lines += [f"complete -c gpt-lightning -f -n {shlex.quote(condition)} -a {shlex.quote(' '.join(words))}"]
-    values = values_of()
+        condition = f'test (__gpt_lightning_words) = "{before}"'
+        lines.append(f"complete -c gpt-lightning -f -n {shlex.quote(condition)} -a {shlex.quote(' '.join(words))}")
     for name in COMMANDS:
-        condition = shlex.quote(f"__gpt_lightning_after {shlex.quote(name)}")
+        condition = shlex.quote(f'string match -q -- "{name} *" (__gpt_lightning_words)" "')
         for option in [*options_of(name), *settings_of(name)]:
             choice = f" -x -a {shlex.quote(' '.join(values[option]))}" if values.get(option) else ""
             lines.append(f"complete -c gpt-lightning -n {condition} -l {option.removeprefix('--')}{choice}")
