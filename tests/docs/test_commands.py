@@ -116,6 +116,10 @@ def _check_search(site: Path) -> None:
         page = playwright.chromium.launch(executable_path=browser, args=["--no-sandbox"]).new_page()
         page.on("request", lambda request: asked.append(request.url))
         page.goto((site / "index.html").as_uri())
-        page.locator("input.md-search__input").fill("warmup")
-        page.locator(".md-search-result__link").first.wait_for(state="attached", timeout=60_000)
+        page.locator("input.md-search__input").focus()
+        page.get_by_text("Type to start searching").wait_for(state="attached", timeout=60_000)
+        for typed in ("warmup", "困惑度"):
+            page.locator("input.md-search__input").fill(typed)
+            page.keyboard.press("End")  # it listens to keys
+            page.locator(".md-search-result__link", has_text=typed).first.wait_for(state="attached", timeout=60_000)
     assert [url for url in asked if url.startswith("http")] == []
