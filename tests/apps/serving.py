@@ -24,23 +24,22 @@ def serve(name: str, folder: Path, variables: Mapping[str, str] = {}) -> Iterato
     """The address at which an application's folder is served, by a process that ends well."""
     command = [sys.executable, "-m", "gpt_lightning", "app", name, "run", str(folder), "--port", "0"]
     environment = {**os.environ, **variables}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment)
-    try:
-        assert process.stdout is not None
-        lines = []
-        for line in process.stdout:
-            lines.append(line)
-            found = re.fullmatch(rf"Serving {name} at (http://127\.0\.0\.1:\d+)  \(Ctrl-C ends it\)\n", line)
-            if found is not None:
-                break
-        else:
-            pytest.fail("".join(lines))
-        yield found[1]
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0
-    finally:
-        process.kill()
-        process.wait()
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
+    ) as process:
+        try:
+            assert process.stdout is not None
+            for line in process.stdout:
+                found = re.fullmatch(rf"Serving {name} at (http://127\.0\.0\.1:\d+)  \(Ctrl-C ends it\)\n", line)
+                if found is not None:
+                    break
+            else:
+                pytest.fail(f"app {name} ended before it served")
+            yield found[1]
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
 
 
 @contextlib.contextmanager
