@@ -20,7 +20,7 @@ _READ_BACK = """
 import numpy as np
 reader = tf.saved_model.load("saved-model")
 given = np.load("tokens.npz")
-np.savez("logits.npz", **{name: reader(tf.constant(given[name])).numpy() for name in given.files})
+np.savez("logits.npz", *[reader(tf.constant(given[name])).numpy() for name in given.files])
 """
 
 
@@ -33,15 +33,13 @@ def test_the_reader_of_the_documentation(tmp_path: Path) -> None:
     export = prepare_export(LoadedModel(model, small_tokenizer(), {}, Path("run")))
     write_export(export, tmp_path / "exported-gpt2")
     (code,) = (each for each in blocks(ROOT / "docs/howto/exchange.md", "python") if "tensorflow" in each)
-    tokens = {
-        f"{batch}x{time}": torch.randint(0, 300, (batch, time), dtype=torch.int32)
-        for batch in (1, 3)
-        for time in (1, 7, 48)
-    }
-    np.savez(tmp_path / "tokens.npz", **{name: each.numpy() for name, each in tokens.items()})
+    shapes = [(batch, time) for batch in (1, 3) for time in (1, 7, 48)]
+    tokens = [torch.randint(0, 300, shape, dtype=torch.int32) for shape in shapes]
+    np.savez(tmp_path / "tokens.npz", *[each.numpy() for each in tokens])
     done = subprocess.run([sys.executable, "-c", code + _READ_BACK], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     found = np.load(tmp_path / "logits.npz")
-    for name, each in tokens.items():
+    assert len(found.files) == len(tokens)
+    for name, each in zip(found.files, tokens, strict=True):
         expected = model.logits(model(each.long()))
         torch.testing.assert_close(torch.from_numpy(found[name]), expected, rtol=0, atol=1e-4)
